@@ -1,0 +1,1 @@
+"""The live path: it moves bytes and reads clocks, and nothing else."""

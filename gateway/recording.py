@@ -1,0 +1,135 @@
+"""The bounded copy of one exchange, and its clocks: what the relay fills and the recorder reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from shadow.records import Dialect
+
+Ending = Literal[
+    "complete",  # upstream's answer arrived whole and was handed to the client
+    "client_gone",  # the client hung up before the end
+    "client_stalled",  # the client stopped reading for write_stall_timeout_s
+    "connect_failed",  # own 502: no connection, TLS failed, or an idle connection was lost in the race
+    "first_byte_timeout",  # own 504
+    "idle_timeout",  # upstream fell silent mid-answer; the client was aborted
+    "upstream_broken",  # reset, short length, missing last chunk, bytes past the end; the client was aborted
+    "rejected",  # answered here without asking upstream (401, 403, 400, 508, …)
+    "drained",  # aborted by us at the end of the drain
+]
+
+
+class TeeBudget:
+    """All copies of one process together, in bytes; a copy that does not fit is given up, the record stays."""
+
+    __slots__ = ("limit", "used")
+
+    def __init__(self, *, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    def take(self, size: int) -> bool:
+        """Reserve `size` bytes; False when they do not fit (nothing is reserved then)."""
+        if self.used + size > self.limit:
+            return False
+        self.used += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Return bytes that were taken."""
+        self.used -= size
+
+
+class Recorder(Protocol):
+    """What the relay knows of the recorder: it may never wait for it, and never sees it fail."""
+
+    def submit(self, recording: Recording) -> None:
+        """Take one ended exchange; returns at once and never raises."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Recording:
+    """One exchange while it happens. The relay appends slices; after `submit` it belongs to the recorder.
+
+    Clocks are `time.monotonic()` seconds of this process; only `started_at` is wall time (aware UTC).
+    A body copy is None once it was given up; `copy_lost` then says why (`tee_full`, `too_large`).
+    """
+
+    id: str
+    started_at: datetime
+    method: str
+    path: str
+    """As the client sent it, without the query."""
+    query: str
+    dialect: Dialect | None
+    """None: not understood; no bodies are copied."""
+    origin: str
+    """scheme://host:port the request was sent to."""
+    budget: TeeBudget
+    max_body_bytes: int
+    t_start: float
+    """When the request head had arrived."""
+    t_sent: float | None = None
+    """When the first byte of the request was written upstream (latency and TTFT count from here)."""
+    t_first_byte: float | None = None
+    t_end: float | None = None
+    request_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """All end-to-end headers as the client sent them, `x-shadow-*` included: for sampling and task match, in memory only."""
+    request: list[bytes] | None = field(default_factory=list)
+    request_bytes: int = 0
+    upstream_model: str | None = None
+    """The spliced model when `primary.model` replaced it."""
+    status: int | None = None
+    response_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    response: list[bytes] | None = field(default_factory=list)
+    """Body slices without chunk framing, still content-encoded."""
+    response_times: list[float] = field(default_factory=list)
+    """One monotonic time per slice of `response`."""
+    response_bytes: int = 0
+    copy_lost: str | None = None
+    ending: Ending | None = None
+    gateway_error: str | None = None
+    """The value of `x-shadow-gateway-error` when the answer was our own."""
+    taken: int = 0
+    """Bytes held from `budget`; given back by `free`."""
+
+    def request_slice(self, data: bytes) -> None:
+        """Copy one slice of the request body, unless the copy was given up."""
+        self.request_bytes += len(data)
+        if self.request is not None and self._fits(len(data), self.request_bytes):
+            self.request.append(data)
+
+    def response_slice(self, data: bytes, now: float) -> None:
+        """Copy one slice of the answer's body with its time, unless the copy was given up."""
+        self.response_bytes += len(data)
+        if self.response is not None and self._fits(len(data), self.response_bytes):
+            self.response.append(data)
+            self.response_times.append(now)
+
+    def free(self) -> None:
+        """Let go of both copies and give their bytes back; idempotent."""
+        self.budget.give_back(self.taken)
+        self.taken = 0
+        self.request = self.response = None
+        self.response_times = []
+
+    def _fits(self, size: int, total: int) -> bool:
+        if total > self.max_body_bytes:
+            self._give_up("too_large")
+            return False
+        if not self.budget.take(size):
+            self._give_up("tee_full")
+            return False
+        self.taken += size
+        return True
+
+    def _give_up(self, reason: str) -> None:
+        self.free()
+        self.copy_lost = reason
+
+

@@ -1,0 +1,117 @@
+"""The configuration as the processes see it: frozen values, built and checked by `gateway.config`, sent to the children as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003  (msgspec reads the annotations at run time)
+from dataclasses import dataclass, field
+from typing import Literal
+
+from shadow.records import Candidate, EvaluatorSpec, Price, Task  # noqa: TC001
+
+ApiKeyHeader = Literal["x-api-key", "bearer", "both"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """One place live traffic may go to."""
+
+    base_url: str
+    """scheme://host[:port][/prefix], no trailing slash, no query."""
+    api_key: str | None = None
+    api_key_header: ApiKeyHeader = "x-api-key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveSettings:
+    """All a live process needs. Durations are seconds, sizes are bytes."""
+
+    deployment_id: str
+    """Random, the same for every process of one `serve`; travels as `x-shadow-hop`."""
+    upstream: Upstream
+    routes: Mapping[str, Upstream] = field(default_factory=dict)
+    """Path prefix -> upstream; the prefix is kept, the longest wins."""
+    auth: Literal["passthrough", "gateway"] = "passthrough"
+    clients: tuple[str, ...] = ()
+    allow_paths: tuple[str, ...] = ()
+    proxy: str | None = None
+    no_proxy: tuple[str, ...] = ()
+    ca_file: str | None = None
+    connect_timeout_s: float = 10
+    first_byte_timeout_s: float = 600
+    idle_timeout_s: float = 600
+    write_stall_timeout_s: float = 60
+    keep_alive_s: float = 120
+    max_connections: int = 10_000
+    drain_timeout_s: float = 30
+    primary_model: str | None = None
+
+    recording: RecordingSettings = field(default_factory=lambda: RecordingSettings())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingSettings:
+    """What the recorder of a live process needs: the store's address, sampling and the bounds of the copies."""
+
+    store: str = "sqlite:///shadow.db"
+    """`sqlite:///relative.db`, `sqlite:////absolute.db`; already made absolute by the config."""
+    shadow_enabled: bool = False
+    """False also when no key or no candidate makes shadowing possible."""
+    sample_rate: float = 0.0
+    seed: str = ""
+    conversation_key: Literal["auto", "header", "request"] = "auto"
+    candidates: tuple[Candidate, ...] = ()
+    """Without their keys: `api_key` is None in a live process."""
+    tasks: tuple[Task, ...] = ()
+    max_body_bytes: int = 4 << 20
+    tee_memory_bytes: int = 256 << 20
+    allow_opt_in: bool = False
+    secrets: tuple[str, ...] = ()
+    """Configured keys, for the scrubber; client keys are added per exchange."""
+    max_job_age_s: float = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedactionRule:
+    """One thing to take out of copies: a built-in name (`email`, `phone`, `card`, `key`) or a name with its own pattern (RE2 syntax)."""
+
+    name: str
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuringSettings:
+    """All the measuring process needs."""
+
+    store: str
+    deployment_id: str
+    admin_token: str | None = None
+    admin_hosts: tuple[str, ...] = ()
+    """Host header values (without port) that the admin port answers besides loopback names."""
+    shadow_enabled: bool = False
+    shadow_off_reason: str | None = None
+    sample_rate: float = 0.0
+    candidates: tuple[Candidate, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    evaluators: tuple[EvaluatorSpec, ...] | None = None
+    """None: `auto`."""
+    config_dir: str = "."
+    """Folder of the config file: where `python` evaluators are found first."""
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    budget_usd_per_day: float = 5.0
+    max_concurrency: int = 16
+    queue_size: int = 10_000
+    max_body_bytes: int = 4 << 20
+    max_job_age_s: float = 600
+    content: Literal["none", "redacted", "full"] = "redacted"
+    redact: tuple[RedactionRule, ...] = ()
+    retention_days: float = 30
+    conversation_idle_s: float = 1800
+    conversation_max_turns: int = 20
+    conversation_max_age_s: float = 86_400
+    proxy: str | None = None
+    no_proxy: tuple[str, ...] = ()
+    ca_file: str | None = None
+    connect_timeout_s: float = 10
+    first_byte_timeout_s: float = 600
+    idle_timeout_s: float = 600
+    secrets: tuple[str, ...] = ()

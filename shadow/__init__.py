@@ -1,0 +1,1 @@
+"""The measuring side: it understands, asks, scores, decides and shows."""

@@ -1,0 +1,147 @@
+"""The door to the store: what every backend offers, as protocols. One contract-test suite runs over all backends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from shadow.records import Batch, Cost, ExchangeRecord, LeasedJob, PairResult
+
+
+class StoreError(Exception):
+    """The store cannot be opened or used; the message says which file or server, what happened and what would be right."""
+
+
+class IntakeDoor(Protocol):
+    """What the live process sees of the store: one door in, never a question out."""
+
+    async def write(self, batch: Batch) -> None:
+        """Store one batch in one transaction; all of it or nothing. Raises StoreError (locked, disk full, gone)."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connection; idempotent."""
+        ...
+
+
+Reservation = Literal["ok", "over_budget", "not_admitted", "gone"]
+"""`ok`: money reserved and the job durably marked `sent`. `over_budget`: the worst case does not fit under the cap;
+the job is `skipped: over_budget` and admission closes for all. `not_admitted`: its conversation was not admitted
+(job `skipped: over_budget`). `gone`: the job is no longer ours (lease lost or finished elsewhere)."""
+
+
+class Jobs(Protocol):
+    """The queue of shadow jobs and the day's budget, shared by every worker on one store."""
+
+    async def lease(
+        self, *, worker: str, limit: int, lease_s: float, now: datetime, without: Sequence[str] = (),
+    ) -> list[LeasedJob]:
+        """Take up to `limit` pending jobs, oldest first, except for candidates in `without` (resting, breaker open)."""
+        ...
+
+    async def skip(self, job: LeasedJob, *, reason: str) -> None:
+        """Finish a job without sending it; counted as `skipped`."""
+        ...
+
+    async def drop(self, job: LeasedJob, *, reason: str) -> None:
+        """Finish a job we could not do; counted as `dropped`."""
+        ...
+
+    async def release(self, job: LeasedJob) -> None:
+        """Give a leased, unsent job back to `pending`."""
+        ...
+
+    async def reserve(self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime) -> Reservation:
+        """In one transaction: admit the conversation if this is its first job, reserve the worst case, mark the job `sent`."""
+        ...
+
+    async def finish(self, job: LeasedJob, *, result: PairResult, reserved_usd: float, now: datetime) -> None:
+        """In one transaction: store the result and scores once, settle the reserve against the real cost, mark `done`, delete the body when it was the last.
+
+        When the real cost is unknown the whole reserve stays spent.
+        """
+        ...
+
+    async def recover(self, *, now: datetime, max_job_age_s: float) -> Mapping[str, int]:
+        """Expired leases: unsent ones go back to `pending`, sent ones become `dropped: lost_on_crash`; too old ones `dropped: too_old`.
+
+        Deletes bodies no job needs. Returns counts by what was done.
+        """
+        ...
+
+    async def enforce_queue_size(self, *, limit: int) -> int:
+        """Drop the oldest pending jobs beyond `limit` as `dropped: queue_full`; returns how many."""
+        ...
+
+    async def origin_rests(self, *, now: datetime) -> Mapping[str, datetime]:
+        """Origins that must not be asked yet, with the time until which."""
+        ...
+
+    async def rest_origin(self, origin: str, *, until: datetime) -> None:
+        """A candidate call itself came back 429/529: remember it for every worker."""
+        ...
+
+
+class BudgetDay(Protocol):
+    """One UTC day's budget as handed to `reserve`; pure, see `shadow.budget`."""
+
+    day: str
+    cap_usd: float
+    paced_usd: float
+
+
+class Reader(Protocol):
+    """Everything the stats side asks. Rows are plain dicts with the column names of the schema; times are aware UTC."""
+
+    async def exchanges(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """Recognised exchanges of the window: one dict per exchange without content."""
+        ...
+
+    async def answers(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """Candidate answers whose exchange lies in the window, joined with task, primary model, conversation, first_turn and the primary's latency, ttft and costs."""
+        ...
+
+    async def scores(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """Scores of the window: exchange_id, candidate ('' for the primary's own), evaluator, version, quality, role, status, value, reason, cost_usd."""
+        ...
+
+    async def coverage(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """Counts of jobs by (task, primary, candidate, state, reason), plus rows with candidate None: eligible exchanges by (task, primary)."""
+        ...
+
+    async def dropped(self) -> Mapping[str, int]:
+        """Copies and records lost since the store was made, by reason."""
+        ...
+
+    async def budget(self, *, day: str) -> Mapping[str, float]:
+        """`{spent_usd, reserved_usd, closed}` of one UTC day; zeros when nothing was spent."""
+        ...
+
+    async def exchange(self, exchange_id: str) -> dict[str, Any] | None:
+        """One exchange with its jobs, answers and scores; None when unknown."""
+        ...
+
+    async def pairs(
+        self, *, task: str | None, candidate: str | None, sort: Literal["newest", "worst"], limit: int, cursor: str | None,
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Pairs without bodies and the cursor of the next page; `worst`: largest quality loss of the candidate first."""
+        ...
+
+    async def pair(self, pair_id: str) -> dict[str, Any] | None:
+        """One pair (`<exchange id>:<candidate>`) with content and scores; None when unknown."""
+        ...
+
+    async def price_pending(self, price: Callable[[ExchangeRecord], Cost], *, limit: int = 5000) -> int:
+        """Give every exchange without a price decision its costs and source; returns how many were done."""
+        ...
+
+    async def prune(self, *, before: datetime, limit: int = 500) -> int:
+        """Really delete exchanges (with jobs, answers, scores, content) older than `before`, in one small chunk; returns how many."""
+        ...
+
+    async def health(self) -> Mapping[str, Any]:
+        """`{"ok": bool, "reason": str | None, "schema": int, "pending_jobs": int}`; never raises."""
+        ...
