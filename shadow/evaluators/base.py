@@ -1,0 +1,115 @@
+"""What every evaluator shares: the protocols, the kinds of result, and running hostile work off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from shadow.records import Score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shadow.records import EvalCase
+
+Measures = Literal["content", "format"]
+"""What a score speaks about: whether the answer is right, or whether it has the right shape."""
+
+TIME_LIMIT_S = 5.0
+"""How long one evaluator may take over one answer; longer is `failed`."""
+
+MAX_OUTPUT_CHARS = 2_000_000
+"""Answers longer than this are not looked at; `failed` with that reason."""
+
+
+class EvaluatorConfigError(Exception):
+    """An evaluator's configuration is wrong; the message says which, what is wrong and what would be right."""
+
+
+class Evaluator(Protocol):
+    """The simple one: any object with this method works. Returns quality from 0 to 1."""
+
+    def score(self, output: str, expected: str) -> float:
+        """Quality of `output` given what was `expected`."""
+        ...
+
+
+@runtime_checkable
+class CaseEvaluator(Protocol):
+    """Sees the whole case: request, reply, timing and cost."""
+
+    async def evaluate(self, case: EvalCase) -> Score:
+        """Score one answer; a value lies in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class PairEvaluator(Protocol):
+    """Sees both answers; a value lies in [-1, 1], positive when the candidate is better."""
+
+    async def compare(self, primary: EvalCase, candidate: EvalCase) -> Score:
+        """Compare two answers to one request."""
+        ...
+
+
+class Check(Protocol):
+    """A built-in evaluator: plain, without I/O, run in a thread under a time limit by `EvaluatorSet`."""
+
+    version: str
+    measures: Measures
+    absolute: bool
+
+    def check(self, case: EvalCase) -> Score:
+        """Score one answer."""
+        ...
+
+
+def scored(value: object, reason: str = "") -> Score:
+    """Build a real score. A value that is no number from 0 to 1 becomes `failed`, never a clamp."""
+    return _within(value, low=0.0, reason=reason)
+
+
+def compared(value: object, reason: str = "") -> Score:
+    """Build a real comparison, from -1 (primary better) to 1 (candidate better)."""
+    return _within(value, low=-1.0, reason=reason)
+
+
+def passed(*, ok: bool, reason: str) -> Score:
+    """Build the score of a check that holds or does not hold; the reason is kept when it does not."""
+    return Score(status="scored", value=1.0 if ok else 0.0, reason="" if ok else reason)
+
+
+def not_applicable(reason: str) -> Score:
+    """Say that there is nothing here this evaluator could judge; the answer leaves its population."""
+    return Score(status="not_applicable", reason=reason)
+
+
+def failed(reason: str) -> Score:
+    """Say that the evaluator should have judged and could not; counted as missing."""
+    return Score(status="failed", reason=reason)
+
+
+async def off_loop(work: Callable[[], Score], *, limit_s: float = TIME_LIMIT_S) -> Score:
+    """Run one piece of CPU work in a thread, bounded in time; what it raises becomes `failed` with the error's name.
+
+    Only the name: messages of foreign code may quote the prompt.
+    """
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(work), limit_s)
+    except TimeoutError:
+        return failed(f"took longer than {limit_s:g} s")
+    except RecursionError:
+        return failed("the input is nested too deeply")
+    except Exception as error:  # noqa: BLE001  (an evaluator is foreign code: whatever it raises is data)
+        return failed(f"raised {type(error).__name__}")
+
+
+def _within(value: object, *, low: float, reason: str) -> Score:
+    if isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, int | float):
+        return failed(f"returned {type(value).__name__}, not a number from {low:g} to 1")
+    if math.isnan(value) or not low <= value <= 1:
+        return failed(f"returned {value}, not a number from {low:g} to 1")
+    return Score(status="scored", value=float(value), reason=reason)

@@ -1,0 +1,69 @@
+"""`json-schema`: the answer is JSON that follows a schema, the configured one or the request's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jsonschema_rs
+import msgspec
+
+from shadow.evaluators import json_text
+from shadow.evaluators.base import Measures, failed, not_applicable, passed
+from shadow.evaluators.request_checks import schema_of
+
+if TYPE_CHECKING:
+    from shadow.records import EvalCase, Score
+
+MAX_REASON_CHARS = 200
+
+
+class JsonSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """1 when the answer is JSON and valid under the schema, else 0.
+
+    The schema is `schema`, or the request's (`response_format`, `text.format`, `output_config.format`); with neither it
+    is not applicable, as for an answer that is only tool calls. `lenient: true` accepts JSON inside a fence or between
+    words. A schema that cannot be used is `failed`. References to other documents are never fetched.
+    """
+
+    schema: dict[str, Any] | None = None
+    lenient: bool = False
+
+    version: ClassVar[str] = "1"
+    measures: ClassVar[Measures] = "format"
+    absolute: ClassVar[bool] = True
+
+    def check(self, case: EvalCase) -> Score:
+        """Read the answer and validate it."""
+        schema = self.schema if self.schema is not None else schema_of(case.request)
+        if schema is None:
+            return not_applicable("neither the configuration nor the request names a schema")
+        if case.tool_calls and not case.output.strip():
+            return not_applicable("the answer is a tool call")
+        parsed = json_text.embedded(case.output) if self.lenient else json_text.strict(case.output)
+        if parsed.error is not None:
+            return passed(ok=False, reason=parsed.error)
+        return validate(parsed.value, schema)
+
+
+def validate(value: Any, schema: Any) -> Score:
+    """Score a JSON value against a schema; the first violation is the reason."""
+    try:
+        validator = jsonschema_rs.validator_for(schema, retriever=_never_fetch)
+    except (ValueError, TypeError) as error:
+        return failed(f"the schema cannot be used: {_short(error)}")
+    try:
+        violation = next(iter(validator.iter_errors(value)), None)
+    except ValueError as error:
+        return failed(f"the value cannot be checked: {_short(error)}")
+    if violation is None:
+        return passed(ok=True, reason="")
+    where = "/".join(str(part) for part in violation.instance_path) or "the top"
+    return passed(ok=False, reason=f"at {where[:MAX_REASON_CHARS]}: violates {violation.kind.name}")
+
+
+def _never_fetch(uri: str) -> Any:
+    raise ValueError(f"references another document ({uri[:80]}), which is never fetched")
+
+
+def _short(error: Exception) -> str:
+    return str(error).splitlines()[0][:MAX_REASON_CHARS] if str(error) else type(error).__name__

@@ -1,0 +1,178 @@
+"""`python`: an evaluator of your own, found as `module:attr` from the configuration's folder or the path."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shadow.evaluators.base import (
+    TIME_LIMIT_S,
+    EvaluatorConfigError,
+    compared,
+    failed,
+    not_applicable,
+    off_loop,
+    scored,
+)
+from shadow.records import Score
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from types import ModuleType
+
+    from shadow.evaluators.base import Measures
+    from shadow.records import EvalCase
+
+
+class Adapter:
+    """What the three adapters below share: the version and kind their scores are stored under."""
+
+    version: str = "1"
+    measures: Measures = "content"
+
+
+def load(
+    target: str, *, config_dir: str, arguments: Mapping[str, Any]
+) -> ScoreAdapter | EvaluateAdapter | CompareAdapter:
+    """Find `module:attr` and make an evaluator of it.
+
+    `attr` may be a class (built with `arguments`) or object with `evaluate(case)`, `compare(primary, candidate)` or
+    `score(output, expected)`, or a function of `(case)` or `(output, expected)`; sync or async. Sync code runs in a
+    thread; all of it under a time limit. Its version is its `version` attribute, else a hash of its source file: an
+    edited evaluator is another version. Raises EvaluatorConfigError.
+    """
+    module_name, _, attribute = target.partition(":")
+    if not module_name or not attribute:
+        raise EvaluatorConfigError(f'python: target must be "module:attr", not {target!r}')
+    module = _module(module_name, config_dir=config_dir)
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise EvaluatorConfigError(f"python: module {module_name!r} has no {attribute!r}")
+    built = _built(found, target=target, arguments=arguments)
+    adapter = _adapt(built, target=target)
+    adapter.version = str(getattr(built, "version", None) or _source_version(module))
+    adapter.measures = "format" if getattr(built, "measures", None) == "format" else "content"
+    return adapter
+
+
+class ScoreAdapter(Adapter):
+    """Makes a `score(output, expected)` object or a plain function speak `evaluate(case)`."""
+
+    def __init__(self, function: Callable[..., Any], *, takes_case: bool, needs_expected: bool) -> None:
+        self._function = function
+        self._takes_case = takes_case
+        self._needs_expected = needs_expected
+
+    async def evaluate(self, case: EvalCase) -> Score:
+        """Call it with what it takes; without an expected text a `score` object has nothing to compare with."""
+        if self._takes_case:
+            return await _call(self._function, case, into=scored)
+        if self._needs_expected and case.expected is None:
+            return not_applicable("no expected text")
+        return await _call(self._function, case.output, case.expected, into=scored)
+
+
+class EvaluateAdapter(Adapter):
+    """Guards a foreign `evaluate(case)`: time limit, range, and errors as data."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+
+    async def evaluate(self, case: EvalCase) -> Score:
+        """Score one answer."""
+        return await _call(self._target.evaluate, case, into=scored)
+
+
+class CompareAdapter(Adapter):
+    """Guards a foreign `compare(primary, candidate)`."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+
+    async def compare(self, primary: EvalCase, candidate: EvalCase) -> Score:
+        """Compare two answers."""
+        return await _call(self._target.compare, primary, candidate, into=compared)
+
+
+async def _call(function: Callable[..., Any], *arguments: Any, into: Callable[[object], Score]) -> Score:
+    if inspect.iscoroutinefunction(function):
+        return await _bounded(function(*arguments), into=into)
+    return await off_loop(lambda: _as_score(function(*arguments), into=into))
+
+
+async def _bounded(awaitable: Awaitable[Any], *, into: Callable[[object], Score]) -> Score:
+    try:
+        return _as_score(await asyncio.wait_for(awaitable, TIME_LIMIT_S), into=into)
+    except TimeoutError:
+        return failed(f"took longer than {TIME_LIMIT_S:g} s")
+    except Exception as error:  # noqa: BLE001  (foreign code: whatever it raises is data)
+        return failed(f"raised {type(error).__name__}")
+
+
+def _as_score(result: Any, *, into: Callable[[object], Score]) -> Score:
+    if isinstance(result, Score):
+        return result if result.value is None else into(result.value)
+    if result is None:
+        return not_applicable("returned None")
+    return into(result)
+
+
+def _built(found: Any, *, target: str, arguments: Mapping[str, Any]) -> Any:
+    if not inspect.isclass(found):
+        if arguments:
+            raise EvaluatorConfigError(f"python: {target} is no class, so it takes no options ({', '.join(arguments)})")
+        return found
+    try:
+        return found(**arguments)
+    except Exception as error:
+        raise EvaluatorConfigError(f"python: {target} could not be built: {type(error).__name__}: {error}") from error
+
+
+def _source_version(module: ModuleType) -> str:
+    file = getattr(module, "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12] if file else "1"
+
+
+def _adapt(built: Any, *, target: str) -> ScoreAdapter | EvaluateAdapter | CompareAdapter:
+    if callable(getattr(built, "evaluate", None)):
+        return EvaluateAdapter(built)
+    if callable(getattr(built, "compare", None)):
+        return CompareAdapter(built)
+    if callable(getattr(built, "score", None)):
+        return ScoreAdapter(built.score, takes_case=False, needs_expected=True)
+    if callable(built):
+        count = len(inspect.signature(built).parameters)
+        if count in {1, 2}:
+            return ScoreAdapter(built, takes_case=count == 1, needs_expected=False)
+    raise EvaluatorConfigError(
+        f"python: {target} must be a function of (case) or (output, expected), or have score, evaluate or compare"
+    )
+
+
+def _module(name: str, *, config_dir: str) -> ModuleType:
+    """Import from the configuration's folder first, then from the path.
+
+    The file is loaded under a name of its own: a `shadow.py` or `json.py` beside the configuration replaces nothing.
+    """
+    file = Path(config_dir, *name.split(".")).with_suffix(".py")
+    if not file.is_file():
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            raise EvaluatorConfigError(f"python: no module {name!r} in {config_dir} or on the path: {error}") from error
+    spec = importlib.util.spec_from_file_location(f"shadow_evaluator_{name.replace('.', '_')}", file)
+    if spec is None or spec.loader is None:
+        raise EvaluatorConfigError(f"python: {file} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise EvaluatorConfigError(f"python: {file} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
