@@ -1,0 +1,32 @@
+# `make` lists the targets. Everything runs in .venv, made from the hash-pinned lock when it is missing.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check unit integration bench lock clean
+PYTHON ?= python3
+BIN := .venv/bin
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.venv/.installed: requirements-dev.lock pyproject.toml scripts/make_venv.sh
+	@PYTHON="$(PYTHON)" sh scripts/make_venv.sh
+
+demo: .venv/.installed ## Run the whole product on this machine: no key, no network (Ctrl-C ends it; DEMO="--once" ends by itself)
+	@$(BIN)/shadow-gateway demo $(DEMO)
+
+test: .venv/.installed ## Format, lint, types, layers, then every test
+	@sh scripts/check.sh
+	@$(BIN)/pytest --cov --cov-report= tests
+	@$(BIN)/python scripts/pure_coverage.py
+
+check: .venv/.installed ## Format, lint, types, layers; then the tails: largest files, longest functions
+	@sh scripts/check.sh
+	@$(BIN)/python scripts/tails.py
+
+bench: .venv/.installed ## Speed against nginx in one run (needs cc and nginx; takes minutes; run it alone)
+	@$(BIN)/python bench/run.py
+
+lock: ## Write both locks anew from pyproject.toml (needs uv)
+	@sh scripts/lock.sh
+
+clean: ## Remove the virtual environment and every cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage bench/.build
