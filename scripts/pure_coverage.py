@@ -21,8 +21,8 @@ PURE = (
 
 def main() -> int:
     """Print the report of the pure modules; the exit code is coverage's own."""
-    report = [sys.executable, "-m", "coverage", "report", "--fail-under=100", "--skip-covered", f"--include={','.join(PURE)}"]
-    return subprocess.run(report, check=False).returncode
+    report = [sys.executable, "-m", "coverage", "report", "--fail-under=100", "--skip-covered"]
+    return subprocess.run([*report, f"--include={','.join(PURE)}"], check=False).returncode
 
 
 if __name__ == "__main__":
