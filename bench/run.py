@@ -264,7 +264,8 @@ def unary_line(name: str, rows: list[dict[str, Any]], reference: list[dict[str, 
     return (
         f"| {name} | {median(rows, 'per_second'):.0f} | {speed:.2f} "
         f"| {cpu:.0f} | {ratio(cpu, median(reference, 'cpu_us'))} "
-        f"| {median(rows, 'latency_us', 'p50') / 1e3:.2f} | {median(rows, 'latency_us', 'p99') / 1e3:.2f} | {failed(rows)} |"
+        f"| {median(rows, 'latency_us', 'p50') / 1e3:.2f} | {median(rows, 'latency_us', 'p99') / 1e3:.2f} "
+        f"| {failed(rows)} |"
     )
 
 
