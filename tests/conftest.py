@@ -1,0 +1,1 @@
+"""Makes the folder above `tests` importable, so that every test can use `tests.support`."""
