@@ -1,0 +1,406 @@
+"""Starts and watches the processes: binds the sockets, hands them to the children, restarts what dies, ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from gateway import config as configuration
+from gateway import control, sockets
+from gateway.control import Event, Replace, Start
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.addresses import ListenAddress
+    from gateway.config import Config
+    from gateway.settings import LiveSettings, MeasuringSettings
+
+Role = Literal["all", "gateway", "shadow"]
+
+_log = logging.getLogger("gateway.serve")
+
+_STEADY_S = 30.0
+"""A child that lived this long is restarted without delay; one that died sooner waits longer each time."""
+_LIVE_DELAYS_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
+_MEASURING_DELAYS_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_MEASURING_READY_S = 15.0
+"""How long the start waits for the measuring process; live traffic does not wait for it at all."""
+_GRACE_S = 10.0
+"""What a child gets beyond `drain_timeout_s` to flush, before it is killed."""
+
+
+class StartError(Exception):
+    """A live process did not come up; the message says what happened."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Child:
+    """One process under watch, over all its restarts."""
+
+    name: str
+    module: Literal["gateway.live", "gateway.measuring"]
+    worker: int
+    sockets: Sequence[socket.socket]
+    delays_s: Sequence[float]
+    settings: LiveSettings | MeasuringSettings
+    process: asyncio.subprocess.Process | None = None
+    down: int | None = None
+    """Write end of the pipe that is the child's standard input; closing it tells the child that we are gone."""
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    started_at: float = 0.0
+    failures: int = 0
+    """Early deaths in a row."""
+    task: asyncio.Task[None] | None = None
+    replacing: bool = False
+    """The next end of the process is a reload, not a death."""
+
+
+class Supervisor:
+    """The processes of one `serve`. Use `start`, then `wait` until a signal or `stop` ends it.
+
+    `say` gets the lines a user reads at the start. `environ` is what the children inherit, less every configured secret.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        role: Role = "all",
+        environ: Mapping[str, str],
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self._config = config
+        self._role = role
+        self._environ = environ
+        self._say = say
+        self._children: list[_Child] = []
+        self._bound: list[socket.socket] = []
+        self._stop_signals = 0
+        self._stopping = asyncio.Event()
+        self._died_at_start = asyncio.Event()
+        self.listen: ListenAddress = config.listen
+        self.admin_listen: ListenAddress = config.admin_listen
+        self.failed_reloads = 0
+        self.killed = 0
+        """Children that did not end in time."""
+
+    async def start(self) -> None:
+        """Bind everything, start the children and wait until live traffic is served.
+
+        Raises ListenError (then nothing is bound) or StartError.
+        """
+        self._bind()
+        try:
+            for child in self._children:
+                child.task = asyncio.create_task(self._watch(child))
+            await self._until_ready()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def wait(self) -> None:
+        """Return when a stop was asked for."""
+        await self._stopping.wait()
+
+    async def stop(self) -> None:
+        """End the children in order: SIGTERM, the drain, then force; idempotent."""
+        if not self._stopping.is_set():
+            self.ask_to_stop()
+        tasks = [child.task for child in self._children if child.task is not None]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._config.live.drain_timeout_s + _GRACE_S)
+            self._kill(late)
+            await asyncio.gather(*tasks)
+        sockets.close(self._bound)
+        for address, served in ((self.listen, self._role != "shadow"), (self.admin_listen, self._role != "gateway")):
+            if served and self._bound:
+                sockets.unlink(address)
+        self._bound = []
+
+    def ask_to_stop(self) -> None:
+        """Begin the end; each further call forwards one more SIGTERM, and the second makes the children skip the drain."""
+        self._stopping.set()
+        for child in self._children:
+            _signal(child, signal.SIGTERM)
+
+    async def reload(self, load: Callable[[str], Config]) -> bool:
+        """Take over a new configuration, or none of it; `load` gets the deployment id. False: refused, and said why."""
+        try:
+            new = load(self._config.live.deployment_id)
+        except configuration.ConfigErrors as errors:
+            return self._refuse(errors.lines)
+        fixed = self._config.needs_restart(new)
+        if fixed:
+            return self._refuse(
+                [f"{', '.join(fixed)}: takes effect only after a restart of serve; nothing was changed"]
+            )
+        self._config = new
+        for child in self._children:
+            child.settings = self._settings_of(child)
+            if child.module == "gateway.live":
+                await self._send(child, Replace(settings=control.plain(child.settings)))
+            else:
+                child.replacing = True
+                _signal(child, signal.SIGTERM)
+        _log.info("configuration reloaded", extra={"file": new.file})
+        return True
+
+    # --- binding and starting ---
+
+    def _bind(self) -> None:
+        try:
+            if self._role != "shadow":
+                live, self.listen = sockets.bind(
+                    self._config.listen, count=self._config.workers, key="listen", mode=sockets.LIVE_SOCKET_MODE
+                )
+                self._bound += live
+                self._children += [self._live_child(number, one) for number, one in enumerate(live)]
+            if self._role != "gateway":
+                admin, self.admin_listen = sockets.bind(
+                    self._config.admin_listen, count=1, key="admin.listen", mode=sockets.ADMIN_SOCKET_MODE
+                )
+                self._bound += admin
+                self._children.append(self._measuring_child(admin))
+        except sockets.ListenError:
+            sockets.close(self._bound)
+            if self._bound:
+                sockets.unlink(self.listen)
+            self._bound, self._children = [], []
+            raise
+
+    def _live_child(self, number: int, one: socket.socket) -> _Child:
+        return _Child(
+            name=f"live-{number}",
+            module="gateway.live",
+            worker=number,
+            sockets=[one],
+            delays_s=_LIVE_DELAYS_S,
+            settings=self._config.live,
+        )
+
+    def _measuring_child(self, admin: Sequence[socket.socket]) -> _Child:
+        child = _Child(
+            name="measuring",
+            module="gateway.measuring",
+            worker=0,
+            sockets=admin,
+            delays_s=_MEASURING_DELAYS_S,
+            settings=self._config.measuring,
+        )
+        child.settings = self._settings_of(child)
+        return child
+
+    def _settings_of(self, child: _Child) -> LiveSettings | MeasuringSettings:
+        if child.module == "gateway.live":
+            return self._config.live
+        return replace(self._config.measuring, supervisor_pid=os.getpid())
+
+    async def _until_ready(self) -> None:
+        live = [child for child in self._children if child.module == "gateway.live"]
+        failed = asyncio.create_task(self._died_at_start.wait())
+        up = asyncio.gather(*(child.ready.wait() for child in live))
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([failed, up, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (failed, stopped):
+            waiting.cancel()
+        if not up.done():
+            up.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await up
+            if not self._stopping.is_set():
+                raise StartError("a live process ended before it was ready; its last lines are above")
+        for child in self._children:
+            if child not in live and not self._stopping.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(child.ready.wait(), _MEASURING_READY_S)
+
+    # --- one child ---
+
+    async def _watch(self, child: _Child) -> None:
+        """Keep the child running until the stop."""
+        while not self._stopping.is_set():
+            code = await self._run_once(child)
+            if self._stopping.is_set():
+                self._log_end(child, code)
+                return
+            if child.replacing:
+                child.replacing = False
+                continue
+            if child.module == "gateway.live" and child.failures == 0 and not child.ready.is_set():
+                self._died_at_start.set()
+            await self._back_off(child, code)
+
+    async def _run_once(self, child: _Child) -> int:
+        stdin_end, child.down = os.pipe()
+        status_end, status_write = os.pipe()
+        fds = [one.fileno() for one in child.sockets]
+        try:
+            child.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                child.module,
+                stdin=stdin_end,
+                pass_fds=(*fds, status_write),
+                start_new_session=True,
+                env=self._environment(),
+            )
+        finally:
+            os.close(stdin_end)
+            os.close(status_write)
+        child.started_at = time.monotonic()
+        start = Start(
+            settings=control.plain(child.settings),
+            socket_fds=tuple(fds),
+            status_fd=status_write,
+            tls=self._config.tls if child.module == "gateway.live" else None,
+            worker=child.worker,
+        )
+        reading = asyncio.create_task(self._read_events(child, status_end))
+        await self._send(child, start)
+        if self._stopping.is_set():
+            _signal(child, signal.SIGTERM)
+        code = await child.process.wait()
+        await reading
+        self._close_down(child)
+        child.process = None
+        return code
+
+    def _environment(self) -> dict[str, str]:
+        secrets = set(self._config.measuring.secrets)
+        return {name: value for name, value in self._environ.items() if value not in secrets}
+
+    async def _read_events(self, child: _Child, status_end: int) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(status_end, "rb", buffering=0)
+        )
+        try:
+            while line := await reader.readline():
+                self._take_event(child, line)
+        finally:
+            transport.close()
+
+    def _take_event(self, child: _Child, line: bytes) -> None:
+        try:
+            event = control.decode(line, Event)
+        except msgspec.DecodeError:
+            _log.warning("a child wrote an event nobody understands", extra={"child": child.name, "line": line})
+            return
+        if event.event == "ready":
+            child.ready.set()
+        elif event.event == "reload_failed":
+            self.failed_reloads += 1
+            _log.error("a child refused the new configuration", extra={"child": child.name, "detail": event.detail})
+        _log.debug("event", extra={"child": child.name, "event": event.event, "detail": event.detail})
+
+    async def _send(self, child: _Child, message: Start | Replace) -> None:
+        """Write one line down; a child that is dead already gets everything anew with its next start."""
+        if child.down is not None:
+            await asyncio.to_thread(_write_line, os.dup(child.down), control.encode(message))
+
+    def _close_down(self, child: _Child) -> None:
+        if child.down is not None:
+            os.close(child.down)
+            child.down = None
+
+    async def _back_off(self, child: _Child, code: int) -> None:
+        lived_s = time.monotonic() - child.started_at
+        child.failures = 0 if lived_s >= _STEADY_S else child.failures + 1
+        delay_s = child.delays_s[min(max(child.failures - 1, 0), len(child.delays_s) - 1)]
+        _log.error(
+            "a process ended by itself and is restarted",
+            extra={"child": child.name, "exit_code": code, "lived_s": round(lived_s, 1), "delay_s": delay_s},
+        )
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), delay_s)
+
+    def _log_end(self, child: _Child, code: int) -> None:
+        if code not in (0, -signal.SIGTERM, -signal.SIGKILL):
+            _log.warning("a process did not end cleanly", extra={"child": child.name, "exit_code": code})
+
+    def _kill(self, late: set[asyncio.Task[None]]) -> None:
+        for child in self._children:
+            if child.task in late:
+                self.killed += 1
+                _log.error("a process did not end in time and is killed", extra={"child": child.name})
+                _signal(child, signal.SIGKILL)
+
+    def _refuse(self, lines: Sequence[str]) -> bool:
+        self.failed_reloads += 1
+        for line in lines:
+            _log.error("configuration not reloaded", extra={"reason": line, "failed_reloads": self.failed_reloads})
+        return False
+
+
+def _write_line(pipe_end: int, line: bytes) -> None:
+    """Write in a thread, since a child that is slow to read may fill the pipe; `pipe_end` is closed."""
+    with contextlib.suppress(BrokenPipeError), os.fdopen(pipe_end, "wb", buffering=0) as pipe:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[pipe.write(rest) or 0 :]
+
+
+def _signal(child: _Child, number: signal.Signals) -> None:
+    if child.process is not None:
+        with contextlib.suppress(ProcessLookupError):
+            child.process.send_signal(number)
+
+
+def serve(
+    file: str | None, environ: Mapping[str, str], *, role: Role = "all", say: Callable[[str], None] = print
+) -> int:
+    """Run until a signal ends it; returns the exit code. Raises ConfigErrors before anything is bound."""
+    config = configuration.load(file, environ)
+    return asyncio.run(_serve(config, file, environ, role=role, say=say))
+
+
+async def _serve(
+    config: Config, file: str | None, environ: Mapping[str, str], *, role: Role, say: Callable[[str], None]
+) -> int:
+    supervisor = Supervisor(config, role=role, environ=environ, say=say)
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[bool]] = set()
+
+    def reload() -> None:
+        task = asyncio.create_task(
+            supervisor.reload(lambda identity: configuration.load(file, environ, deployment_id=identity))
+        )
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.ask_to_stop)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        await supervisor.start()
+    except (sockets.ListenError, StartError) as error:
+        say(str(error))
+        return 1
+    for line in banner(config, listen=supervisor.listen, admin_listen=supervisor.admin_listen, role=role):
+        say(line)
+    await supervisor.wait()
+    await supervisor.stop()
+    return 1 if supervisor.killed else 0
+
+
+def banner(config: Config, *, listen: ListenAddress, admin_listen: ListenAddress, role: Role) -> list[str]:
+    """Tell what was started, in lines for people."""
+    lines = []
+    if role != "shadow":
+        lines.append(f"listening on {listen}")
+    if role != "gateway":
+        lines.append(f"stats on {admin_listen}")
+    return lines

@@ -1,0 +1,183 @@
+"""A YAML file as plain values that remember where they stood, with `${VARIABLES}` replaced after parsing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Path = tuple[str | int, ...]
+"""Keys and list indexes from the root to a value."""
+
+_VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-[^}]*)?\}|\$\{")
+_WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
+_REAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_WORDS: Mapping[str, Any] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", "+.inf"), float("inf")),
+    "-.inf": float("-inf"),
+    ".nan": float("nan"),
+}
+
+
+class FromEnvironment(str):
+    """Text in which a variable was replaced: converted to what its key wants, and never shown in a message."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where something stands in the file; both count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong at one place; `path` is empty when the file as a whole cannot be read."""
+
+    path: Path
+    sentence: str
+    place: Place | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Tree:
+    """The values of one file, the place of each key and value, and what was wrong already while reading."""
+
+    values: Any = None
+    keys: dict[Path, Place] = field(default_factory=dict)
+    places: dict[Path, Place] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+class _Loader(yaml.SafeLoader):
+    """Parses only: plain scalars stay text, because YAML 1.1 reads `no` as false, 012 as 10 and 1e3 as text."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML's own class attribute)
+
+
+def plain_value(text: str) -> Any:
+    """What an unquoted scalar means by the YAML 1.2 core schema: null, true, false, a number, or text."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    if _REAL.fullmatch(text):
+        return float(text)
+    return text
+
+
+def read_tree(text: str, environ: Mapping[str, str]) -> Tree:
+    """Parse `text`; never raises, what is wrong is in `problems`."""
+    tree = Tree()
+    try:
+        root = yaml.compose(text, Loader=_Loader)  # noqa: S506  (a SafeLoader, and nothing is constructed)
+    except yaml.reader.ReaderError as error:
+        place = _place_of_index(text, error.position)
+        tree.problems.append(Problem(path=(), sentence=f"not valid YAML: {error.reason}", place=place))
+    except yaml.MarkedYAMLError as error:
+        tree.problems.append(_syntax_problem(error))
+    except RecursionError:
+        tree.problems.append(Problem(path=(), sentence="not valid YAML: nested too deeply"))
+    else:
+        if root is not None:
+            tree.values = _Reader(tree, environ).value(root, (), ())
+    return tree
+
+
+class _Reader:
+    """Walks the node tree once: values, places, duplicate keys and variables."""
+
+    def __init__(self, tree: Tree, environ: Mapping[str, str]) -> None:
+        self._tree = tree
+        self._environ = environ
+
+    def value(self, node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> Any:
+        self._tree.places[path] = _place(node.start_mark)
+        if node in above:
+            self._wrong(path, "an alias may not contain itself", node)
+            return None
+        if node.tag not in _PLAIN_TAGS:
+            self._wrong(path, f"YAML tags such as {node.tag} are not supported", node)
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, (*above, node))
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(child, (*path, index), (*above, node)) for index, child in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: Path, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._wrong(path, "a key must be text", key_node)
+                continue
+            key: str = key_node.value
+            here = (*path, key)
+            if key in values:
+                first = self._tree.keys[here].line
+                self._wrong(here, f"duplicate key, it stands in line {first} already", key_node)
+                continue
+            self._tree.keys[here] = _place(key_node.start_mark)
+            values[key] = self.value(value_node, here, above)
+        return values
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        text: str = node.value
+        if "${" in text:
+            return self._replaced(node, path)
+        return plain_value(text) if node.style is None else text
+
+    def _replaced(self, node: yaml.ScalarNode, path: Path) -> str:
+        names: list[str] = []
+
+        def replace(match: re.Match[str]) -> str:
+            if match[0] == "$${":
+                return "${"
+            name, fallback = match["name"], match["fallback"]
+            if name is None:
+                self._wrong(path, "'${' needs a variable's name and '}'; write '$${' for a literal '${'", node)
+                return ""
+            names.append(name)
+            if fallback is not None:
+                return self._environ.get(name) or fallback[2:]
+            if name not in self._environ:
+                sentence = f"the variable {name} is not set; set it, or give a default: ${{{name}:-default}}"
+                self._wrong(path, sentence, node)
+                return ""
+            return self._environ[name]
+
+        text = _VARIABLE.sub(replace, node.value)
+        return FromEnvironment(text) if names else text
+
+    def _wrong(self, path: Path, sentence: str, node: yaml.Node) -> None:
+        self._tree.problems.append(Problem(path=path, sentence=sentence, place=_place(node.start_mark)))
+
+
+_PLAIN_TAGS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
+
+
+def _place(mark: Any) -> Place:
+    return Place(line=mark.line + 1, column=mark.column + 1)
+
+
+def _place_of_index(text: str, index: int) -> Place:
+    before = text[:index]
+    return Place(line=before.count("\n") + 1, column=index - (before.rfind("\n") + 1) + 1)
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    parts = [part for part in (error.context, error.problem) if part]
+    sentence = "not valid YAML: " + ", ".join(parts)
+    return Problem(path=(), sentence=sentence, place=None if mark is None else _place(mark))
