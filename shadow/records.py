@@ -374,3 +374,5 @@ class LeasedJob:
     job: ShadowJob
     body: JobBody | None
     exchange: ExchangeRecord
+    lease: str = ""
+    """The store's mark of this lease: what a worker does with a job it no longer holds changes nothing."""

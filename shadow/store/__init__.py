@@ -1,0 +1,40 @@
+"""The store: `open_store` for the measuring side, `open_intake` for a live process; the URL's scheme chooses the backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shadow.store.base import IntakeDoor, Store, StoreError
+
+if TYPE_CHECKING:
+    from shadow.store.sqlite.store import SqliteStore
+
+__all__ = ["IntakeDoor", "Store", "StoreError", "check_store_url", "open_intake", "open_store"]
+
+
+def check_store_url(url: str) -> None:
+    """Raise StoreError with a sentence unless `url` names a store this version can open; touches no file."""
+    scheme = url.partition(":")[0]
+    if scheme in {"postgres", "postgresql"}:
+        raise StoreError("store: postgresql: is not built yet; use sqlite:///shadow.db")
+    if scheme != "sqlite":
+        raise StoreError(f"store: the scheme {scheme!r} is unknown; use sqlite:///shadow.db")
+    from shadow.store.sqlite.file import path_of  # noqa: PLC0415  (a backend is imported only when it is used)
+
+    path_of(url)
+
+
+async def open_store(url: str) -> SqliteStore:
+    """Open the whole store. `async with await open_store(url) as store: …`, or call `close`. Raises StoreError."""
+    check_store_url(url)
+    from shadow.store.sqlite.store import SqliteStore  # noqa: PLC0415  (a backend is imported only when it is used)
+
+    return await SqliteStore.open(url)
+
+
+async def open_intake(url: str) -> IntakeDoor:
+    """Open the way in alone, for a live process. Raises StoreError."""
+    check_store_url(url)
+    from shadow.store.sqlite.store import open_intake as open_sqlite  # noqa: PLC0415  (see above)
+
+    return await open_sqlite(url)

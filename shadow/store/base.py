@@ -15,11 +15,19 @@ class StoreError(Exception):
     """The store cannot be opened or used; the message says which file or server, what happened and what would be right."""
 
 
+class UnstorableError(StoreError):
+    """A value the store can never hold; writing the same batch again would fail again."""
+
+
 class IntakeDoor(Protocol):
     """What the live process sees of the store: one door in, never a question out."""
 
     async def write(self, batch: Batch) -> None:
         """Store one batch in one transaction; all of it or nothing. Raises StoreError (locked, disk full, gone)."""
+        ...
+
+    async def expire_jobs(self, *, before: datetime, now: datetime) -> int:
+        """Drop pending jobs made before then as `too_old` and delete their copies, also where no worker runs; returns how many."""
         ...
 
     async def close(self) -> None:
@@ -37,9 +45,19 @@ class Jobs(Protocol):
     """The queue of shadow jobs and the day's budget, shared by every worker on one store."""
 
     async def lease(
-        self, *, worker: str, limit: int, lease_s: float, now: datetime, without: Sequence[str] = (),
+        self,
+        *,
+        worker: str,
+        limit: int,
+        lease_s: float,
+        now: datetime,
+        without: Sequence[str] = (),
     ) -> list[LeasedJob]:
         """Take up to `limit` pending jobs, oldest first, except for candidates in `without` (resting, breaker open)."""
+        ...
+
+    async def renew(self, *, worker: str, lease_s: float, now: datetime) -> int:
+        """Extend every lease of `worker`, so that a long call is not taken for a crash; returns how many jobs."""
         ...
 
     async def skip(self, job: LeasedJob, *, reason: str) -> None:
@@ -88,9 +106,20 @@ class Jobs(Protocol):
 class BudgetDay(Protocol):
     """One UTC day's budget as handed to `reserve`; pure, see `shadow.budget`."""
 
-    day: str
-    cap_usd: float
-    paced_usd: float
+    @property
+    def day(self) -> str:
+        """ISO date, UTC."""
+        ...
+
+    @property
+    def cap_usd(self) -> float:
+        """What may never be passed on this day, reserves included."""
+        ...
+
+    @property
+    def paced_usd(self) -> float:
+        """The part of the cap that has accrued by now; new conversations are admitted below it."""
+        ...
 
 
 class Reader(Protocol):
@@ -125,7 +154,13 @@ class Reader(Protocol):
         ...
 
     async def pairs(
-        self, *, task: str | None, candidate: str | None, sort: Literal["newest", "worst"], limit: int, cursor: str | None,
+        self,
+        *,
+        task: str | None,
+        candidate: str | None,
+        sort: Literal["newest", "worst"],
+        limit: int,
+        cursor: str | None,
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Pairs without bodies and the cursor of the next page; `worst`: largest quality loss of the candidate first."""
         ...
@@ -144,4 +179,27 @@ class Reader(Protocol):
 
     async def health(self) -> Mapping[str, Any]:
         """`{"ok": bool, "reason": str | None, "schema": int, "pending_jobs": int}`; never raises."""
+        ...
+
+
+class Store(Protocol):
+    """The whole door, as the measuring side opens it."""
+
+    @property
+    def intake(self) -> IntakeDoor:
+        """The way in."""
+        ...
+
+    @property
+    def jobs(self) -> Jobs:
+        """The queue and the budget."""
+        ...
+
+    @property
+    def reader(self) -> Reader:
+        """Questions, prices and retention."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection; idempotent."""
         ...

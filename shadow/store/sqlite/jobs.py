@@ -1,0 +1,251 @@
+"""The queue of shadow jobs and the day's money, as single short transactions that hold across processes."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from shadow.records import LeasedJob
+from shadow.store.sqlite.queries import load_queries
+from shadow.store.sqlite.rows import (
+    answer_row,
+    body_of,
+    content_rows,
+    cost_columns,
+    exchange_of,
+    job_of,
+    micros,
+    nano_down,
+    nano_up,
+    score_row,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from shadow.records import PairResult
+    from shadow.store.base import BudgetDay, Reservation
+    from shadow.store.sqlite.connection import Connection, Row, Transaction
+
+LOG = logging.getLogger(__name__)
+
+_CONVERSATION_LASTS = timedelta(days=1)
+"""After that an admission decision is forgotten: the same key then means a new conversation."""
+
+_SCRUB_EVERY = timedelta(seconds=30)
+"""How often the write-ahead log is emptied, so that copies deleted from the file do not linger there."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class SqliteJobs:
+    """`shadow.store.base.Jobs` on one write connection."""
+
+    def __init__(self, writer: Connection, *, clock: Callable[[], datetime] = _now) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._sql = {**load_queries("intake.sql"), **load_queries("jobs.sql")}
+        self._scrubbed_at = clock()
+
+    async def lease(
+        self, *, worker: str, limit: int, lease_s: float, now: datetime, without: Sequence[str] = ()
+    ) -> list[LeasedJob]:
+        """Take up to `limit` pending jobs, oldest first, except for candidates in `without` (resting, breaker open)."""
+        lease = f"{worker}/{secrets.token_hex(8)}"
+        parameters = {
+            "worker": worker,
+            "lease": lease,
+            "lease_until": micros(now + timedelta(seconds=lease_s)),
+            "limit": limit,
+            "without": _json(without),
+        }
+        async with self._writer.transaction() as transaction:
+            leased = await transaction.run(self._sql["lease"], parameters)
+        if not leased:
+            return []
+        jobs = sorted((job_of(row) for row in leased), key=lambda job: (job.created_at, job.exchange_id, job.candidate))
+        ids = {"ids": _json(sorted({job.exchange_id for job in jobs}))}
+        exchanges = {row["id"]: exchange_of(row) for row in await self._fetch("leased_exchanges", ids)}
+        bodies = {row["exchange_id"]: body_of(row) for row in await self._fetch("leased_bodies", ids)}
+        return [
+            LeasedJob(job=job, body=bodies.get(job.exchange_id), exchange=exchanges[job.exchange_id], lease=lease)
+            for job in jobs
+        ]
+
+    async def renew(self, *, worker: str, lease_s: float, now: datetime) -> int:
+        """Extend everything `worker` holds, so that a long call is not taken for a crash; returns how many jobs."""
+        parameters = {"worker": worker, "lease_until": micros(now + timedelta(seconds=lease_s))}
+        return len(await self._fetch("renew", parameters))
+
+    async def skip(self, job: LeasedJob, *, reason: str) -> None:
+        """Finish a job without sending it; counted as `skipped`. A job that is not ours any more stays as it is."""
+        await self._end_held(job, state="skipped", reason=reason)
+
+    async def drop(self, job: LeasedJob, *, reason: str) -> None:
+        """Finish a job we could not do; counted as `dropped`. Once sent, its whole reserve stays spent."""
+        await self._end_held(job, state="dropped", reason=reason)
+
+    async def release(self, job: LeasedJob) -> None:
+        """Give a leased, unsent job back to `pending`."""
+        await self._fetch("release", _key(job))
+
+    async def reserve(self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime) -> Reservation:
+        """In one transaction: admit the conversation if this is its first job, reserve the worst case, mark the job `sent`."""
+        nano_usd = nano_up(worst_case_usd)
+        async with self._writer.transaction() as transaction:
+            held = await self._held(transaction, job)
+            if held is None or held["state"] != "leased":
+                return "gone"
+            await transaction.run(self._sql["open_day"], {"day": budget.day})
+            day = (await transaction.run(self._sql["day"], {"day": budget.day}))[0]
+            if not await self._admitted(transaction, job.job.conversation, day, budget, now):
+                await self._end(transaction, job, state="skipped", reason="over_budget", now=now)
+                return "not_admitted"
+            if _committed(day) + nano_usd > nano_down(budget.cap_usd):
+                closing = {"day": budget.day, "nano_usd": nano_usd}
+                await transaction.run(self._sql["close_admission"], closing)
+                await self._end(transaction, job, state="skipped", reason="over_budget", now=now)
+                return "over_budget"
+            sent = {"day": budget.day, "nano_usd": nano_usd}
+            await transaction.run(self._sql["reserve"], sent)
+            await transaction.run(self._sql["mark_sent"], _key(job) | sent | {"now": micros(now)})
+        return "ok"
+
+    async def finish(self, job: LeasedJob, *, result: PairResult, reserved_usd: float, now: datetime) -> None:
+        """In one transaction: store the result and scores once, settle the reserve, mark `done`, delete the body when it was the last.
+
+        The reserve is the one the store remembers; `reserved_usd` is only checked against it. When the real cost is unknown
+        the whole reserve stays spent. A job that is not ours any more (lost after its lease ended) stays as it is.
+        """
+        async with self._writer.transaction() as transaction:
+            held = await self._held(transaction, job)
+            if held is None or held["state"] != "sent":
+                LOG.warning("a late answer of %s is not kept: its job has ended already", job.job.candidate)
+                return
+            if held["reserved_nano_usd"] != nano_up(reserved_usd):
+                LOG.error("job of %s settles %s USD, another sum was reserved", job.job.candidate, reserved_usd)
+            await self._keep(transaction, job, result)
+            await self._settle(transaction, held, spent_nano_usd=_spent(result, held["reserved_nano_usd"]))
+            await self._end(transaction, job, state="done", reason=None, now=now)
+
+    async def recover(self, *, now: datetime, max_job_age_s: float) -> Mapping[str, int]:
+        """Expired leases: unsent ones go back to `pending`, sent ones become `dropped: lost_on_crash`; too old ones `dropped: too_old`.
+
+        Deletes bodies no job needs, and now and then empties the write-ahead log. Returns counts: `returned`,
+        `lost_on_crash`, `too_old`.
+        """
+        limits = {"now": micros(now), "before": micros(now - timedelta(seconds=max_job_age_s))}
+        async with self._writer.transaction() as transaction:
+            returned = await transaction.run(self._sql["return_expired"], {"now": limits["now"]})
+            lost = await transaction.run(self._sql["lose_expired"], {"now": limits["now"]})
+            for row in lost:
+                await self._settle(transaction, row, spent_nano_usd=row["reserved_nano_usd"])
+            too_old = await transaction.run(self._sql["expire_pending"], limits)
+            await transaction.run(self._sql["delete_unneeded_bodies"], {"before": limits["before"]})
+        await self._scrub_log()
+        return {"returned": len(returned), "lost_on_crash": len(lost), "too_old": len(too_old)}
+
+    async def enforce_queue_size(self, *, limit: int) -> int:
+        """Drop the oldest pending jobs beyond `limit` as `dropped: queue_full`; returns how many."""
+        async with self._writer.transaction() as transaction:
+            dropped = await transaction.run(self._sql["overflow"], {"limit": limit, "now": micros(self._clock())})
+            if dropped:
+                await transaction.run(self._sql["delete_unneeded_bodies"], {"before": 0})
+        return len(dropped)
+
+    async def origin_rests(self, *, now: datetime) -> Mapping[str, datetime]:
+        """Origins that must not be asked yet, with the time until which."""
+        rows = await self._fetch("origin_rests", {"now": micros(now)})
+        return {row["origin"]: row["rest_until"] for row in rows}
+
+    async def rest_origin(self, origin: str, *, until: datetime) -> None:
+        """A candidate call itself came back 429/529: remember it for every worker."""
+        await self._writer.fetch(self._sql["rest_origin"], (origin, micros(until)))
+
+    async def _fetch(self, name: str, parameters: Row) -> list[Row]:
+        return await self._writer.fetch(self._sql[name], parameters)
+
+    async def _held(self, transaction: Transaction, job: LeasedJob) -> Row | None:
+        rows = await transaction.run(self._sql["held"], _key(job))
+        return rows[0] if rows else None
+
+    async def _end_held(self, job: LeasedJob, *, state: Literal["skipped", "dropped"], reason: str) -> None:
+        async with self._writer.transaction() as transaction:
+            held = await self._held(transaction, job)
+            if held is None or (state == "skipped" and held["state"] == "sent"):
+                return
+            await self._settle(transaction, held, spent_nano_usd=held["reserved_nano_usd"])
+            await self._end(transaction, job, state=state, reason=reason, now=self._clock())
+
+    async def _end(
+        self, transaction: Transaction, job: LeasedJob, *, state: str, reason: str | None, now: datetime
+    ) -> None:
+        ending = {"state": state, "reason": reason, "now": micros(now)}
+        await transaction.run(self._sql["end"], _key(job) | ending)
+        await transaction.run(self._sql["delete_body_of"], {"exchange_id": job.job.exchange_id})
+
+    async def _admitted(
+        self, transaction: Transaction, conversation: str, day: Row, budget: BudgetDay, now: datetime
+    ) -> bool:
+        since = micros(now - _CONVERSATION_LASTS)
+        decided = await transaction.run(self._sql["admission"], {"conversation": conversation, "since": since})
+        if decided:
+            return bool(decided[0]["admitted"])
+        committed, paced = _committed(day), nano_down(budget.paced_usd)
+        closed_for = day["closed_for_nano_usd"]
+        if closed_for is not None and paced - committed >= closed_for:
+            await transaction.run(self._sql["open_admission"], {"day": budget.day})
+            closed_for = None
+        admitted = closed_for is None and committed < min(nano_down(budget.cap_usd), paced)
+        decision = {"conversation": conversation, "admitted": admitted, "now": micros(now)}
+        await transaction.run(self._sql["admit"], decision)
+        return admitted
+
+    async def _settle(self, transaction: Transaction, held: Row, *, spent_nano_usd: int) -> None:
+        if held["budget_day"] is not None:
+            settled = {"day": held["budget_day"], "reserved": held["reserved_nano_usd"], "spent": spent_nano_usd}
+            await transaction.run(self._sql["settle"], settled)
+
+    async def _keep(self, transaction: Transaction, job: LeasedJob, result: PairResult) -> None:
+        answer = result.answer
+        row = answer_row(result, exchange_started_at=job.exchange.started_at, task=job.job.task)
+        await transaction.run(self._sql["insert_answer"], row)
+        await transaction.run_many(self._sql["insert_score"], [score_row(answer, score) for score in result.scores])
+        await transaction.run_many(self._sql["insert_content"], content_rows(answer, result.content))
+        if result.primary_cost is not None:
+            names = ("billed_usd", "uncached_usd", "source")
+            priced = dict(zip(names, cost_columns(result.primary_cost), strict=True))
+            await transaction.run(self._sql["price_primary"], priced | {"exchange_id": answer.exchange_id})
+
+    async def _scrub_log(self) -> None:
+        """Empty the write-ahead log now and then; where a reader is in the way, the next time will do."""
+        if self._clock() - self._scrubbed_at >= _SCRUB_EVERY:
+            self._scrubbed_at = self._clock()
+            await self._writer.checkpoint()
+
+
+def _key(job: LeasedJob) -> Row:
+    return {"exchange_id": job.job.exchange_id, "candidate": job.job.candidate, "lease": job.lease}
+
+
+def _json(values: Sequence[str]) -> str:
+    return msgspec.json.encode(list(values)).decode()
+
+
+def _committed(day: Row) -> int:
+    return int(day["spent_nano_usd"] + day["reserved_nano_usd"])
+
+
+def _spent(result: PairResult, reserved_nano_usd: int) -> int:
+    """What the answer and its scoring really cost, in nano-dollars; the whole reserve when that is unknown."""
+    billed_usd: float | None = result.answer.cost.billed_usd
+    if billed_usd is None:
+        return reserved_nano_usd
+    scoring_usd: Any = sum(stored.score.cost_usd for stored in result.scores)
+    return nano_up(billed_usd + scoring_usd)

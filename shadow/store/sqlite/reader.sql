@@ -1,0 +1,171 @@
+-- name: exchanges
+-- Recognised exchanges of the window.
+SELECT * FROM exchange
+WHERE started_at >= :since AND started_at < :until AND dialect IS NOT NULL AND (:task IS NULL OR task = :task)
+ORDER BY started_at, id;
+
+-- name: answers
+-- Candidate answers whose exchange lies in the window, beside what the primary did.
+SELECT
+    shadow_answer.*,
+    exchange.model AS "primary", exchange.conversation, exchange.first_turn, exchange.has_tools, exchange.version,
+    exchange.latency_ms AS primary_latency_ms, exchange.ttft_ms AS primary_ttft_ms,
+    exchange.outcome AS primary_outcome, exchange.streamed AS primary_streamed,
+    exchange.cost_billed_usd AS primary_cost_billed_usd, exchange.cost_uncached_usd AS primary_cost_uncached_usd,
+    exchange.price_source AS primary_price_source,
+    shadow_job.counted
+FROM shadow_answer
+JOIN exchange ON exchange.id = shadow_answer.exchange_id
+JOIN shadow_job USING (exchange_id, candidate)
+WHERE exchange_started_at >= :since AND exchange_started_at < :until
+    AND (:task IS NULL OR shadow_answer.task = :task)
+ORDER BY exchange_started_at, exchange_id, candidate;
+
+-- name: scores
+-- Scores of the window.
+SELECT score.*, exchange.task, exchange.model AS "primary", exchange.conversation
+FROM exchange
+JOIN score ON score.exchange_id = exchange.id
+WHERE exchange.started_at >= :since AND exchange.started_at < :until AND (:task IS NULL OR exchange.task = :task)
+ORDER BY exchange.started_at, score.exchange_id, score.candidate, score.evaluator;
+
+-- name: coverage
+-- Jobs that count by candidate, state and reason, beside the eligible exchanges: one statement, so one moment.
+SELECT
+    exchange.task, exchange.model AS "primary", NULL AS candidate, 'eligible' AS state, NULL AS reason, count(*) AS count
+FROM exchange
+WHERE exchange.started_at >= :since AND exchange.started_at < :until AND exchange.eligible
+    AND (:task IS NULL OR exchange.task = :task)
+GROUP BY exchange.task, exchange.model
+UNION ALL
+SELECT shadow_job.task, shadow_job."primary", shadow_job.candidate, shadow_job.state, shadow_job.reason, count(*)
+FROM exchange
+JOIN shadow_job ON shadow_job.exchange_id = exchange.id
+WHERE exchange.started_at >= :since AND exchange.started_at < :until AND shadow_job.counted
+    AND (:task IS NULL OR shadow_job.task = :task)
+GROUP BY shadow_job.task, shadow_job."primary", shadow_job.candidate, shadow_job.state, shadow_job.reason;
+
+-- name: dropped
+-- What was lost since the file was made, by reason.
+SELECT name, value FROM counter ORDER BY name;
+
+-- name: budget
+-- The money of one day.
+SELECT spent_nano_usd, reserved_nano_usd, closed_for_nano_usd FROM budget_day WHERE day = :day;
+
+-- name: exchange
+-- One exchange.
+SELECT * FROM exchange WHERE id = :id;
+
+-- name: exchange_jobs
+-- The jobs of one exchange.
+SELECT candidate, state, reason, counted, created_at, sent_at, finished_at FROM shadow_job
+WHERE exchange_id = :id ORDER BY candidate;
+
+-- name: exchange_answers
+-- The answers to one exchange.
+SELECT * FROM shadow_answer WHERE exchange_id = :id ORDER BY candidate;
+
+-- name: exchange_scores
+-- The scores of one exchange.
+SELECT * FROM score WHERE exchange_id = :id ORDER BY candidate, evaluator, role;
+
+-- name: pairs_newest
+-- One page of pairs, newest exchange first.
+SELECT
+    shadow_answer.*,
+    exchange.model AS "primary", exchange.conversation, exchange.first_turn, exchange.outcome AS primary_outcome,
+    exchange.latency_ms AS primary_latency_ms, exchange.ttft_ms AS primary_ttft_ms,
+    exchange.cost_billed_usd AS primary_cost_billed_usd, exchange.cost_uncached_usd AS primary_cost_uncached_usd
+FROM shadow_answer
+JOIN exchange ON exchange.id = shadow_answer.exchange_id
+WHERE (:task IS NULL OR shadow_answer.task = :task) AND (:candidate IS NULL OR candidate = :candidate)
+    AND (:key IS NULL OR (exchange_started_at, exchange_id, candidate) < (:key, :key_id, :key_candidate))
+ORDER BY exchange_started_at DESC, exchange_id DESC, candidate DESC
+LIMIT :limit;
+
+-- name: pairs_worst
+-- One page of pairs, largest loss of the candidate first; pairs without a difference come last.
+SELECT
+    shadow_answer.*,
+    exchange.model AS "primary", exchange.conversation, exchange.first_turn, exchange.outcome AS primary_outcome,
+    exchange.latency_ms AS primary_latency_ms, exchange.ttft_ms AS primary_ttft_ms,
+    exchange.cost_billed_usd AS primary_cost_billed_usd, exchange.cost_uncached_usd AS primary_cost_uncached_usd
+FROM shadow_answer
+JOIN exchange ON exchange.id = shadow_answer.exchange_id
+WHERE (:task IS NULL OR shadow_answer.task = :task) AND (:candidate IS NULL OR candidate = :candidate)
+    AND (:key IS NULL
+        OR (coalesce(quality_diff, 2.0), exchange_id, candidate) > (:key, :key_id, :key_candidate))
+ORDER BY coalesce(quality_diff, 2.0), exchange_id, candidate
+LIMIT :limit;
+
+-- name: pair
+-- One pair with what is kept of its content.
+SELECT
+    shadow_answer.*,
+    exchange.model AS "primary", exchange.conversation, exchange.first_turn, exchange.outcome AS primary_outcome,
+    exchange.latency_ms AS primary_latency_ms, exchange.ttft_ms AS primary_ttft_ms,
+    exchange.cost_billed_usd AS primary_cost_billed_usd, exchange.cost_uncached_usd AS primary_cost_uncached_usd,
+    content.prompt, content.primary_output, content.primary_tool_calls,
+    content.candidate_output, content.candidate_tool_calls
+FROM shadow_answer
+JOIN exchange ON exchange.id = shadow_answer.exchange_id
+LEFT JOIN content USING (exchange_id, candidate)
+WHERE exchange_id = :id AND candidate = :candidate;
+
+-- name: pair_scores
+-- The scores of one pair: of the candidate, of both together, and the primary's own.
+SELECT * FROM score WHERE exchange_id = :id AND candidate IN (:candidate, '') ORDER BY evaluator, role;
+
+-- name: unpriced
+-- Exchanges with token counts and no price decision.
+SELECT * FROM exchange WHERE price_source IS NULL ORDER BY started_at LIMIT :limit;
+
+-- name: set_price
+-- Keep a price decision, once.
+UPDATE exchange SET cost_billed_usd = ?, cost_uncached_usd = ?, price_source = ? WHERE id = ? AND price_source IS NULL;
+
+-- name: prunable
+-- The oldest exchanges before then whose jobs have all ended.
+SELECT id FROM exchange
+WHERE started_at < :before AND NOT EXISTS (
+    SELECT 1 FROM shadow_job WHERE exchange_id = exchange.id AND state IN ('pending', 'leased', 'sent')
+)
+ORDER BY started_at LIMIT :limit;
+
+-- name: prune_content
+-- Delete what was kept of prompts and answers.
+DELETE FROM content WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_scores
+-- Delete scores.
+DELETE FROM score WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_answers
+-- Delete answers.
+DELETE FROM shadow_answer WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_bodies
+-- Delete copies.
+DELETE FROM job_body WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_jobs
+-- Delete jobs.
+DELETE FROM shadow_job WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_exchanges
+-- Delete exchanges.
+DELETE FROM exchange WHERE id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_admissions
+-- Delete old admission decisions.
+DELETE FROM admission WHERE decided_at < :before;
+
+-- name: shrink
+-- Give up to 256 free pages (1 MiB) back to the file system.
+PRAGMA incremental_vacuum(256);
+
+-- name: health
+-- The schema's number and how many jobs wait.
+SELECT (SELECT user_version FROM pragma_user_version) AS "schema",
+    (SELECT count(*) FROM shadow_job WHERE state = 'pending') AS pending_jobs;

@@ -1,0 +1,309 @@
+"""Records to columns and back: pure functions."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shadow.records import Dialect, ExchangeRecord, JobBody, Outcome, ShadowJob, Usage
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Mapping
+
+    from shadow.records import CandidateAnswer, Cost, PairResult, StoredContent, StoredScore
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_NANO = 1_000_000_000
+
+NO_USAGE = "no usage"
+"""Price source of an exchange whose answer did not say its token counts."""
+
+
+def micros(moment: datetime) -> int:
+    """An aware time as microseconds since the epoch. Raises TypeError for a naive one."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(value: int) -> datetime:
+    """The inverse of `micros`, aware UTC."""
+    return _EPOCH + value * _MICROSECOND
+
+
+def nano_up(usd: float) -> int:
+    """USD as whole nano-dollars, rounded up: what is reserved or spent is never understated."""
+    return math.ceil(usd * _NANO)
+
+
+def nano_down(usd: float) -> int:
+    """USD as whole nano-dollars, rounded down: a limit is never overstated."""
+    return math.floor(usd * _NANO)
+
+
+def usd(nano: int) -> float:
+    """Nano-dollars as USD."""
+    return nano / _NANO
+
+
+_TIMES = ("started_at", "exchange_started_at", "created_at", "sent_at", "finished_at", "lease_until", "rest_until")
+_TRUTHS = (
+    "streamed",
+    "first_turn",
+    "has_tools",
+    "client_retry",
+    "eligible",
+    "counted",
+    "redaction_changed",
+    "quality",
+    "response_streamed",
+    "primary_streamed",
+)
+_READ: Mapping[str, Callable[[int], Any]] = {name: moment for name in _TIMES} | {name: bool for name in _TRUTHS}
+
+
+def as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+    """A row factory: column name -> value, with times as aware UTC and truth values as bool."""
+    named = {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
+    for name in named.keys() & _READ.keys():
+        if named[name] is not None:
+            named[name] = _READ[name](named[name])
+    return named
+
+
+def _text(value: str | None) -> str | None:
+    """Text SQLite can hold: a lone surrogate (from a JSON escape) becomes U+FFFD."""
+    if value is None or value.isascii():
+        return value
+    return value.encode("utf-8", "replace").decode() if _has_surrogate(value) else value
+
+
+def _has_surrogate(value: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _usage_columns(usage: Usage | None) -> tuple[int | None, ...]:
+    if usage is None:
+        return (None,) * 5
+    return (usage.input, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.output)
+
+
+def exchange_row(exchange: ExchangeRecord) -> tuple[Any, ...]:
+    """Values for `insert_exchange`, in its order. One without token counts gets its price decision right away."""
+    return (
+        exchange.id,
+        micros(exchange.started_at),
+        _text(exchange.method),
+        _text(exchange.path),
+        exchange.status,
+        exchange.outcome,
+        exchange.latency_ms,
+        exchange.dialect,
+        exchange.task,
+        exchange.conversation,
+        _text(exchange.model),
+        _text(exchange.model_answered),
+        exchange.streamed,
+        _text(exchange.stop_reason),
+        exchange.ttft_ms,
+        exchange.first_text_ms,
+        *_usage_columns(exchange.usage),
+        NO_USAGE if exchange.usage is None else None,
+        exchange.request_bytes,
+        exchange.response_bytes,
+        exchange.first_turn,
+        exchange.has_tools,
+        exchange.client_retry,
+        _text(exchange.version),
+        exchange.eligible,
+        _text(exchange.error),
+        _text(exchange.gateway_error),
+    )
+
+
+def exchange_of(row: Mapping[str, Any]) -> ExchangeRecord:
+    """The record a row of table `exchange` was made from."""
+    return ExchangeRecord(
+        id=row["id"],
+        started_at=row["started_at"],
+        method=row["method"],
+        path=row["path"],
+        status=row["status"],
+        outcome=Outcome(row["outcome"]),
+        latency_ms=row["latency_ms"],
+        dialect=None if row["dialect"] is None else Dialect(row["dialect"]),
+        task=row["task"],
+        conversation=row["conversation"],
+        model=row["model"],
+        model_answered=row["model_answered"],
+        streamed=row["streamed"],
+        stop_reason=row["stop_reason"],
+        ttft_ms=row["ttft_ms"],
+        first_text_ms=row["first_text_ms"],
+        usage=usage_of(row),
+        request_bytes=row["request_bytes"],
+        response_bytes=row["response_bytes"],
+        first_turn=row["first_turn"],
+        has_tools=row["has_tools"],
+        client_retry=row["client_retry"],
+        version=row["version"],
+        eligible=row["eligible"],
+        error=row["error"],
+        gateway_error=row["gateway_error"],
+    )
+
+
+def usage_of(row: Mapping[str, Any]) -> Usage | None:
+    """The token counts of a row; None when the answer did not say them."""
+    if row["input_tokens"] is None:
+        return None
+    return Usage(
+        input=row["input_tokens"],
+        cache_read=row["cache_read_tokens"],
+        cache_write_5m=row["cache_write_5m_tokens"],
+        cache_write_1h=row["cache_write_1h_tokens"],
+        output=row["output_tokens"],
+    )
+
+
+def job_row(job: ShadowJob) -> tuple[Any, ...]:
+    """Values for `insert_job`, in its order."""
+    return (
+        job.exchange_id,
+        job.candidate,
+        job.conversation,
+        job.task,
+        _text(job.primary),
+        micros(job.created_at),
+        job.state,
+        job.reason,
+        job.counted,
+    )
+
+
+def job_of(row: Mapping[str, Any]) -> ShadowJob:
+    """The record of a row of table `shadow_job`, in its present state."""
+    return ShadowJob(
+        exchange_id=row["exchange_id"],
+        candidate=row["candidate"],
+        conversation=row["conversation"],
+        task=row["task"],
+        primary=row["primary"],
+        created_at=row["created_at"],
+        state=row["state"],
+        reason=row["reason"],
+        counted=row["counted"],
+    )
+
+
+def body_row(body: JobBody) -> tuple[Any, ...]:
+    """Values for `insert_body`, in its order; the exchange id comes twice."""
+    return (
+        body.exchange_id,
+        body.dialect,
+        _text(body.path),
+        _text(body.query),
+        _text(msgspec.json.encode(dict(body.request_headers)).decode()),
+        body.request,
+        body.response,
+        body.response_status,
+        body.response_streamed,
+        body.exchange_id,
+    )
+
+
+def body_of(row: Mapping[str, Any]) -> JobBody:
+    """The record of a row of table `job_body`."""
+    return JobBody(
+        exchange_id=row["exchange_id"],
+        dialect=Dialect(row["dialect"]),
+        path=row["path"],
+        query=row["query"],
+        request_headers=msgspec.json.decode(row["request_headers"], type=dict[str, str]),
+        request=row["request"],
+        response=row["response"],
+        response_status=row["response_status"],
+        response_streamed=row["response_streamed"],
+    )
+
+
+def answer_row(result: PairResult, *, exchange_started_at: datetime, task: str) -> tuple[Any, ...]:
+    """Values for `insert_answer`, in its order."""
+    answer = result.answer
+    primary, candidate, difference = qualities(result)
+    return (
+        answer.exchange_id,
+        answer.candidate,
+        micros(exchange_started_at),
+        task,
+        micros(answer.started_at),
+        answer.outcome,
+        answer.status,
+        answer.latency_ms,
+        answer.ttft_ms,
+        answer.first_text_ms,
+        _text(answer.stop_reason),
+        _text(answer.model_answered),
+        answer.streamed,
+        *_usage_columns(answer.usage),
+        *cost_columns(answer.cost),
+        _text(answer.error),
+        result.redaction_changed,
+        primary,
+        candidate,
+        difference,
+    )
+
+
+def qualities(result: PairResult) -> tuple[float | None, float | None, float | None]:
+    """Quality of the primary, of the candidate, and candidate minus primary; None where it was not scored.
+
+    A pairwise quality evaluator gives the difference itself. Of several quality scores of one side the first counts.
+    """
+    of = {role: _quality_of(result, role) for role in ("primary", "candidate", "pair")}
+    difference = of["pair"]
+    if difference is None and of["primary"] is not None and of["candidate"] is not None:
+        difference = of["candidate"] - of["primary"]
+    return of["primary"], of["candidate"], difference
+
+
+def _quality_of(result: PairResult, role: str) -> float | None:
+    return next((stored.score.value for stored in result.scores if stored.quality and stored.role == role), None)
+
+
+def cost_columns(cost: Cost) -> tuple[float | None, float | None, str]:
+    """Billed USD, uncached USD, source."""
+    return (cost.billed_usd, cost.uncached_usd, cost.source)
+
+
+def score_row(answer: CandidateAnswer, stored: StoredScore) -> tuple[Any, ...]:
+    """Values for `insert_score`, in its order; the primary's own score belongs to no candidate."""
+    return (
+        answer.exchange_id,
+        "" if stored.role == "primary" else answer.candidate,
+        stored.evaluator,
+        stored.version,
+        stored.quality,
+        stored.role,
+        stored.score.status,
+        stored.score.value,
+        _text(stored.score.reason),
+        stored.score.cost_usd,
+    )
+
+
+def content_rows(answer: CandidateAnswer, content: StoredContent) -> list[tuple[Any, ...]]:
+    """Values for `insert_content`, in its order; none when nothing is kept."""
+    texts = (
+        content.prompt,
+        content.primary_output,
+        content.primary_tool_calls,
+        content.candidate_output,
+        content.candidate_tool_calls,
+    )
+    if all(text is None for text in texts):
+        return []
+    return [(answer.exchange_id, answer.candidate, *map(_text, texts))]
