@@ -1,0 +1,240 @@
+"""`/stats`, whole: the store's rows of one window in, plain JSON values out. No I/O, no clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shadow.records import Outcome
+from shadow.stats.comparisons import Conversations, comparison
+from shadow.stats.coverage import coverage_figures, coverage_of
+from shadow.stats.figures import finite
+from shadow.stats.insights import insights
+from shadow.stats.models import model_row
+from shadow.stats.quality import ScoreBook, quality_figures
+from shadow.stats.rows import FAILURES, read_answers, read_exchanges, read_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from datetime import datetime
+    from typing import TypeVar
+
+    from shadow.stats.conversations import ConversationRules
+    from shadow.stats.coverage import ComparisonKey
+    from shadow.stats.models import Graded
+    from shadow.stats.rows import Answer, Exchange, StatsRows
+
+    T = TypeVar("T")
+    K = TypeVar("K", bound=Hashable)
+
+DEFAULT_TASK = "default"
+
+_COSTS_WITHOUT_ANSWER = FAILURES | {Outcome.INCOMPATIBLE}
+
+
+def build_stats(
+    rows: StatsRows,
+    *,
+    since: datetime,
+    until: datetime,
+    now: datetime,
+    rules: ConversationRules,
+    missing_line: Callable[[str], str | None],
+    budget_usd_per_day: float,
+    task: str | None = None,
+    model: str | None = None,
+    tasks: Sequence[str] = (),
+    candidates: Sequence[str] = (),
+    shadow_off_reason: str | None = None,
+) -> dict[str, Any]:
+    """Build the answer of `/stats`.
+
+    All times are aware UTC; `now` decides which conversations are still open. `task` is what `rows` were read with,
+    `model` keeps only this model's rows and comparisons. `tasks` and `candidates` are the configured names, shown even
+    without a single exchange. `missing_line` gives the line of `prices:` to add, None for a model whose price is known.
+    """
+    window = _Window(rows, rules=rules, as_of=min(now, until), candidates=candidates, missing_line=missing_line)
+    shown = [task] if task is not None else _shown_tasks(tasks, window.tasks())
+    return {
+        "since": since,
+        "until": until,
+        "shadowing": {"on": shadow_off_reason is None, "reason": shadow_off_reason},
+        "tasks": [_only(model, window.task(name)) for name in shown],
+        "dropped": dict(sorted(rows.dropped.items())),
+        "budget": _budget(rows, cap_usd=budget_usd_per_day),
+    }
+
+
+class _Window:
+    """The rows of one window, read and grouped once."""
+
+    def __init__(
+        self,
+        rows: StatsRows,
+        *,
+        rules: ConversationRules,
+        as_of: datetime,
+        candidates: Sequence[str],
+        missing_line: Callable[[str], str | None],
+    ) -> None:
+        self._rules, self._as_of, self._candidates, self._missing_line = rules, as_of, candidates, missing_line
+        exchanges = read_exchanges(rows.exchanges)
+        answers = read_answers(rows.answers, exchanges)
+        self._scores = ScoreBook(read_scores(rows.scores))
+        self._exchanges = _grouped(exchanges.values(), lambda exchange: exchange.task)
+        self._answers = _grouped(answers, lambda answer: answer.exchange.task)
+        self._counted = {answer.exchange.id for answer in answers if answer.counted}
+        self._eligible, self._coverage = coverage_figures(rows.coverage)
+
+    def tasks(self) -> set[str]:
+        return {*self._exchanges, *(name for name, _ in self._eligible), *(name for name, _, _ in self._coverage)}
+
+    def task(self, name: str) -> dict[str, Any]:
+        by_primary = _grouped(self._exchanges.get(name, []), lambda exchange: exchange.call.model)
+        answers = self._answers.get(name, [])
+        by_candidate = _grouped(answers, lambda answer: answer.candidate)
+        models = [
+            *(self._primary(model, by_primary[model]) for model in _most_first(by_primary)),
+            *(self._candidate(model, by_candidate[model]) for model in sorted(by_candidate)),
+        ]
+        comparisons = self._comparisons(name, by_primary, answers)
+        return {"task": name, "models": models, "comparisons": comparisons, "insights": insights(models)}
+
+    def _primary(self, model: str | None, exchanges: Sequence[Exchange]) -> dict[str, Any]:
+        ended_well = [exchange for exchange in exchanges if exchange.call.ended_well]
+        counted = [exchange for exchange in ended_well if exchange.id in self._counted]
+        scored = [exchange for exchange in counted if self._scores.of_primary(exchange.id)]
+        not_counted = sum(
+            bool(self._scores.of_primary(exchange.id)) for exchange in ended_well if exchange.id not in self._counted
+        )
+        quality = quality_figures(
+            [self._scores.of_primary(exchange.id) for exchange in scored],
+            ended_well=len(ended_well),
+            not_counted=not_counted,
+            whose="no answer of this model is scored yet: answers are scored together with a candidate's",
+        )
+        return model_row(
+            model=model,
+            role="primary",
+            calls=[exchange.call for exchange in exchanges],
+            quality=quality,
+            graded=self._graded_primary(scored),
+            missing_line=self._missing_line,
+        )
+
+    def _graded_primary(self, exchanges: Iterable[Exchange]) -> list[Graded]:
+        qualities = ((exchange.call, self._scores.primary_quality(exchange.id)) for exchange in exchanges)
+        return [(call, score.value) for call, score in qualities if score is not None and score.value is not None]
+
+    def _candidate(self, model: str, answers: Sequence[Answer]) -> dict[str, Any]:
+        ended_well = [answer for answer in answers if answer.call.ended_well]
+        counted = [answer for answer in ended_well if answer.counted]
+        quality = quality_figures(
+            [self._scores.of_candidate(answer) for answer in counted],
+            ended_well=len(ended_well),
+            not_counted=len(ended_well) - len(counted),
+            whose="all answers are to opted-in exchanges or to redacted copies, which are never counted",
+        )
+        return model_row(
+            model=model,
+            role="candidate",
+            calls=[answer.call for answer in answers],
+            quality=quality,
+            graded=self._graded_candidate(answers),
+            missing_line=self._missing_line,
+        )
+
+    def _graded_candidate(self, answers: Iterable[Answer]) -> list[Graded]:
+        graded: list[Graded] = []
+        for answer in answers:
+            quality = self._quality_of(answer) if answer.counted else None
+            if quality is not None:
+                graded.append((answer.call, quality))
+        return graded
+
+    def _quality_of(self, answer: Answer) -> float | None:
+        """Absolute quality of a counted answer; 0 for a failure, unless the evaluator would not have applied anyway."""
+        if answer.call.outcome in _COSTS_WITHOUT_ANSWER:
+            primary = self._scores.primary_quality(answer.exchange.id)
+            return 0.0 if primary is None or primary.status == "scored" else None
+        score = self._scores.candidate_quality(answer)
+        return score.value if score is not None and score.role != "pair" else None
+
+    def _comparisons(
+        self, task: str, by_primary: Mapping[str | None, Sequence[Exchange]], answers: Sequence[Answer]
+    ) -> list[dict[str, Any]]:
+        by_pair = _grouped(answers, lambda answer: (answer.exchange.call.model, answer.candidate))
+        pairwise = any(
+            score is not None and score.role == "pair" for score in map(self._scores.candidate_quality, answers)
+        )
+        conversations = {
+            primary: Conversations(exchanges, self._rules, as_of=self._as_of)
+            for primary, exchanges in by_primary.items()
+        }
+        return [
+            comparison(
+                primary=primary,
+                candidate=candidate,
+                answers=by_pair.get((primary, candidate), []),
+                exchanges=by_primary.get(primary, []),
+                scores=self._scores,
+                conversations=conversations.get(primary) or Conversations([], self._rules, as_of=self._as_of),
+                pairwise=pairwise,
+                coverage=self._coverage_of(task, primary, candidate),
+            )
+            for primary, candidate in self._compared(task, by_pair)
+        ]
+
+    def _compared(self, task: str, by_pair: Iterable[tuple[str | None, str]]) -> list[tuple[str | None, str]]:
+        """Pairs of models to show: those with answers or jobs, and each configured candidate beside each primary."""
+        configured = {
+            (primary, candidate)
+            for name, primary in self._eligible
+            for candidate in self._candidates
+            if name == task and candidate != primary
+        }
+        with_jobs = {(primary, candidate) for name, primary, candidate in self._coverage if name == task}
+        return sorted({*by_pair, *configured, *with_jobs}, key=lambda pair: (pair[0] or "", pair[1]))
+
+    def _coverage_of(self, task: str, primary: str | None, candidate: str) -> dict[str, Any]:
+        key: ComparisonKey = (task, primary or "", candidate)
+        return self._coverage.get(key) or coverage_of([], eligible=self._eligible.get((task, primary), 0))
+
+
+def _shown_tasks(configured: Sequence[str], found: set[str]) -> list[str]:
+    """Give configured tasks in their order, then others; the default task when there is nothing else."""
+    others = sorted(found.difference(configured))
+    return [*dict.fromkeys(configured), *others] or [DEFAULT_TASK]
+
+
+def _only(model: str | None, task: dict[str, Any]) -> dict[str, Any]:
+    """Keep one model's row and its comparisons; everything when `model` is None."""
+    if model is None:
+        return task
+    return {
+        **task,
+        "models": [row for row in task["models"] if row["model"] == model],
+        "comparisons": [row for row in task["comparisons"] if model in {row["primary"], row["candidate"]}],
+    }
+
+
+def _budget(rows: StatsRows, *, cap_usd: float) -> dict[str, Any]:
+    spent, reserved = finite(rows.budget["spent_usd"]) or 0.0, finite(rows.budget["reserved_usd"]) or 0.0
+    return {
+        "day": rows.budget_day,
+        "cap_usd": cap_usd,
+        "spent_usd": spent,
+        "reserved_usd": reserved,
+        "left_usd": max(0.0, cap_usd - spent - reserved),
+        "closed": bool(rows.budget["closed"]),
+    }
+
+
+def _most_first(by_model: Mapping[str | None, Sequence[object]]) -> list[str | None]:
+    return sorted(by_model, key=lambda model: (-len(by_model[model]), model or ""))
+
+
+def _grouped(things: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    groups: dict[K, list[T]] = {}
+    for thing in things:
+        groups.setdefault(key(thing), []).append(thing)
+    return groups

@@ -1,0 +1,145 @@
+"""One row of the models' table: how one model answered, live or as a candidate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Literal
+
+from shadow.records import Outcome
+from shadow.stats.figures import distribution, mean, ratio, total
+from shadow.stats.quality import NO_INTERVAL, PAIRWISE
+from shadow.stats.rows import FAILURES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shadow.stats.rows import Call
+
+MIN_QUALITY = 0.05
+"""At or below this mean quality a cost per quality point says nothing: it swings by factors of hundreds."""
+
+_ERRORS = FAILURES | {Outcome.INCOMPATIBLE}
+
+Graded = tuple["Call", float]
+"""A counted call and its quality; a call that failed has quality 0, its cost counts all the same."""
+
+
+def model_row(
+    *,
+    model: str | None,
+    role: Literal["primary", "candidate"],
+    calls: Sequence[Call],
+    quality: dict[str, Any],
+    graded: Sequence[Graded],
+    missing_line: Callable[[str], str | None],
+) -> dict[str, Any]:
+    """Build the row. `graded` are the counted calls whose quality is known."""
+    latency_ms = _latency(calls)
+    cost_usd = _cost(calls, model=model, missing_line=missing_line)
+    cost_per_point = cost_per_quality_point(graded, pairwise=quality["reason"] == PAIRWISE)
+    return {
+        "model": model,
+        "role": role,
+        "requests": len(calls),
+        "client_retries": sum(call.is_retry for call in calls),
+        "outcomes": _outcomes(calls),
+        "error_rate": error_rate(calls),
+        "latency_ms": latency_ms,
+        "ttft_ms": _ttft(calls),
+        "tokens": _tokens(calls),
+        "cost_usd": cost_usd,
+        "quality": quality,
+        "cost_per_quality_point_usd": cost_per_point,
+        "avg_latency_ms": latency_ms["avg"],
+        "avg_quality": quality["avg"],
+        "total_cost": cost_usd["total"],
+        "cost_per_quality_point": cost_per_point["value"],
+    }
+
+
+def error_rate(calls: Sequence[Call]) -> float | None:
+    """Share of calls that ended in an error, a timeout or a refused request, among those nobody hung up on."""
+    ended = [call for call in calls if call.outcome is not Outcome.ABORTED]
+    return ratio(sum(call.outcome in _ERRORS for call in ended), len(ended))
+
+
+def cost_per_quality_point(graded: Sequence[Graded], *, pairwise: bool) -> dict[str, Any]:
+    """`{value, ci, n, unpriced, basis, reason}`: sum of costs over sum of quality, failures' cost included.
+
+    Costs are uncached ones, because the app's own traffic finds warm caches and a shadow does not.
+    """
+    priced = [(call.uncached_usd, quality) for call, quality in graded if call.uncached_usd is not None]
+    unpriced = len(graded) - len(priced)
+    qualities = [quality for _, quality in priced]
+    reason = _no_cost_per_point(average=mean(qualities), unpriced=unpriced, pairwise=pairwise)
+    value = None if reason else ratio(total([cost for cost, _ in priced]), total(qualities))
+    left_out = f"; {unpriced} without a known cost are left out" if unpriced else ""
+    return {
+        "value": value,
+        "ci": None,
+        "n": len(priced),
+        "unpriced": unpriced,
+        "basis": "uncached",
+        "reason": reason or f"ci is null: {NO_INTERVAL}{left_out}",
+    }
+
+
+def _no_cost_per_point(*, average: float | None, unpriced: int, pairwise: bool) -> str | None:
+    if pairwise:
+        return f"n/a: {PAIRWISE}"
+    if average is None:
+        return "n/a: no cost of a scored answer is known" if unpriced else "n/a: no answer is scored yet"
+    if average <= MIN_QUALITY:
+        return f"n/a: quality is too low (mean {average:.3f}, needed above {MIN_QUALITY})"
+    return None
+
+
+def _outcomes(calls: Sequence[Call]) -> dict[str, int]:
+    counts = Counter(call.outcome.value for call in calls)
+    return {outcome.value: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
+
+
+def _latency(calls: Sequence[Call]) -> dict[str, Any]:
+    values = [call.latency_ms for call in calls if call.ended_well and call.latency_ms is not None]
+    return distribution(values, none_because="no answer ended well yet")
+
+
+def _ttft(calls: Sequence[Call]) -> dict[str, Any]:
+    values = [call.ttft_ms for call in calls if call.ended_well and call.ttft_ms is not None]
+    return distribution(values, none_because="no streamed answer ended well yet")
+
+
+def _tokens(calls: Sequence[Call]) -> dict[str, int]:
+    known = [call.tokens for call in calls if call.tokens is not None]
+    return {
+        "input": sum(tokens.input for tokens in known),
+        "cache_read": sum(tokens.cache_read for tokens in known),
+        "cache_write": sum(tokens.cache_write for tokens in known),
+        "output": sum(tokens.output for tokens in known),
+        "unknown": sum(call.ended_well and call.tokens is None for call in calls),
+    }
+
+
+def _cost(calls: Sequence[Call], *, model: str | None, missing_line: Callable[[str], str | None]) -> dict[str, Any]:
+    """Billed cost. A request that the client's SDK repeated is one request, and all its tries cost."""
+    priced = [(call, call.billed_usd) for call in calls if call.billed_usd is not None]
+    unpriced = len(calls) - len(priced)
+    spent = total([cost for _, cost in priced])
+    line = missing_line(model) if unpriced and model is not None else None
+    return {
+        "total": spent,
+        "per_request": ratio(spent, sum(not call.is_retry for call, _ in priced)),
+        "per_success": ratio(spent, sum(call.ended_well for call, _ in priced)),
+        "unpriced": unpriced,
+        "basis": "billed",
+        "reason": _why_unpriced(unpriced, of=len(calls), line=line),
+        "add_to_config": line,
+    }
+
+
+def _why_unpriced(unpriced: int, *, of: int, line: str | None) -> str | None:
+    if not unpriced:
+        return None
+    if line is not None:
+        return f"{unpriced} of {of} have no known cost and are left out: the price of this model is unknown, add {line}"
+    return f"{unpriced} of {of} have no known cost and are left out: their token counts or a price for them are unknown"

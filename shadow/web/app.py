@@ -1,0 +1,269 @@
+"""The admin port as a Starlette app: stats, pairs and exchanges as JSON, health checks, reload."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from shadow.stats import StatsRows, build_stats
+from shadow.store.base import StoreError
+from shadow.web import parameters
+from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
+from shadow.web.guard import Guard, holds_token
+from shadow.web.home import STYLE_HASH, home_page
+from shadow.web.openapi import openapi
+from shadow.web.parameters import ParameterError, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from shadow.records import Cost, ExchangeRecord
+    from shadow.store.base import Reader
+    from shadow.web.admin import AdminSettings, Prices
+
+_PRICING_CHUNK = 5000
+
+_NOT_BUILT = {
+    "/metrics": "metrics for Prometheus",
+    "/runs": "benchmark runs",
+    "/trends": "trends",
+    "/feedback": "feedback",
+    "/epochs": "epochs",
+    "/ui": "the dashboard",
+}
+"""Paths of the API whose part does not exist yet: first segment -> what it will be."""
+
+
+def build_app(
+    *,
+    reader: Reader,
+    settings: Callable[[], AdminSettings],
+    reload: Callable[[], None] | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Starlette:
+    """Build the admin app.
+
+    `settings` is asked once per request, so that a reload needs no new app. `reload` tells the supervisor to read its
+    configuration again and returns at once; None when nobody supervises this process. `now` gives aware UTC.
+    """
+    api = AdminApi(reader=reader, settings=settings, reload=reload, now=now)
+    return Starlette(
+        routes=[
+            Route("/", api.home, methods=["GET"]),
+            Route("/healthz", api.healthz, methods=["GET"]),
+            Route("/readyz", api.readyz, methods=["GET"]),
+            Route("/stats", api.stats, methods=["GET"]),
+            Route("/verdicts", api.verdicts, methods=["GET"]),
+            Route("/pairs", api.pairs, methods=["GET"]),
+            # a path, because a candidate's name may hold slashes
+            Route("/pairs/{pair_id:path}", api.pair, methods=["GET"]),
+            Route("/exchanges/{exchange_id}", api.exchange, methods=["GET"]),
+            Route("/openapi.json", api.openapi, methods=["GET"]),
+            Route("/reload", api.reload, methods=["POST"]),
+        ],
+        middleware=[Middleware(Guard, settings=settings)],
+        exception_handlers={
+            HTTPException: _refused_by_router,
+            ParameterError: _bad_parameter,
+            StoreError: _store_unusable,
+            Exception: _unexpected,
+        },
+    )
+
+
+class AdminApi:
+    """The routes. Nothing is kept between requests but the lock that lets one aggregation run at a time."""
+
+    def __init__(
+        self,
+        *,
+        reader: Reader,
+        settings: Callable[[], AdminSettings],
+        reload: Callable[[], None] | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._reader = reader
+        self._settings = settings
+        self._reload = reload
+        self._now = now
+        # All rows of a window are in memory while they are added up; two impatient readers must not double that.
+        self._aggregating = asyncio.Lock()
+
+    async def home(self, _request: Request) -> Response:
+        """Show the page for people who open the port in a browser."""
+        settings = self._settings()
+        page = home_page(version=settings.version, shadow_off_reason=settings.shadow_off_reason)
+        return PageAnswer(page, style_hash=STYLE_HASH)
+
+    async def healthz(self, _request: Request) -> Response:
+        """Answer 200 as long as this process answers; the store is not asked."""
+        return JsonAnswer({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Response:
+        """Answer 200 when the store can be read, else 503; the reason is told to those who may read the rest, too."""
+        health = await self._reader.health()
+        if health["ok"]:
+            return JsonAnswer({"ready": True})
+        told = holds_token(request.scope["headers"], self._settings().token)
+        reason = health["reason"] if told else "the store is not usable"
+        return JsonAnswer({"ready": False, "reason": reason}, status=HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def stats(self, request: Request) -> Response:
+        """Tell every model's latency, cost and quality, and the comparisons, over one window."""
+        values = _values(request, "since", "until", "task", "model")
+        window = parameters.window(values, now=self._now())
+        task, model = parameters.text(values, "task"), parameters.text(values, "model")
+        return JsonAnswer(await self._stats(window, task=task, model=model))
+
+    async def verdicts(self, request: Request) -> Response:
+        """Tell the verdict of each task, primary and candidate, with how much is known."""
+        values = _values(request, "since", "until", "task")
+        window = parameters.window(values, now=self._now())
+        stats = await self._stats(window, task=parameters.text(values, "task"), model=None)
+        shown = ("primary", "candidate", "epoch", "verdict", "why", "pairs", "conversations", "open")
+        verdicts = [
+            {"task": task["task"], **{name: comparison[name] for name in shown}}
+            for task in stats["tasks"]
+            for comparison in task["comparisons"]
+        ]
+        return JsonAnswer({"since": stats["since"], "until": stats["until"], "verdicts": verdicts})
+
+    async def pairs(self, request: Request) -> Response:
+        """Give one page of pairs, without their content."""
+        values = _values(request, "task", "candidate", "sort", "limit", "cursor")
+        try:
+            rows, cursor = await self._reader.pairs(
+                task=parameters.text(values, "task"),
+                candidate=parameters.text(values, "candidate"),
+                sort=parameters.sort(values),
+                limit=parameters.limit(values),
+                cursor=parameters.text(values, "cursor"),
+            )
+        except ValueError:
+            raise ParameterError("cursor must be the next_cursor of an earlier page, with the same filters") from None
+        return JsonAnswer({"pairs": rows, "next_cursor": cursor})
+
+    async def pair(self, request: Request) -> Response:
+        """Give one pair with what is kept of prompt and answers, and its scores."""
+        _values(request)
+        pair = await self._reader.pair(request.path_params["pair_id"])
+        return JsonAnswer(pair) if pair is not None else _unknown("pair", "its exchange")
+
+    async def exchange(self, request: Request) -> Response:
+        """Give one exchange with its shadow jobs, answers and scores."""
+        _values(request)
+        exchange = await self._reader.exchange(request.path_params["exchange_id"])
+        return JsonAnswer(exchange) if exchange is not None else _unknown("exchange", "it")
+
+    async def openapi(self, _request: Request) -> Response:
+        """Describe this port as OpenAPI 3.1."""
+        return JsonAnswer(openapi(version=self._settings().version))
+
+    async def reload(self, request: Request) -> Response:
+        """Ask the supervisor to read its configuration again; it decides and logs, this answer does not wait."""
+        if not _is_json(request.headers.get("content-type")):
+            message = "POST needs the header `content-type: application/json`"
+            return ErrorAnswer(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, kind="content_type", message=message)
+        if self._reload is None:
+            message = "this process has no supervisor to signal; restart it to read the configuration again"
+            return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_supervisor", message=message)
+        self._reload()
+        note = "the configuration is being read again; if it is invalid nothing changes and the log says why"
+        return JsonAnswer({"reload": "asked", "note": note}, status=HTTPStatus.ACCEPTED)
+
+    async def _stats(self, window: Window, *, task: str | None, model: str | None) -> dict[str, Any]:
+        settings = self._settings()
+        now = self._now()
+        async with self._aggregating:
+            await self._price_pending(settings.prices)
+            rows = await self._rows(window, task=task, day=now.astimezone(UTC).date().isoformat())
+            return await asyncio.to_thread(
+                build_stats,
+                rows,
+                since=window.since,
+                until=window.until,
+                now=now,
+                rules=settings.conversations,
+                task=task,
+                model=model,
+                tasks=settings.tasks,
+                candidates=settings.candidates,
+                budget_usd_per_day=settings.budget_usd_per_day,
+                shadow_off_reason=settings.shadow_off_reason,
+                missing_line=_missing_line(settings.prices),
+            )
+
+    async def _price_pending(self, prices: Prices) -> None:
+        def price(exchange: ExchangeRecord) -> Cost:
+            return prices.cost(exchange.usage, answered=exchange.model_answered, asked=exchange.model)
+
+        while await self._reader.price_pending(price, limit=_PRICING_CHUNK) >= _PRICING_CHUNK:
+            pass
+
+    async def _rows(self, window: Window, *, task: str | None, day: str) -> StatsRows:
+        since, until = window.since, window.until
+        return StatsRows(
+            exchanges=await self._reader.exchanges(since=since, until=until, task=task),
+            answers=await self._reader.answers(since=since, until=until, task=task),
+            scores=await self._reader.scores(since=since, until=until, task=task),
+            coverage=await self._reader.coverage(since=since, until=until, task=task),
+            dropped=await self._reader.dropped(),
+            budget=await self._reader.budget(day=day),
+            budget_day=day,
+        )
+
+
+def _missing_line(prices: Prices) -> Callable[[str], str | None]:
+    return lambda model: None if prices.price_of(model) is not None else prices.missing_line(model)
+
+
+def _values(request: Request, *known: str) -> dict[str, str]:
+    return parameters.single_values(request.query_params.multi_items(), known=known)
+
+
+def _is_json(content_type: str | None) -> bool:
+    return content_type is not None and content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def _unknown(noun: str, whose: str) -> ErrorAnswer:
+    message = f"no {noun} has this id; {whose} may be older than retention_days, or not written yet (up to a second)"
+    return ErrorAnswer(status=HTTPStatus.NOT_FOUND, kind="not_found", message=message)
+
+
+async def _refused_by_router(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  (Starlette's handler signature is wider than what it passes)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allow = (error.headers or {})["Allow"]
+        message = f"this path answers {allow} only"
+        return ErrorAnswer(
+            status=error.status_code, kind="method_not_allowed", message=message, headers={"allow": allow}
+        )
+    later = _NOT_BUILT.get("/" + request.scope["path"].split("/")[1])
+    if later is not None:
+        return ErrorAnswer(status=HTTPStatus.NOT_FOUND, kind="not_built", message=f"not built yet: {later}")
+    message = "there is no such path here; /openapi.json lists them"
+    return ErrorAnswer(status=HTTPStatus.NOT_FOUND, kind="not_found", message=message)
+
+
+async def _bad_parameter(_request: Request, error: Exception) -> Response:
+    return ErrorAnswer(status=HTTPStatus.BAD_REQUEST, kind="bad_parameter", message=str(error))
+
+
+async def _store_unusable(_request: Request, error: Exception) -> Response:
+    return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="store", message=str(error))
+
+
+async def _unexpected(_request: Request, _error: Exception) -> Response:
+    # Starlette raises the error again after this answer, so the server logs it, once.
+    message = "this answer could not be made; the log of the measuring process says why"
+    return ErrorAnswer(status=HTTPStatus.INTERNAL_SERVER_ERROR, kind="internal", message=message)
