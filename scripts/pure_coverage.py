@@ -15,7 +15,7 @@ PURE = (
     "shadow/pricing.py",
     "shadow/budget.py",
     "shadow/redaction.py",
-    "shadow/stats.py",
+    "shadow/stats/*",
 )
 
 
