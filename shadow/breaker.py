@@ -27,7 +27,7 @@ class Breaker:
         return self._open_until_s is None
 
     def room(self, now_s: float, *, bound: int) -> int:
-        """How many calls may begin now, of at most `bound`: all of them closed, none open, one when it is time for a trial."""
+        """Say how many of `bound` calls may begin now: all when closed, none when open, one when a trial is due."""
         if self._open_until_s is None:
             return bound
         if now_s < self._open_until_s or self._trial_running:
@@ -35,13 +35,13 @@ class Breaker:
         return min(1, bound)
 
     def begin(self) -> int:
-        """A call starts; returns its ticket. Ask `room` first."""
+        """Start a call and take its ticket. Ask `room` first."""
         if self._open_until_s is not None:
             self._trial_running = True
         return self._generation
 
     def end(self, ticket: int, *, ok: bool | None, now_s: float) -> None:
-        """A call ended well (True), badly (False) or without saying anything about the candidate's health (None)."""
+        """End a call: well (True), badly (False) or without a word about the candidate's health (None)."""
         if ticket != self._generation:
             return
         trial, self._trial_running = self._trial_running, False

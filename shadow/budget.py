@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 INITIAL_SHARE = 0.1
-"""Share of the cap that is there at 00:00 UTC, so that a quiet morning is measured too; the rest accrues over the day."""
+"""Share of the cap that is there at 00:00 UTC, so that an early hour is measured too; the rest accrues over the day."""
 
 _DAY_S = 86_400.0
 
@@ -26,7 +26,7 @@ class BudgetDay:
 
 
 def budget_day(now: datetime, *, cap_usd: float) -> BudgetDay:
-    """The budget of the UTC day `now` (aware) lies in.
+    """Give the budget of the UTC day `now` (aware) lies in.
 
     `INITIAL_SHARE` of the cap is available from the first second, the remainder grows linearly until 24:00 UTC.
     """

@@ -1,0 +1,404 @@
+"""The measuring process: asks candidates, scores, keeps the store in order, and answers on the admin port.
+
+`python -P -m gateway.measuring`, started by the supervisor, is where the measuring side is put together. It runs at a
+lower priority than the live processes: shadow work may wait, an app's answer may not.
+
+A reload (`Replace`) is applied in place: calls under way end with the settings they began with, new ones follow the
+new settings. A setting that cannot be applied (an evaluator that does not load, another store) changes nothing and is
+reported as `reload_failed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, cast
+
+import uvicorn
+from shadow.pricing import PriceBook
+from shadow.redaction import Redactor, Scrubber
+
+from gateway import control, logs
+from gateway.settings import MeasuringSettings
+from shadow.candidates import CallLimits, CandidateClient
+from shadow.compare import Comparer, Keeper
+from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, build_evaluators
+from shadow.stats import ConversationRules
+from shadow.store import open_store
+from shadow.store.base import StoreError
+from shadow.web import AdminSettings, build_app
+from shadow.worker import Upkeep, Worker, WorkerLimits
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Generator
+
+    from starlette.applications import Starlette
+
+    from shadow.store import Store
+    from shadow.store.base import Reader
+
+_log = logging.getLogger(__name__)
+
+NICENESS = 10
+"""Well below the live processes (on a full core about a tenth of their share), yet never starved by them."""
+
+CONTROL_LINE_BYTES = 16 << 20
+STORE_RETRY_MAX_S = 5.0
+ADMIN_DRAIN_S = 5
+
+_QUIET = ("httpx2", "httpcore2", "uvicorn", "aiosqlite")
+"""Libraries whose INFO lines name addresses with their query, or statements with their values."""
+
+
+def main() -> None:
+    """Run the measuring process until the parent says so, is gone, or SIGTERM comes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # already at the lowest priority, or not allowed: it then runs as it is
+        os.nice(NICENESS)
+    asyncio.run(_run())
+
+
+class LateReader:
+    """A store's reader that may not be there yet: until `found`, every question is a StoreError (a 503 for people)."""
+
+    def __init__(self) -> None:
+        self._reader: Reader | None = None
+        self._reason = "the store is being opened"
+
+    def found(self, reader: Reader) -> None:
+        """Take the reader of the store that is open now."""
+        self._reader = reader
+
+    def missing(self, reason: str) -> None:
+        """Keep why the store cannot be opened; this is told meanwhile."""
+        self._reason = reason
+
+    async def health(self) -> Mapping[str, Any]:
+        """Tell the store's health, or why there is none; never raises."""
+        if self._reader is None:
+            return {"ok": False, "reason": self._reason, "schema": 0, "pending_jobs": 0}
+        return await self._reader.health()
+
+    def __getattr__(self, name: str) -> Any:
+        if self._reader is None:
+            return self._unavailable
+        return getattr(self._reader, name)
+
+    async def _unavailable(self, *_: object, **__: object) -> Any:
+        raise StoreError(self._reason)
+
+
+class AdminServer(uvicorn.Server):
+    """uvicorn that leaves signals to this process and tells when it listens."""
+
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=ADMIN_DRAIN_S,
+            )
+        )
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the handlers alone: the order of exit is decided in this module."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self.listening.set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """All that one set of settings needs, built whole before anything old is let go."""
+
+    settings: MeasuringSettings
+    prices: PriceBook
+    scrubber: Scrubber
+    redactor: Redactor
+    evaluators: Mapping[str, EvaluatorSet]
+
+    @classmethod
+    def hire(cls, settings: MeasuringSettings) -> Crew:
+        """Build it. Raises EvaluatorConfigError with a sentence."""
+        keys = (candidate.api_key for candidate in settings.candidates)
+        return cls(
+            settings=settings,
+            prices=PriceBook(settings.prices),
+            scrubber=Scrubber({*settings.secrets, *(key for key in keys if key)}),
+            redactor=Redactor(settings.redact),
+            evaluators=_evaluators(settings),
+        )
+
+    def admin_settings(self) -> AdminSettings:
+        """Give what the admin port shows of these settings."""
+        settings = self.settings
+        return AdminSettings(
+            version=version("shadow-gateway"),
+            prices=self.prices,
+            token=settings.admin_token,
+            hosts=settings.admin_hosts,
+            tasks=("default", *(task.name for task in settings.tasks)),
+            candidates=tuple(candidate.model for candidate in settings.candidates),
+            conversations=ConversationRules(
+                idle_s=settings.conversation_idle_s,
+                max_turns=settings.conversation_max_turns,
+                max_age_s=settings.conversation_max_age_s,
+            ),
+            budget_usd_per_day=settings.budget_usd_per_day,
+            shadow_off_reason=settings.shadow_off_reason,
+        )
+
+    def client(self) -> CandidateClient:
+        """Make the connections to the candidates; whoever asks for them closes them."""
+        settings = self.settings
+        return CandidateClient(
+            prices=self.prices,
+            scrubber=self.scrubber,
+            limits=CallLimits(
+                connect_timeout_s=settings.connect_timeout_s,
+                first_byte_timeout_s=settings.first_byte_timeout_s,
+                idle_timeout_s=settings.idle_timeout_s,
+                total_s=settings.max_job_age_s,
+                max_body_bytes=settings.max_body_bytes,
+            ),
+            proxy=settings.proxy,
+            no_proxy=settings.no_proxy,
+            ca_file=settings.ca_file,
+        )
+
+    def worker(self, store: Store, client: CandidateClient) -> Worker:
+        """Make the one who asks."""
+        settings = self.settings
+        return Worker(
+            name=f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}",
+            deployment_id=settings.deployment_id,
+            jobs=store.jobs,
+            client=client,
+            candidates=settings.candidates,
+            comparer=Comparer(
+                evaluators=self.evaluators,
+                prices=self.prices,
+                keeper=Keeper(mode=settings.content, redactor=self.redactor, scrubber=self.scrubber),
+            ),
+            prices=self.prices,
+            redactor=self.redactor,
+            limits=WorkerLimits(
+                budget_usd_per_day=settings.budget_usd_per_day,
+                max_concurrency=settings.max_concurrency,
+                max_job_age_s=settings.max_job_age_s,
+            ),
+        )
+
+    def upkeep(self, store: Store) -> Upkeep:
+        """Make the one who tidies up, shadowing or not."""
+        settings = self.settings
+        return Upkeep(
+            jobs=store.jobs,
+            reader=store.reader,
+            prices=self.prices,
+            queue_size=settings.queue_size,
+            max_job_age_s=settings.max_job_age_s,
+            retention_days=settings.retention_days,
+        )
+
+
+class Measuring:
+    """The measuring side at work: one crew at a time, exchanged as a whole at a reload."""
+
+    def __init__(self, crew: Crew, *, reader: LateReader) -> None:
+        self._crew = crew
+        self._reader = reader
+        self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    def admin_settings(self) -> AdminSettings:
+        """Give the settings in force, for the admin app."""
+        return self._crew.admin_settings()
+
+    def replace(self, settings: MeasuringSettings) -> None:
+        """Work by new settings from now on. Raises EvaluatorConfigError or ValueError, and then nothing has changed."""
+        if settings.store != self._crew.settings.store:
+            raise ValueError("another store needs a restart")
+        self._crew = Crew.hire(settings)
+        _configure_logs(self._crew)
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Begin no more work; `run` returns when what is under way has ended or its time is up."""
+        self._stopping.set()
+        self._changed.set()
+
+    async def run(self, store_url: str) -> None:
+        """Open the store, however long that takes, and work until `stop`."""
+        async with self._store(store_url) as store:
+            if store is None:
+                return
+            self._reader.found(store.reader)
+            while not self._stopping.is_set():
+                self._changed.clear()
+                await self._shift(self._crew, store)
+
+    async def _shift(self, crew: Crew, store: Store) -> None:
+        """Work by one crew until it is replaced or the end has come."""
+        client = crew.client()
+        worker = crew.worker(store, client)
+        tidying = asyncio.create_task(crew.upkeep(store).run())
+        asking = asyncio.create_task(worker.run() if crew.settings.shadow_enabled else self._changed.wait())
+        changing = asyncio.create_task(self._changed.wait())
+        try:
+            done, _ = await asyncio.wait((tidying, asking, changing), return_when=asyncio.FIRST_COMPLETED)
+            if changing not in done:  # a fault that no loop caught: end, and be started again by the supervisor
+                await asyncio.gather(*done)
+            worker.stop()
+            await asking
+        finally:
+            for task in (tidying, asking, changing):
+                task.cancel()
+            await asyncio.gather(tidying, asking, changing, return_exceptions=True)
+            await client.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _store(self, url: str) -> AsyncIterator[Store | None]:
+        """Open the store, trying again until it works; None when the end came first."""
+        store = None
+        pause_s = 0.1
+        while store is None and not self._stopping.is_set():
+            try:
+                store = await open_store(url)
+            except StoreError as error:
+                if pause_s <= 0.1:  # noqa: PLR2004  (the first failure: told once)
+                    _log.warning("the store cannot be opened, trying again: %s", error)
+                self._reader.missing(str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause_s)
+                pause_s = min(2 * pause_s, STORE_RETRY_MAX_S)
+        try:
+            yield store
+        finally:
+            if store is not None:
+                await store.close()
+
+
+async def _run() -> None:
+    lines = await _stdin_lines()
+    first = await lines.readline()
+    if not first:
+        return
+    start = control.decode(first, control.Start)
+    settings = control.settings_from(start.settings, MeasuringSettings)
+    crew = _first_crew(settings)
+    _configure_logs(crew)
+    reader = LateReader()
+    measuring = Measuring(crew, reader=reader)
+    server = AdminServer(
+        build_app(
+            reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
+            settings=measuring.admin_settings,
+            reload=_reload_signal(),
+        )
+    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.stop)
+    await _until_stopped(start, measuring, server, lines)
+
+
+async def _until_stopped(
+    start: control.Start, measuring: Measuring, server: AdminServer, lines: asyncio.StreamReader
+) -> None:
+    """Order of exit: no new work, calls under way end, the store is closed, then the admin port."""
+    store_url = control.settings_from(start.settings, MeasuringSettings).store
+    sockets = [socket.socket(fileno=fd) for fd in start.socket_fds]
+    serving = asyncio.create_task(server.serve(sockets=sockets))
+    serving.add_done_callback(lambda _: measuring.stop())
+    listening = asyncio.create_task(_report_ready(server, start.status_fd))
+    obeying = asyncio.create_task(_obey(lines, measuring, start.status_fd))
+    try:
+        await measuring.run(store_url)
+    finally:
+        control.report(start.status_fd, "draining")
+        server.should_exit = True
+        obeying.cancel()
+        listening.cancel()
+        await asyncio.gather(obeying, listening, return_exceptions=True)
+        await serving
+        control.report(start.status_fd, "flushed")
+
+
+async def _report_ready(server: AdminServer, status_fd: int) -> None:
+    await server.listening.wait()
+    control.report(status_fd, "ready")
+
+
+async def _obey(lines: asyncio.StreamReader, measuring: Measuring, status_fd: int) -> None:
+    """Follow the parent: each line is new settings, the end of input is the end."""
+    while line := await lines.readline():
+        try:
+            message = control.decode(line, control.Replace)
+            measuring.replace(control.settings_from(message.settings, MeasuringSettings))
+        except (EvaluatorConfigError, ValueError) as error:
+            _log.warning("the new settings were not applied: %s", error)
+            control.report(status_fd, "reload_failed", str(error))
+        else:
+            control.report(status_fd, "reloaded")
+    measuring.stop()
+
+
+async def _stdin_lines() -> asyncio.StreamReader:
+    lines = asyncio.StreamReader(limit=CONTROL_LINE_BYTES)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    return lines
+
+
+def _first_crew(settings: MeasuringSettings) -> Crew:
+    """Build the crew of the start; with an evaluator that does not load nothing is shadowed, and the stats say why."""
+    try:
+        return Crew.hire(settings)
+    except EvaluatorConfigError as error:
+        tasks = tuple(replace(task, evaluators=None) for task in settings.tasks)
+        off = replace(settings, shadow_enabled=False, shadow_off_reason=str(error), evaluators=None, tasks=tasks)
+        return Crew.hire(off)
+
+
+def _evaluators(settings: MeasuringSettings) -> dict[str, EvaluatorSet]:
+    """Build the set of each task by name; a task that names none has the general ones."""
+    specs = {"default": settings.evaluators}
+    for task in settings.tasks:
+        specs[task.name] = settings.evaluators if task.evaluators is None else task.evaluators
+    return {name: build_evaluators(chosen, config_dir=settings.config_dir) for name, chosen in specs.items()}
+
+
+def _configure_logs(crew: Crew) -> None:
+    logs.configure(process="measuring", scrub=crew.scrubber.scrub)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _reload_signal() -> Callable[[], None]:
+    """Give what `POST /reload` does: ask the supervisor, if it is still the process that started us."""
+    parent = os.getppid()
+
+    def ask() -> None:
+        if os.getppid() == parent:
+            os.kill(parent, signal.SIGHUP)
+
+    return ask
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""From one shadow call to a finished pair: both replies read, scored and priced, and what may be kept of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from shadow.dialects import read_reply
+from shadow.records import (
+    ENDED_WELL,
+    Cost,
+    EvalCase,
+    ExchangeRecord,
+    JobBody,
+    LeasedJob,
+    PairResult,
+    Reply,
+    StoredContent,
+    StoredScore,
+    ToolCall,
+)
+from shadow.redaction import Redactor, Scrubber
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shadow.candidates import Asked
+    from shadow.evaluators import EvaluatorSet
+    from shadow.pricing import PriceBook
+
+ContentMode = Literal["none", "redacted", "full"]
+
+
+def price_exchange(exchange: ExchangeRecord, *, prices: PriceBook) -> Cost:
+    """Say what one live exchange cost; unknown stays unknown."""
+    return prices.cost(exchange.usage, answered=exchange.model_answered, asked=exchange.model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeper:
+    """Decides what of prompts and answers is kept: nothing, the redacted text, or all of it; never a key."""
+
+    mode: ContentMode
+    redactor: Redactor
+    scrubber: Scrubber
+
+    def content(self, body: JobBody, primary: Reply, candidate: Reply) -> StoredContent:
+        """Choose what is stored of one pair."""
+        if self.mode == "none":
+            return StoredContent()
+        return StoredContent(
+            prompt=self._json(body.request),
+            primary_output=self._text(primary.text),
+            primary_tool_calls=self._json(_tool_calls(primary.tool_calls)),
+            candidate_output=self._text(candidate.text),
+            candidate_tool_calls=self._json(_tool_calls(candidate.tool_calls)),
+        )
+
+    def score(self, stored: StoredScore) -> StoredScore:
+        """Cut a score's reason to what the mode allows: evaluators quote what they saw."""
+        score = stored.score
+        reason = "" if self.mode == "none" and score.status == "scored" else self.note(score.reason)
+        return replace(stored, score=replace(score, reason=reason))
+
+    def note(self, text: str) -> str:
+        """Cut a sentence about an answer (an error, a reason): without keys and, unless all is kept, redacted."""
+        return self._text(text)
+
+    def _text(self, text: str) -> str:
+        kept = text if self.mode == "full" else self.redactor.redact_text(text)[0]
+        return self.scrubber.scrub(kept)
+
+    def _json(self, body: bytes) -> str:
+        kept = body if self.mode == "full" else self.redactor.redact_json(body)[0]
+        return self.scrubber.scrub(kept.decode("utf-8", "replace"))
+
+
+class Comparer:
+    """Makes a pair of a live and a candidate's answer. `evaluators` are the sets by task name, `default` among them."""
+
+    def __init__(self, *, evaluators: Mapping[str, EvaluatorSet], prices: PriceBook, keeper: Keeper) -> None:
+        self._evaluators = evaluators
+        self._prices = prices
+        self._keeper = keeper
+
+    async def pair(self, leased: LeasedJob, body: JobBody, asked: Asked, *, redaction_changed: bool) -> PairResult:
+        """Read the live answer, score both where both ended well, and keep what may be kept."""
+        primary = await asyncio.to_thread(_primary_reply, body)
+        cost = price_exchange(leased.exchange, prices=self._prices)
+        scores: Sequence[StoredScore] = ()
+        if primary.outcome in ENDED_WELL and asked.answer.outcome in ENDED_WELL:
+            scores = await self._score(leased, body, primary, asked, cost)
+        answer = asked.answer
+        if answer.error is not None:
+            answer = replace(answer, error=self._keeper.note(answer.error))
+        return PairResult(
+            answer=answer,
+            scores=tuple(self._keeper.score(score) for score in scores),
+            content=await asyncio.to_thread(self._keeper.content, body, primary, asked.reply),
+            redaction_changed=redaction_changed,
+            primary_cost=cost,
+        )
+
+    async def _score(
+        self, leased: LeasedJob, body: JobBody, primary: Reply, asked: Asked, cost: Cost
+    ) -> tuple[StoredScore, ...]:
+        evaluators = self._evaluators.get(leased.job.task) or self._evaluators["default"]
+        request = await asyncio.to_thread(msgspec.json.decode, body.request)
+        return await evaluators.score_pair(
+            _primary_case(request, primary, leased.exchange, cost),
+            _candidate_case(request, asked),
+            dialect=body.dialect,
+        )
+
+
+def _primary_reply(body: JobBody) -> Reply:
+    return read_reply(body.dialect, body.response, status=body.response_status, streamed=body.response_streamed)
+
+
+def _primary_case(request: Mapping[str, Any], reply: Reply, exchange: ExchangeRecord, cost: Cost) -> EvalCase:
+    return EvalCase(
+        request=request,
+        output=reply.text,
+        tool_calls=reply.tool_calls,
+        stop_reason=reply.stop_reason,
+        usage=exchange.usage,
+        latency_ms=exchange.latency_ms,
+        ttft_ms=exchange.ttft_ms,
+        cost_usd=cost.billed_usd,
+    )
+
+
+def _candidate_case(request: Mapping[str, Any], asked: Asked) -> EvalCase:
+    answer = asked.answer
+    return EvalCase(
+        request=request,
+        output=asked.reply.text,
+        tool_calls=asked.reply.tool_calls,
+        stop_reason=asked.reply.stop_reason,
+        usage=answer.usage,
+        latency_ms=answer.latency_ms,
+        ttft_ms=answer.ttft_ms,
+        cost_usd=answer.cost.billed_usd,
+    )
+
+
+def _tool_calls(calls: Sequence[ToolCall]) -> bytes:
+    return msgspec.json.encode([{"name": call.name, "arguments": call.arguments} for call in calls])

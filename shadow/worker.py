@@ -1,0 +1,417 @@
+"""Drains the shadow jobs: leases them, asks the candidates within the budget, hands the finished pairs to the store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from shadow.breaker import Breaker
+from shadow.budget import budget_day
+from shadow.candidates import ShadowCopy, UnsendableError, copy_for, origin_of, worst_case_usd
+from shadow.compare import price_exchange
+from shadow.store.base import StoreError, UnstorableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from shadow.candidates import Asked, CandidateClient
+    from shadow.compare import Comparer
+    from shadow.pricing import PriceBook
+    from shadow.records import Candidate, JobBody, LeasedJob, PairResult
+    from shadow.redaction import Redactor
+    from shadow.store.base import Jobs, Reader
+
+_log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+RESTS_MAX_AGE_S = 0.25
+FINISH_DELAYS_S = (0.1, 0.5, 2.0, 5.0)
+_MAX_BACKOFF_S = 5.0
+_PRUNE_CHUNK = 500
+_PRICE_CHUNK = 5000
+
+
+def utc_now() -> datetime:
+    """Wall time, aware UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLimits:
+    """Bounds of one worker. Sizes are counts, durations seconds, money USD."""
+
+    budget_usd_per_day: float
+    max_concurrency: int = 16
+    max_job_age_s: float = 600
+    lease_s: float = 60
+    """Renewed four times as often while the worker lives: a lease that runs out means it is dead."""
+    drain_s: float = 10
+    """How long calls under way may still take after `stop`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """A job that may be sent: the copy and what it may cost at most."""
+
+    copy: ShadowCopy
+    worst_case_usd: float
+
+
+class _Desk:
+    """One candidate as the worker sees it: how many calls are under way, and its circuit breaker."""
+
+    def __init__(self, candidate: Candidate, *, bound: int) -> None:
+        self.candidate = candidate
+        self.origin = origin_of(candidate.base_url)
+        self.breaker = Breaker()
+        self._bound = bound
+        self._running = 0
+
+    def room(self, now_s: float) -> int:
+        return min(self._bound - self._running, self.breaker.room(now_s, bound=self._bound))
+
+    def begin(self) -> int:
+        self._running += 1
+        return self.breaker.begin()
+
+    def end(self, ticket: int, *, healthy: bool | None) -> None:
+        self._running -= 1
+        was_closed = self.breaker.is_closed
+        self.breaker.end(ticket, ok=healthy, now_s=time.monotonic())
+        if was_closed != self.breaker.is_closed:
+            state = "answers again" if self.breaker.is_closed else "keeps failing and is left alone for a while"
+            _log.warning("candidate %s %s", self.candidate.model, state)
+
+
+class Worker:
+    """Asks candidates what the app asked, off the live path, until told to stop.
+
+    A job that was sent is never sent again: it would be paid twice. What a crash leaves behind is settled by `Upkeep`.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        deployment_id: str,
+        jobs: Jobs,
+        client: CandidateClient,
+        candidates: Sequence[Candidate],
+        comparer: Comparer,
+        prices: PriceBook,
+        redactor: Redactor,
+        limits: WorkerLimits,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._name = name
+        self._deployment_id = deployment_id
+        self._jobs = jobs
+        self._client = client
+        self._comparer = comparer
+        self._prices = prices
+        self._redactor = redactor
+        self._limits = limits
+        self._now = now
+        bound = max(1, limits.max_concurrency // max(1, len(candidates)))
+        self._desks = {candidate.model: _Desk(candidate, bound=bound) for candidate in candidates}
+        self._running: set[asyncio.Task[bool | None]] = set()
+        self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._rests: dict[str, datetime] = {}
+        self._rests_read_s = float("-inf")
+        self._renewed_s = float("-inf")
+        self.errors: Counter[str] = Counter()
+        """Jobs that failed by a fault of ours, by kind of exception."""
+
+    def stop(self) -> None:
+        """Lease nothing more; `run` returns when the calls under way have ended, at the latest after `drain_s`."""
+        self._stopping.set()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until `stop`. What is still under way at the end of the drain stays `sent` and counts as lost."""
+        backoff = _Backoff("lease shadow jobs")
+        try:
+            while not self._stopping.is_set():
+                self._wake.clear()
+                if await backoff.attempt(self._lease_some) == 0:
+                    await self._sleep(backoff.pause_s or POLL_S)
+        finally:
+            await self._drain()
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+
+    async def _drain(self) -> None:
+        if self._running and self._stopping.is_set():
+            await asyncio.wait(self._running, timeout=self._limits.drain_s)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _lease_some(self) -> int:
+        """Lease as many jobs as may begin now and start them; returns how many."""
+        await self._renew()
+        await self._read_rests()
+        room = self._limits.max_concurrency - len(self._running)
+        rooms = {model: self._room(desk) for model, desk in self._desks.items()}
+        # The queue does not know our bounds per candidate: lease no more than the tightest open one has room for.
+        limit = min([room, *(free for free in rooms.values() if free > 0)])
+        if limit <= 0:
+            return 0
+        full = [model for model, free in rooms.items() if free <= 0]
+        leased = await self._jobs.lease(
+            worker=self._name, limit=limit, lease_s=self._limits.lease_s, now=self._now(), without=full
+        )
+        for job in leased:
+            self._start(job)
+        return len(leased)
+
+    def _room(self, desk: _Desk) -> int:
+        resting_until = self._rests.get(desk.origin)
+        if resting_until is not None and self._now() < resting_until:
+            return 0
+        return desk.room(time.monotonic())
+
+    async def _renew(self) -> None:
+        if time.monotonic() - self._renewed_s >= self._limits.lease_s / 4:
+            await self._jobs.renew(worker=self._name, lease_s=self._limits.lease_s, now=self._now())
+            self._renewed_s = time.monotonic()
+
+    async def _read_rests(self) -> None:
+        if time.monotonic() - self._rests_read_s < RESTS_MAX_AGE_S:
+            return
+        rests = await self._jobs.origin_rests(now=self._now())
+        self._rests = {origin_of(origin): until for origin, until in rests.items()}
+        self._rests_read_s = time.monotonic()
+
+    def _start(self, leased: LeasedJob) -> None:
+        desk = self._desks.get(leased.job.candidate)
+        # The seat is taken here and not in the task: the next lease may be counted before the task has begun.
+        ticket = None if desk is None else desk.begin()
+        task = asyncio.create_task(self._work(leased, desk))
+        self._running.add(task)
+        task.add_done_callback(functools.partial(self._ended, desk, ticket))
+
+    def _ended(self, desk: _Desk | None, ticket: int | None, task: asyncio.Task[bool | None]) -> None:
+        self._running.discard(task)
+        if desk is not None and ticket is not None:
+            desk.end(ticket, healthy=None if task.cancelled() else task.result())
+        self._wake.set()
+
+    async def _work(self, leased: LeasedJob, desk: _Desk | None = None) -> bool | None:
+        """Do one job; a fault of ours costs this job and nothing else. Returns what it says about health."""
+        try:
+            return await self._do(leased, desk)
+        except Exception as error:  # noqa: BLE001  (the loop must outlive any fault of one job; told once, here)
+            await self._give_up(leased, error)
+            return None
+
+    async def _give_up(self, leased: LeasedJob, error: Exception) -> None:
+        """Drop a job that failed by a fault of ours; what was reserved for it stays spent."""
+        if isinstance(error, StoreError) and not isinstance(error, UnstorableError):
+            # The job is left to its lease: `recover` settles it when that has run out.
+            _log.warning("a shadow job was left behind: %s", error)
+            return
+        self.errors[type(error).__name__] += 1
+        _log.error("a shadow job failed: %s", _where(error))
+        with contextlib.suppress(StoreError):  # then it is left to its lease, too
+            await self._jobs.drop(leased, reason="worker_error")
+
+    async def _do(self, leased: LeasedJob, desk: _Desk | None) -> bool | None:
+        body = leased.body
+        if body is None or self._is_too_old(leased):
+            await self._jobs.drop(leased, reason="too_old")
+            return None
+        if desk is None:
+            await self._jobs.skip(leased, reason="not_configured")
+            return None
+        try:
+            return await self._ask_within_budget(leased, body, desk)
+        except UnsendableError as error:
+            await self._jobs.skip(leased, reason=error.reason)
+            return None
+
+    def _is_too_old(self, leased: LeasedJob) -> bool:
+        return self._now() - leased.job.created_at > timedelta(seconds=self._limits.max_job_age_s)
+
+    async def _ask_within_budget(self, leased: LeasedJob, body: JobBody, desk: _Desk) -> bool | None:
+        """Reserve, ask, compare, finish. Returns what the call says about the candidate's health."""
+        plan = await asyncio.to_thread(self._plan, leased, body, desk.candidate)
+        if self._stopping.is_set():
+            await self._jobs.release(leased)
+            return None
+        now = self._now()
+        reservation = await self._jobs.reserve(
+            leased,
+            worst_case_usd=plan.worst_case_usd,
+            budget=budget_day(now, cap_usd=self._limits.budget_usd_per_day),
+            now=now,
+        )
+        if reservation != "ok":
+            return None
+        asked = await self._client.ask(
+            desk.candidate, plan.copy, exchange_id=leased.job.exchange_id, dialect=body.dialect
+        )
+        await self._note_rest(desk, asked)
+        result = await self._comparer.pair(leased, body, asked, redaction_changed=plan.copy.redaction_changed)
+        await self._finish(leased, result, reserved_usd=plan.worst_case_usd)
+        return asked.healthy
+
+    def _plan(self, leased: LeasedJob, body: JobBody, candidate: Candidate) -> _Plan:
+        if candidate.model == leased.exchange.model:
+            raise UnsendableError("same_model")
+        copy = copy_for(candidate, body, redactor=self._redactor, deployment_id=self._deployment_id)
+        worst = worst_case_usd(candidate, body.dialect, copy.content, prices=self._prices)
+        if worst is None:
+            raise UnsendableError("price_unknown")
+        return _Plan(copy=copy, worst_case_usd=worst)
+
+    async def _note_rest(self, desk: _Desk, asked: Asked) -> None:
+        if asked.rest_s is None:
+            return
+        until = self._now() + timedelta(seconds=asked.rest_s)
+        self._rests[desk.origin] = until
+        _log.warning("%s asked for a rest of %.0f s", desk.origin, asked.rest_s)
+        with contextlib.suppress(StoreError):  # other workers learn it from their own 429
+            await self._jobs.rest_origin(desk.origin, until=until)
+
+    async def _finish(self, leased: LeasedJob, result: PairResult, *, reserved_usd: float) -> None:
+        """Store a paid answer; a store that is busy is asked again a few times before the answer is given up."""
+        for delay_s in FINISH_DELAYS_S:
+            try:
+                await self._jobs.finish(leased, result=result, reserved_usd=reserved_usd, now=self._now())
+            except UnstorableError:
+                raise
+            except StoreError:
+                await asyncio.sleep(delay_s)
+            else:
+                return
+        await self._jobs.finish(leased, result=result, reserved_usd=reserved_usd, now=self._now())
+
+
+class Upkeep:
+    """What a store always needs: leases settled, queue bounded, costs known, old rows gone."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        reader: Reader,
+        prices: PriceBook,
+        queue_size: int,
+        max_job_age_s: float,
+        retention_days: float,
+        every_s: float = 2.0,
+        prune_every_s: float = 3600.0,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._jobs = jobs
+        self._reader = reader
+        self._prices = prices
+        self._queue_size = queue_size
+        self._max_job_age_s = max_job_age_s
+        self._retention = timedelta(days=retention_days)
+        self._every_s = every_s
+        self._prune_every_s = prune_every_s
+        self._now = now
+
+    async def run(self) -> None:
+        """Repeat until cancelled; a store that is away is tried again, told once."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_repeat(self.tidy, every_s=self._every_s, what="tidy the shadow jobs"))
+            group.create_task(_repeat(self.price, every_s=self._every_s, what="price exchanges"))
+            group.create_task(_repeat(self.prune, every_s=self._prune_every_s, what="prune old exchanges"))
+
+    async def tidy(self) -> Mapping[str, int]:
+        """Settle what crashed workers left, drop what is too old or too much; returns counts by what was done."""
+        done = dict(await self._jobs.recover(now=self._now(), max_job_age_s=self._max_job_age_s))
+        done["queue_full"] = await self._jobs.enforce_queue_size(limit=self._queue_size)
+        for what, count in done.items():
+            if count:
+                _log.info("shadow jobs: %s %d", what, count)
+        return done
+
+    async def price(self) -> int:
+        """Give every exchange its cost; returns how many were done."""
+        return await _in_chunks(
+            lambda: self._reader.price_pending(
+                lambda exchange: price_exchange(exchange, prices=self._prices), limit=_PRICE_CHUNK
+            ),
+            chunk=_PRICE_CHUNK,
+        )
+
+    async def prune(self) -> int:
+        """Delete what is older than the retention, in small chunks so that writers never wait long."""
+        before = self._now() - self._retention
+        return await _in_chunks(lambda: self._reader.prune(before=before, limit=_PRUNE_CHUNK), chunk=_PRUNE_CHUNK)
+
+
+class _Backoff:
+    """Tries something again and again; a store that is away costs growing pauses and two log lines, not one a try."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self.pause_s = 0.0
+
+    async def attempt(self, step: Callable[[], Awaitable[int]]) -> int:
+        """Do one step; 0 when the store could not be used, and `pause_s` then says how long to wait."""
+        try:
+            done = await step()
+        except StoreError as error:
+            return self._failed(str(error))
+        except Exception as error:  # noqa: BLE001  (a loop must outlive any fault of one step; told once, here)
+            return self._failed(_where(error))
+        if self.pause_s:
+            _log.warning("can %s again", self._what)
+        self.pause_s = 0.0
+        return done
+
+    def _failed(self, why: str) -> int:
+        if not self.pause_s:
+            _log.warning("cannot %s, trying again: %s", self._what, why)
+        self.pause_s = min(max(2 * self.pause_s, POLL_S), _MAX_BACKOFF_S)
+        return 0
+
+
+async def _repeat(step: Callable[[], Awaitable[object]], *, every_s: float, what: str) -> None:
+    backoff = _Backoff(what)
+
+    async def counted() -> int:
+        await step()
+        return 1
+
+    while True:
+        await backoff.attempt(counted)
+        await asyncio.sleep(backoff.pause_s or every_s)
+
+
+async def _in_chunks(step: Callable[[], Awaitable[int]], *, chunk: int) -> int:
+    total = 0
+    while True:
+        done = await step()
+        total += done
+        if done < chunk:
+            return total
+        await asyncio.sleep(0.05)
+
+
+def _where(error: BaseException) -> str:
+    """Name the kind of an error and the line that raised it: never its message, which may quote a prompt or a key."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    return (
+        type(error).__name__
+        if last is None
+        else f"{type(error).__name__} at {PurePath(last.filename).name}:{last.lineno}"
+    )
