@@ -1,4 +1,4 @@
-"""The store: `open_store` for the measuring side, `open_intake` for a live process; the URL's scheme chooses the backend."""
+"""The store: `open_store` for the measuring side, `open_intake` for a live process; the URL's scheme says which."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_store_url(url: str) -> None:
 
 
 async def open_store(url: str) -> SqliteStore:
-    """Open the whole store. `async with await open_store(url) as store: …`, or call `close`. Raises StoreError."""
+    """Connect to the whole store; leave it by `async with` or `close`. Raises StoreError."""
     check_store_url(url)
     from shadow.store.sqlite.store import SqliteStore  # noqa: PLC0415  (a backend is imported only when it is used)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class StoreError(Exception):
-    """The store cannot be opened or used; the message says which file or server, what happened and what would be right."""
+    """The store cannot be opened or used; the message says which file or server, what happened, what would be right."""
 
 
 class UnstorableError(StoreError):
@@ -27,7 +27,10 @@ class IntakeDoor(Protocol):
         ...
 
     async def expire_jobs(self, *, before: datetime, now: datetime) -> int:
-        """Drop pending jobs made before then as `too_old` and delete their copies, also where no worker runs; returns how many."""
+        """Drop pending jobs made before then as `too_old` and delete their copies; returns how many.
+
+        For the live process, so that copies do not outlive their time where no worker runs.
+        """
         ...
 
     async def close(self) -> None:
@@ -73,20 +76,22 @@ class Jobs(Protocol):
         ...
 
     async def reserve(self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime) -> Reservation:
-        """In one transaction: admit the conversation if this is its first job, reserve the worst case, mark the job `sent`."""
+        """Admit the conversation if this is its first job, reserve the worst case, mark the job `sent`; one transaction."""
         ...
 
     async def finish(self, job: LeasedJob, *, result: PairResult, reserved_usd: float, now: datetime) -> None:
-        """In one transaction: store the result and scores once, settle the reserve against the real cost, mark `done`, delete the body when it was the last.
+        """Keep the result, settle the reserve, mark `done`, delete the body when it was the last; one transaction, once.
 
-        When the real cost is unknown the whole reserve stays spent.
+        When the real cost is unknown the whole reserve stays spent. A job that ended meanwhile (`lost_on_crash`) stays
+        as it is.
         """
         ...
 
     async def recover(self, *, now: datetime, max_job_age_s: float) -> Mapping[str, int]:
-        """Expired leases: unsent ones go back to `pending`, sent ones become `dropped: lost_on_crash`; too old ones `dropped: too_old`.
+        """Settle what crashed workers left, drop what waited too long; returns counts by what was done.
 
-        Deletes bodies no job needs. Returns counts by what was done.
+        Expired leases: unsent jobs go back to `pending`, sent ones become `dropped: lost_on_crash` and keep their reserve
+        spent. Pending jobs beyond `max_job_age_s` become `dropped: too_old`. Bodies that no job needs are deleted.
         """
         ...
 
@@ -99,7 +104,7 @@ class Jobs(Protocol):
         ...
 
     async def rest_origin(self, origin: str, *, until: datetime) -> None:
-        """A candidate call itself came back 429/529: remember it for every worker."""
+        """Remember for every worker that a candidate call came back 429 or 529."""
         ...
 
 
@@ -130,19 +135,29 @@ class Reader(Protocol):
         ...
 
     async def answers(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
-        """Candidate answers whose exchange lies in the window, joined with task, primary model, conversation, first_turn and the primary's latency, ttft and costs."""
+        """Candidate answers whose exchange lies in the window.
+
+        Joined with task, primary model, conversation, first_turn and the primary's latency, ttft and costs.
+        """
         ...
 
     async def scores(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
-        """Scores of the window: exchange_id, candidate ('' for the primary's own), evaluator, version, quality, role, status, value, reason, cost_usd."""
+        """Scores of the window.
+
+        exchange_id, candidate ('' for the primary's own), evaluator, version, quality, role, status, value, reason,
+        cost_usd.
+        """
         ...
 
     async def coverage(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
-        """Counts of jobs by (task, primary, candidate, state, reason), plus rows with candidate None: eligible exchanges by (task, primary)."""
+        """Count the jobs that count by (task, primary, candidate, state, reason).
+
+        Rows with candidate None count the eligible exchanges by (task, primary). All of one moment.
+        """
         ...
 
     async def dropped(self) -> Mapping[str, int]:
-        """Copies and records lost since the store was made, by reason."""
+        """Count the copies and records lost since the store was made, by reason."""
         ...
 
     async def budget(self, *, day: str) -> Mapping[str, float]:
@@ -162,7 +177,10 @@ class Reader(Protocol):
         limit: int,
         cursor: str | None,
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Pairs without bodies and the cursor of the next page; `worst`: largest quality loss of the candidate first."""
+        """Pairs without bodies and the cursor of the next page; `worst`: largest quality loss first.
+
+        Raises ValueError with a sentence for a cursor that did not come from here.
+        """
         ...
 
     async def pair(self, pair_id: str) -> dict[str, Any] | None:
@@ -174,7 +192,7 @@ class Reader(Protocol):
         ...
 
     async def prune(self, *, before: datetime, limit: int = 500) -> int:
-        """Really delete exchanges (with jobs, answers, scores, content) older than `before`, in one small chunk; returns how many."""
+        """Really delete exchanges older than `before` with all that belongs to them, a small chunk; returns how many."""
         ...
 
     async def health(self) -> Mapping[str, Any]:

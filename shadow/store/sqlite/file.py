@@ -35,7 +35,7 @@ _URL_PREFIX = "sqlite:///"
 
 
 def path_of(url: str) -> Path:
-    """The file a `sqlite:///relative.db` or `sqlite:////absolute.db` URL names. Raises StoreError."""
+    """Find the file a `sqlite:///relative.db` or `sqlite:////absolute.db` URL names. Raises StoreError."""
     rest = url.removeprefix(_URL_PREFIX)
     if rest == url or not rest or rest == ":memory:" or "?" in rest:
         raise StoreError(
@@ -91,7 +91,7 @@ def _side_files(path: Path) -> tuple[Path, Path]:
 
 
 def _make_file(path: Path) -> None:
-    """An empty file is an empty database; SQLite gives -wal and -shm the same mode."""
+    """Make an empty file, which is an empty database; SQLite gives -wal and -shm the same mode."""
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 

@@ -65,14 +65,16 @@ class SqliteJobs:
             "limit": limit,
             "without": _json(without),
         }
-        async with self._writer.transaction() as transaction:
-            leased = await transaction.run(self._sql["lease"], parameters)
-        if not leased:
+        if not await self._fetch("any_pending", {}):
             return []
-        jobs = sorted((job_of(row) for row in leased), key=lambda job: (job.created_at, job.exchange_id, job.candidate))
-        ids = {"ids": _json(sorted({job.exchange_id for job in jobs}))}
-        exchanges = {row["id"]: exchange_of(row) for row in await self._fetch("leased_exchanges", ids)}
-        bodies = {row["exchange_id"]: body_of(row) for row in await self._fetch("leased_bodies", ids)}
+        async with self._writer.transaction() as transaction:
+            jobs = [job_of(row) for row in await transaction.run(self._sql["lease"], parameters)]
+            ids = {"ids": _json(sorted({job.exchange_id for job in jobs}))}
+            exchange_rows = await transaction.run(self._sql["leased_exchanges"], ids)
+            body_rows = await transaction.run(self._sql["leased_bodies"], ids)
+        jobs.sort(key=lambda job: (job.created_at, job.exchange_id, job.candidate))
+        exchanges = {row["id"]: exchange_of(row) for row in exchange_rows}
+        bodies = {row["exchange_id"]: body_of(row) for row in body_rows}
         return [
             LeasedJob(job=job, body=bodies.get(job.exchange_id), exchange=exchanges[job.exchange_id], lease=lease)
             for job in jobs
@@ -96,7 +98,7 @@ class SqliteJobs:
         await self._fetch("release", _key(job))
 
     async def reserve(self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime) -> Reservation:
-        """In one transaction: admit the conversation if this is its first job, reserve the worst case, mark the job `sent`."""
+        """Admit the conversation if this is its first job, reserve the worst case, mark the job `sent`; one transaction."""
         nano_usd = nano_up(worst_case_usd)
         async with self._writer.transaction() as transaction:
             held = await self._held(transaction, job)
@@ -118,10 +120,10 @@ class SqliteJobs:
         return "ok"
 
     async def finish(self, job: LeasedJob, *, result: PairResult, reserved_usd: float, now: datetime) -> None:
-        """In one transaction: store the result and scores once, settle the reserve, mark `done`, delete the body when it was the last.
+        """Keep the result, settle the reserve, mark `done`, delete the body when it was the last; one transaction, once.
 
-        The reserve is the one the store remembers; `reserved_usd` is only checked against it. When the real cost is unknown
-        the whole reserve stays spent. A job that is not ours any more (lost after its lease ended) stays as it is.
+        The reserve is the one the store remembers; `reserved_usd` is only checked against it. When the real cost is
+        unknown the whole reserve stays spent. A job that is not ours any more (lost after its lease ended) stays as it is.
         """
         async with self._writer.transaction() as transaction:
             held = await self._held(transaction, job)
@@ -135,10 +137,10 @@ class SqliteJobs:
             await self._end(transaction, job, state="done", reason=None, now=now)
 
     async def recover(self, *, now: datetime, max_job_age_s: float) -> Mapping[str, int]:
-        """Expired leases: unsent ones go back to `pending`, sent ones become `dropped: lost_on_crash`; too old ones `dropped: too_old`.
+        """Settle what crashed workers left, drop what waited too long: `returned`, `lost_on_crash`, `too_old` counts.
 
-        Deletes bodies no job needs, and now and then empties the write-ahead log. Returns counts: `returned`,
-        `lost_on_crash`, `too_old`.
+        Expired leases: unsent jobs go back to `pending`, sent ones become `dropped: lost_on_crash` and keep their reserve
+        spent. Deletes bodies no job needs, and now and then empties the write-ahead log.
         """
         limits = {"now": micros(now), "before": micros(now - timedelta(seconds=max_job_age_s))}
         async with self._writer.transaction() as transaction:
@@ -165,7 +167,7 @@ class SqliteJobs:
         return {row["origin"]: row["rest_until"] for row in rows}
 
     async def rest_origin(self, origin: str, *, until: datetime) -> None:
-        """A candidate call itself came back 429/529: remember it for every worker."""
+        """Remember for every worker that a candidate call came back 429 or 529."""
         await self._writer.fetch(self._sql["rest_origin"], (origin, micros(until)))
 
     async def _fetch(self, name: str, parameters: Row) -> list[Row]:
@@ -243,7 +245,7 @@ def _committed(day: Row) -> int:
 
 
 def _spent(result: PairResult, reserved_nano_usd: int) -> int:
-    """What the answer and its scoring really cost, in nano-dollars; the whole reserve when that is unknown."""
+    """Sum what the answer and its scoring really cost, in nano-dollars; the whole reserve when that is unknown."""
     billed_usd: float | None = result.answer.cost.billed_usd
     if billed_usd is None:
         return reserved_nano_usd

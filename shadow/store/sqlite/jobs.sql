@@ -1,3 +1,7 @@
+-- name: any_pending
+-- Whether any job waits; asked first, because an idle worker must not take the write lock ten times a second.
+SELECT 1 FROM shadow_job WHERE state = 'pending' LIMIT 1;
+
 -- name: lease
 -- Take the oldest pending jobs, except those of resting candidates.
 UPDATE shadow_job SET state = 'leased', worker = :worker, lease = :lease, lease_until = :lease_until

@@ -21,14 +21,14 @@ def load_queries(file_name: str) -> Mapping[str, str]:
 
 
 def load_migrations() -> list[tuple[int, str]]:
-    """(number, SQL script) of every migration, ascending; `0001_first.sql` is number 1."""
+    """List (number, SQL script) of every migration, ascending; `0001_first.sql` is number 1."""
     folder = resources.files(__package__).joinpath("migrations")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(int(name[:4]), folder.joinpath(name).read_text(encoding="utf-8")) for name in names]
 
 
 def statements(script: str) -> Iterator[str]:
-    """The single statements of a script, so that they can share a transaction (`executescript` would commit it)."""
+    """Split a script into statements, so that they can share a transaction (`executescript` would commit it)."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

@@ -55,14 +55,15 @@ class SqliteReader:
         return await self._fetch("scores", _window(since, until, task))
 
     async def coverage(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
-        """Counts of jobs that count: task, primary, candidate, state, reason, count.
+        """Count the jobs that count: task, primary, candidate, state, reason, count.
 
-        Rows with candidate None and state `eligible` count the eligible exchanges of (task, primary). All of one moment.
+        Rows with candidate None and state `eligible` count the eligible exchanges of (task, primary). All of one
+        moment.
         """
         return await self._fetch("coverage", _window(since, until, task))
 
     async def dropped(self) -> Mapping[str, int]:
-        """Copies and records lost since the store was made, by reason."""
+        """Count the copies and records lost since the store was made, by reason."""
         return {row["name"]: row["value"] for row in await self._fetch("dropped", {})}
 
     async def budget(self, *, day: str) -> Mapping[str, float]:
@@ -107,7 +108,7 @@ class SqliteReader:
         return page, (_cursor(page[-1], sort) if len(rows) > limit and page else None)
 
     async def pair(self, pair_id: str) -> dict[str, Any] | None:
-        """One pair (`<exchange id>:<candidate>`) with `content` (None when nothing is kept) and `scores`; None when unknown."""
+        """One pair (`<exchange id>:<candidate>`) with `content` (None when none is kept) and `scores`; None when unknown."""
         exchange_id, _, candidate = pair_id.partition(":")
         parameters = {"id": exchange_id, "candidate": candidate}
         rows = await self._fetch("pair", parameters)
@@ -134,9 +135,10 @@ class SqliteReader:
         return len(priced)
 
     async def prune(self, *, before: datetime, limit: int = 500) -> int:
-        """Really delete exchanges (with jobs, answers, scores, content) older than `before`, in one small chunk; returns how many.
+        """Really delete exchanges older than `before` with all that belongs to them, a small chunk; returns how many.
 
-        An exchange with an unfinished job stays until that has ended. Freed pages go back to the file system bit by bit.
+        An exchange with an unfinished job stays until that has ended. Freed pages go back to the file system bit by
+        bit.
         """
         limits = {"before": micros(before)}
         async with self._writer.transaction() as transaction:
@@ -177,7 +179,7 @@ def _cursor(row: Row, sort: Sort) -> str:
 
 
 def _read_cursor(cursor: str, sort: Sort) -> tuple[float, str, str]:
-    """What `_cursor` put in. Raises ValueError."""
+    """Read what `_cursor` put in. Raises ValueError."""
     try:
         plain = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         of, key, exchange_id, candidate = msgspec.json.decode(plain, type=tuple[str, int | float, str, str])

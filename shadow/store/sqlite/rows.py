@@ -24,13 +24,13 @@ NO_USAGE = "no usage"
 """Price source of an exchange whose answer did not say its token counts."""
 
 
-def micros(moment: datetime) -> int:
-    """An aware time as microseconds since the epoch. Raises TypeError for a naive one."""
-    return (moment - _EPOCH) // _MICROSECOND
+def micros(when: datetime) -> int:
+    """Turn an aware time into microseconds since the epoch. Raises TypeError for a naive one."""
+    return (when - _EPOCH) // _MICROSECOND
 
 
 def moment(value: int) -> datetime:
-    """The inverse of `micros`, aware UTC."""
+    """Invert `micros`: aware UTC."""
     return _EPOCH + value * _MICROSECOND
 
 
@@ -62,11 +62,11 @@ _TRUTHS = (
     "response_streamed",
     "primary_streamed",
 )
-_READ: Mapping[str, Callable[[int], Any]] = {name: moment for name in _TIMES} | {name: bool for name in _TRUTHS}
+_READ: Mapping[str, Callable[[int], Any]] = dict.fromkeys(_TIMES, moment) | dict.fromkeys(_TRUTHS, bool)
 
 
 def as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
-    """A row factory: column name -> value, with times as aware UTC and truth values as bool."""
+    """Make rows dicts (a row factory): column name -> value, with times as aware UTC and truth values as bool."""
     named = {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
     for name in named.keys() & _READ.keys():
         if named[name] is not None:
@@ -125,7 +125,7 @@ def exchange_row(exchange: ExchangeRecord) -> tuple[Any, ...]:
 
 
 def exchange_of(row: Mapping[str, Any]) -> ExchangeRecord:
-    """The record a row of table `exchange` was made from."""
+    """Rebuild the record from a row of table `exchange`."""
     return ExchangeRecord(
         id=row["id"],
         started_at=row["started_at"],
@@ -157,7 +157,7 @@ def exchange_of(row: Mapping[str, Any]) -> ExchangeRecord:
 
 
 def usage_of(row: Mapping[str, Any]) -> Usage | None:
-    """The token counts of a row; None when the answer did not say them."""
+    """Read the token counts of a row; None when the answer did not say them."""
     if row["input_tokens"] is None:
         return None
     return Usage(
@@ -185,7 +185,7 @@ def job_row(job: ShadowJob) -> tuple[Any, ...]:
 
 
 def job_of(row: Mapping[str, Any]) -> ShadowJob:
-    """The record of a row of table `shadow_job`, in its present state."""
+    """Rebuild the record, in its present state, from a row of table `shadow_job`."""
     return ShadowJob(
         exchange_id=row["exchange_id"],
         candidate=row["candidate"],
@@ -216,7 +216,7 @@ def body_row(body: JobBody) -> tuple[Any, ...]:
 
 
 def body_of(row: Mapping[str, Any]) -> JobBody:
-    """The record of a row of table `job_body`."""
+    """Rebuild the record from a row of table `job_body`."""
     return JobBody(
         exchange_id=row["exchange_id"],
         dialect=Dialect(row["dialect"]),

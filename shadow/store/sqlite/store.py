@@ -20,7 +20,7 @@ _INTAKE_BUSY_TIMEOUT_S = 1.0
 
 
 class SqliteStore:
-    """`shadow.store.base.Store`: intake, jobs and reader over one writing and one reading connection. Made by `open`."""
+    """`shadow.store.base.Store`: intake, jobs and reader over a writing and a reading connection. Made by `open`."""
 
     def __init__(self, writer: Connection, reader: Connection) -> None:
         self._writer = writer
