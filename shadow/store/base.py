@@ -76,11 +76,11 @@ class Jobs(Protocol):
         ...
 
     async def reserve(self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime) -> Reservation:
-        """Admit the conversation if this is its first job, reserve the worst case, mark the job `sent`; one transaction."""
+        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction."""
         ...
 
     async def finish(self, job: LeasedJob, *, result: PairResult, reserved_usd: float, now: datetime) -> None:
-        """Keep the result, settle the reserve, mark `done`, delete the body when it was the last; one transaction, once.
+        """Keep the result, settle the reserve, mark `done`, delete a body no job needs; one transaction, once.
 
         When the real cost is unknown the whole reserve stays spent. A job that ended meanwhile (`lost_on_crash`) stays
         as it is.
@@ -90,7 +90,7 @@ class Jobs(Protocol):
     async def recover(self, *, now: datetime, max_job_age_s: float) -> Mapping[str, int]:
         """Settle what crashed workers left, drop what waited too long; returns counts by what was done.
 
-        Expired leases: unsent jobs go back to `pending`, sent ones become `dropped: lost_on_crash` and keep their reserve
+        Expired leases: unsent jobs go back to `pending`, sent ones become `dropped: lost_on_crash`, their reserve stays
         spent. Pending jobs beyond `max_job_age_s` become `dropped: too_old`. Bodies that no job needs are deleted.
         """
         ...
@@ -192,7 +192,7 @@ class Reader(Protocol):
         ...
 
     async def prune(self, *, before: datetime, limit: int = 500) -> int:
-        """Really delete exchanges older than `before` with all that belongs to them, a small chunk; returns how many."""
+        """Really delete exchanges older than `before` and all that is theirs, a small chunk; returns how many."""
         ...
 
     async def health(self) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ class SqliteIntake:
             await transaction.run_many(self._sql["rest_origin"], rests)
 
     async def expire_jobs(self, *, before: datetime, now: datetime) -> int:
-        """Drop pending jobs made before then as `too_old`, delete copies no younger job needs; returns how many jobs."""
+        """Drop pending jobs made before then as `too_old`, delete copies no younger job needs; returns how many."""
         limits = {"before": micros(before), "now": micros(now)}
         async with self._writer.transaction() as transaction:
             expired = await transaction.run(self._sql["expire_pending"], limits)

@@ -98,7 +98,7 @@ class SqliteJobs:
         await self._fetch("release", _key(job))
 
     async def reserve(self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime) -> Reservation:
-        """Admit the conversation if this is its first job, reserve the worst case, mark the job `sent`; one transaction."""
+        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction."""
         nano_usd = nano_up(worst_case_usd)
         async with self._writer.transaction() as transaction:
             held = await self._held(transaction, job)
@@ -120,7 +120,7 @@ class SqliteJobs:
         return "ok"
 
     async def finish(self, job: LeasedJob, *, result: PairResult, reserved_usd: float, now: datetime) -> None:
-        """Keep the result, settle the reserve, mark `done`, delete the body when it was the last; one transaction, once.
+        """Keep the result, settle the reserve, mark `done`, delete a body no job needs; one transaction, once.
 
         The reserve is the one the store remembers; `reserved_usd` is only checked against it. When the real cost is
         unknown the whole reserve stays spent. A job that is not ours any more (lost after its lease ended) stays as it is.
@@ -137,9 +137,9 @@ class SqliteJobs:
             await self._end(transaction, job, state="done", reason=None, now=now)
 
     async def recover(self, *, now: datetime, max_job_age_s: float) -> Mapping[str, int]:
-        """Settle what crashed workers left, drop what waited too long: `returned`, `lost_on_crash`, `too_old` counts.
+        """Settle what crashed workers left, drop what waited too long; counts `returned`, `lost_on_crash`, `too_old`.
 
-        Expired leases: unsent jobs go back to `pending`, sent ones become `dropped: lost_on_crash` and keep their reserve
+        Expired leases: unsent jobs go back to `pending`, sent ones become `dropped: lost_on_crash`, their reserve stays
         spent. Deletes bodies no job needs, and now and then empties the write-ahead log.
         """
         limits = {"now": micros(now), "before": micros(now - timedelta(seconds=max_job_age_s))}
