@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
     from tests.support.client import Address
 
 DEPLOYMENT_ID = "deployment-of-the-tests"

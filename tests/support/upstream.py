@@ -76,10 +76,17 @@ class ConnectionLog:
     """time.monotonic() of the peer's FIN or RST."""
     closed_how: Literal["fin", "reset"] | None = None
 
+    forgotten: int = 0
+
     @property
     def requests(self) -> list[Message]:
-        """Every request whose head has arrived."""
-        return self.reader.messages
+        """Every request whose head has arrived since the upstream was last told to forget."""
+        return self.reader.messages[self.forgotten :]
+
+    def forget(self) -> None:
+        """What was received so far belongs to an earlier step of the test."""
+        self.forgotten = len(self.reader.messages)
+        self.received.clear()
 
 
 class _Connection(asyncio.Protocol):
@@ -129,9 +136,10 @@ class _Connection(asyncio.Protocol):
 
     async def _serve(self) -> None:
         served = 0
+        messages = self._log.reader.messages
         while True:
-            await self._until(lambda: len(self._log.requests) > served)  # noqa: B023  (awaited before the next round)
-            request = self._log.requests[served]
+            await self._until(lambda: len(messages) > served)  # noqa: B023  (awaited before the next round)
+            request = messages[served]
             answer = self._upstream.handler(request)
             if answer.read_after:
                 self._transport.pause_reading()
@@ -229,21 +237,25 @@ class Upstream:
 
     def answer(self, with_: Answer | Handler) -> None:
         """Forget what was seen, and answer like this from now on."""
-        self.connections.clear()
+        self.connections = [log for log in self.connections if log.closed_at is None]
+        for log in self.connections:
+            log.forget()
         self.handler = with_ if callable(with_) else lambda _request: with_
 
     def start_over(self) -> None:
         """Close every open connection, forget what was seen, answer `200 ok` again."""
         asyncio.run_coroutine_threadsafe(self._close_connections(), self._loop).result()
+        self.connections = []
         self.answer(Answer())
+
+    def has_seen(self, count: int) -> bool:
+        """Whether more than `count` requests have come."""
+        return len(self.requests) > count
 
     def wait_for_request(self, *, within_s: float = 5.0) -> tuple[ConnectionLog, Message]:
         """The first request's connection and the request, as soon as its head has arrived."""
-        connection = eventually(
-            lambda: next((log for log in list(self.connections) if log.requests), None),
-            within_s=within_s,
-            what="a request upstream",
-        )
+        eventually(lambda: self.requests, within_s=within_s, what="a request upstream")
+        connection = next(log for log in self.connections if log.requests)
         return connection, connection.requests[0]
 
     async def _listen(self) -> asyncio.Server:
