@@ -180,6 +180,7 @@ class _Window:
                 conversations=conversations.get(primary) or Conversations([], self._rules, as_of=self._as_of),
                 pairwise=pairwise,
                 coverage=self._coverage_of(task, primary, candidate),
+                price_line=self._missing_line(candidate),
             )
             for primary, candidate in self._compared(task, by_pair)
         ]

@@ -71,10 +71,12 @@ def comparison(
     conversations: Conversations,
     pairwise: bool,
     coverage: Mapping[str, Any],
+    price_line: str | None,
 ) -> dict[str, Any]:
     """Compare one candidate with one primary.
 
-    `answers` are the candidate's, `exchanges` all of the primary's in the task.
+    `answers` are the candidate's, `exchanges` all of the primary's in the task. `price_line` is
+    the line to add to `prices:` when the candidate's price is unknown.
     """
     pairs = [conversations.place(answer, scores.judge(answer, pairwise=pairwise)) for answer in answers]
     counted = [pair for pair in pairs if pair.counted]
@@ -91,7 +93,8 @@ def comparison(
         "open": len({pair.answer.exchange.conversation for pair in counted if pair.conversation.open}),
         "left_out": _left_out(pairs),
         "verdict": None,
-        "why": NOT_DECIDED if pairs else f"{NOT_DECIDED}; this candidate has no pairs in this window",
+        "why": _why(pairs, price_line=price_line),
+        "add_to_config": price_line,
         "quality_diff": _quality_diff(by_conversation, closed),
         **_win_rates(scored, pairwise=pairwise),
         "cost_ratio": _cost_ratio(answered),
@@ -116,6 +119,12 @@ def comparison(
         "representative": _representative(counted),
         "coverage": dict(coverage),
     }
+
+
+def _why(pairs: Sequence[Pair], *, price_line: str | None) -> str:
+    if price_line is not None:
+        return f"{NOT_DECIDED}; not shadowed: the price of this candidate is unknown, add {price_line}"
+    return NOT_DECIDED if pairs else f"{NOT_DECIDED}; this candidate has no pairs in this window"
 
 
 def _left_out(pairs: Sequence[Pair]) -> dict[str, int]:

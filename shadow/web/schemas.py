@@ -1,0 +1,482 @@
+"""JSON Schemas of the admin port's answers, as `/openapi.json` publishes them. Fields are only ever added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shadow.records import Outcome
+
+Schema = dict[str, Any]
+
+
+def ref(name: str) -> Schema:
+    """Point to one of `schemas()`."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def schemas() -> dict[str, Schema]:
+    """All named schemas."""
+    return {
+        "Stats": _stats(),
+        "Task": _task(),
+        "Model": _model(),
+        "Distribution": _distribution(),
+        "Quality": _quality(),
+        "EvaluatorFigures": _evaluator(),
+        "Cost": _cost(),
+        "CostPerQualityPoint": _cost_per_quality_point(),
+        "Comparison": _comparison(),
+        "Coverage": _coverage(),
+        "Insight": _insight(),
+        "Verdicts": _verdicts(),
+        "PairPage": _pair_page(),
+        "PairSummary": _object(_pair_fields()),
+        "Pair": _pair(),
+        "Score": _score(),
+        "Exchange": _exchange(),
+        "ShadowJob": _job(),
+        "Health": _object({"status": {"const": "ok"}}),
+        "Ready": _object({"ready": _flag("True when the store can be read.")}),
+        "NotReady": _object({"ready": {"const": False}, "reason": _text("Why not.")}),
+        "ReloadAsked": _object({"reload": {"const": "asked"}, "note": _text("What happens next.")}),
+        "Error": _object({"error": _object({"type": _text("A stable name."), "message": _text("One sentence.")})}),
+    }
+
+
+def _object(properties: dict[str, Schema], description: str | None = None) -> Schema:
+    """Build an object whose every listed field is always there."""
+    schema: Schema = {"type": "object", "properties": properties, "required": list(properties)}
+    return schema if description is None else {**schema, "description": description}
+
+
+def _typed(kind: str, description: str, **more: Any) -> Schema:
+    return {"type": kind, "description": description, **more}
+
+
+def _text(description: str, **more: Any) -> Schema:
+    return _typed("string", description, **more)
+
+
+def _flag(description: str) -> Schema:
+    return _typed("boolean", description)
+
+
+def _count(description: str) -> Schema:
+    return _typed("integer", description, minimum=0)
+
+
+def _number(description: str, **more: Any) -> Schema:
+    return _typed("number", description, **more)
+
+
+def _maybe(schema: Schema) -> Schema:
+    """Allow null, which means: not known, or not built yet (a `reason` stands beside)."""
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _time(description: str) -> Schema:
+    return _text(description, format="date-time")
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _counts(description: str) -> Schema:
+    return _typed("object", description, additionalProperties={"type": "integer", "minimum": 0})
+
+
+def _reason() -> Schema:
+    return _maybe(_text("Why something here is null or left out; null when nothing is."))
+
+
+def _not_built(kind: str) -> Schema:
+    return {"type": [kind, "null"], "description": "Null until its part is built; `reason` says so."}
+
+
+def _interval() -> Schema:
+    return {
+        "type": ["array", "null"],
+        "items": {"type": "number"},
+        "minItems": 2,
+        "maxItems": 2,
+        "description": "Low and high end; null until intervals are built.",
+    }
+
+
+def _share(description: str) -> Schema:
+    return _maybe(_number(description, minimum=0, maximum=1))
+
+
+def _stats() -> Schema:
+    return _object(
+        {
+            "since": _time("Start of the window, included."),
+            "until": _time("End of the window, excluded."),
+            "shadowing": _object({"on": _flag("True when traffic is shadowed."), "reason": _reason()}),
+            "tasks": _list(ref("Task")),
+            "dropped": _counts("Copies and records lost since the store was made, by reason."),
+            "budget": _object(
+                {
+                    "day": _text("The UTC day.", format="date"),
+                    "cap_usd": _number("What may be spent on this day."),
+                    "spent_usd": _number("What calls cost that have ended."),
+                    "reserved_usd": _number("Worst case of calls under way."),
+                    "left_usd": _number("Cap less spent and reserved, not below 0."),
+                    "closed": _flag("True when no new conversation is admitted because a reserve did not fit."),
+                }
+            ),
+        }
+    )
+
+
+def _task() -> Schema:
+    return _object(
+        {
+            "task": _text("Name of the task; `default` is traffic that matches none."),
+            "models": _list(ref("Model")),
+            "comparisons": _list(ref("Comparison")),
+            "insights": _list(ref("Insight")),
+        }
+    )
+
+
+def _model() -> Schema:
+    return _object(
+        {
+            "model": _maybe(_text("Name as asked; null when requests named none.")),
+            "role": {"enum": ["primary", "candidate"]},
+            "requests": _count("Live exchanges of a primary, shadow calls of a candidate."),
+            "client_retries": _count("How many of them were repeats by the app's SDK."),
+            "outcomes": {
+                **_counts("How they ended; only ends that occurred."),
+                "propertyNames": {"enum": [outcome.value for outcome in Outcome]},
+            },
+            "error_rate": _share("Errors, timeouts and refused requests among those not aborted by the client."),
+            "latency_ms": ref("Distribution"),
+            "ttft_ms": ref("Distribution"),
+            "tokens": _object(
+                {
+                    "input": _count("Fresh input tokens."),
+                    "cache_read": _count("Input tokens read from a cache."),
+                    "cache_write": _count("Input tokens written to a cache."),
+                    "output": _count("Output tokens, reasoning included."),
+                    "unknown": _count("Answers that ended well without saying their token counts."),
+                }
+            ),
+            "cost_usd": ref("Cost"),
+            "quality": ref("Quality"),
+            "cost_per_quality_point_usd": ref("CostPerQualityPoint"),
+            "avg_latency_ms": _maybe(_number("Same as latency_ms.avg.")),
+            "avg_quality": _maybe(_number("Same as quality.avg.")),
+            "total_cost": _maybe(_number("Same as cost_usd.total.")),
+            "cost_per_quality_point": _maybe(_number("Same as cost_per_quality_point_usd.value.")),
+        }
+    )
+
+
+def _distribution() -> Schema:
+    return _object(
+        {
+            "n": _count("How many values."),
+            "avg": _maybe(_number("Arithmetic mean.")),
+            "p50": _maybe(_number("Median, nearest rank.")),
+            "p95": _maybe(_number("95th percentile, nearest rank; with fewer than 20 values the largest.")),
+            "p99": _maybe(_number("99th percentile, nearest rank; with fewer than 100 values the largest.")),
+            "reason": _reason(),
+        },
+        "Milliseconds of answers that ended well (ok, refusal, truncated); time to first token of streamed ones only.",
+    )
+
+
+def _quality() -> Schema:
+    return _object(
+        {
+            "avg": _maybe(_number("Mean of the deciding evaluator's scores, 0 to 1.", minimum=0, maximum=1)),
+            "ci": _interval(),
+            "n": _count("Scored answers."),
+            "missing": _count("Answers whose deciding score failed or is not there."),
+            "not_applicable": _count("Answers the deciding evaluator does not apply to; they leave the population."),
+            "not_counted": _count("Answers of opted-in exchanges or of copies that redaction changed."),
+            "reason": _reason(),
+            "by_evaluator": {"type": "object", "additionalProperties": ref("EvaluatorFigures")},
+        }
+    )
+
+
+def _evaluator() -> Schema:
+    return _object(
+        {
+            "avg": _maybe(_number("Mean score; from -1 to 1 for a pairwise evaluator, else 0 to 1.")),
+            "n": _count("Scored answers."),
+            "missing": _count("Evaluations that failed."),
+            "not_applicable": _count("Answers it does not apply to."),
+            "decides": _flag("True for the evaluator that is the quality."),
+            "pairwise": _flag("True when it compares two answers."),
+            "versions": _list({"type": "string"}),
+        }
+    )
+
+
+def _cost() -> Schema:
+    return _object(
+        {
+            "total": _maybe(_number("Billed USD of every call of known cost; null when none is known.")),
+            "per_request": _maybe(_number("Total by requests of known cost, an SDK's repeats being one request.")),
+            "per_success": _maybe(_number("Total by answers that ended well.")),
+            "unpriced": _count("Calls without a known cost; they are in none of the sums."),
+            "basis": {"const": "billed"},
+            "reason": _reason(),
+            "add_to_config": _maybe(_text("The line of `prices:` that makes this model's cost known.")),
+        },
+        "A call refused before any answer (error_connect, error_http, incompatible) without token counts costs 0.",
+    )
+
+
+def _cost_per_quality_point() -> Schema:
+    return _object(
+        {
+            "value": _maybe(_number("USD: sum of costs by sum of quality; null is n/a.", minimum=0)),
+            "ci": _interval(),
+            "n": _count("Counted answers of known quality and cost; failures count with quality 0 and their cost."),
+            "unpriced": _count("Counted answers left out because their cost is not known."),
+            "basis": {"const": "uncached"},
+            "reason": _reason(),
+        }
+    )
+
+
+def _comparison() -> Schema:
+    return _object(
+        {
+            "primary": _maybe(_text("Model that answered the app.")),
+            "candidate": _text("Model under test."),
+            "epoch": _object({"number": _not_built("integer"), "started": _not_built("string"), "reason": _reason()}),
+            "pairs": _count("Pairs with a quality difference that count."),
+            "conversations": _count("Closed conversations among them."),
+            "open": _count("Conversations that may still grow."),
+            "left_out": _counts("Pairs that are not among `pairs`, by reason."),
+            "verdict": {"type": ["string", "null"], "description": "Null until decided; `why` says more."},
+            "why": _text("One sentence about the verdict."),
+            "add_to_config": _maybe(_text("The line of `prices:` that lets this candidate be shadowed.")),
+            "quality_diff": _object(
+                {
+                    "mean": _maybe(_number("Candidate less primary, averaged per conversation, closed and open.")),
+                    "closed_mean": _maybe(_number("The same over closed conversations alone.")),
+                    "ci": _interval(),
+                    "level": _not_built("number"),
+                    "first_turn": _maybe(_number("The same over first turns alone.")),
+                    "reason": _reason(),
+                }
+            ),
+            "win_rate": _share("Share of pairs the candidate is better in."),
+            "tie_rate": _share("Share of pairs without a difference (below 0.005)."),
+            "loss_rate": _share("Share of pairs the candidate is worse in."),
+            "q_cand": _share("Candidate's quality over the pairs; win + tie/2 for a pairwise evaluator."),
+            "q_prim": _share("Primary's quality over the pairs; loss + tie/2 for a pairwise evaluator."),
+            "cost_ratio": _object(
+                {
+                    "value": _maybe(_number("Candidate's cost by primary's over pairs both answered.")),
+                    "ci": _interval(),
+                    "n": _count("Pairs of known cost."),
+                    "basis": {"const": "uncached"},
+                    "reason": _reason(),
+                }
+            ),
+            "projected_saving_usd_per_month": _object(
+                {"value": _not_built("number"), "ci": _interval(), "reason": _reason()}
+            ),
+            "latency_diff_ms": _quantiles(
+                "Candidate less primary per pair; the candidate is measured off the live path."
+            ),
+            "ttft_diff_ms": _quantiles("The same for the first token, both sides streamed."),
+            "failure_rate": _object(
+                {
+                    "primary": _share("Of its live traffic."),
+                    "candidate": _share("Of its counted answers."),
+                }
+            ),
+            "noise_floor": _object(
+                {
+                    "n": _not_built("integer"),
+                    "discordance": _not_built("number"),
+                    "identical": _not_built("number"),
+                    "reason": _reason(),
+                }
+            ),
+            "judge": _object({"trusted": _not_built("boolean"), "reason": _reason()}),
+            "more_needed": _object(
+                {
+                    "conversations": _object({"low": _not_built("integer"), "high": _not_built("integer")}),
+                    "days": _not_built("number"),
+                    "usd": _not_built("number"),
+                    "advice": _not_built("string"),
+                    "reason": _reason(),
+                }
+            ),
+            "representative": _object(
+                {
+                    "n": _count("Counted pairs."),
+                    "input_tokens_p50": _maybe(_number("Median input tokens of the primary's requests.")),
+                    "p95": _maybe(_number("95th percentile of the same.")),
+                    "tools_share": _share("Share of requests with tools."),
+                    "hours": _count("In how many of the 24 UTC hours of a day they began."),
+                }
+            ),
+            "coverage": ref("Coverage"),
+        }
+    )
+
+
+def _quantiles(description: str) -> Schema:
+    return _object(
+        {
+            "n": _count("How many pairs."),
+            "p50": _maybe(_number("Median, milliseconds.")),
+            "p95": _maybe(_number("95th percentile, milliseconds.")),
+        },
+        description,
+    )
+
+
+def _coverage() -> Schema:
+    return _object(
+        {
+            "eligible": _count("Recognised exchanges that ended."),
+            "sampled": _count("Of them, chosen for this candidate."),
+            "not_sampled": _typed("integer", "Of them, the rest."),
+            "sent": _count("Asked of the candidate."),
+            "skipped": _counts("Not asked on purpose, by reason."),
+            "dropped": _counts("Lost, by reason."),
+            "pending": _count("Waiting."),
+        },
+        "eligible = sampled + not_sampled; sampled = sent + skipped + dropped + pending.",
+    )
+
+
+def _insight() -> Schema:
+    return _object(
+        {
+            "reading": _text("Which pattern."),
+            "models": _list({"type": "string"}),
+            "text": _text("The sentence, with its numbers; point estimates, no verdict."),
+        }
+    )
+
+
+def _verdicts() -> Schema:
+    comparison = _comparison()["properties"]
+    shown = ("primary", "candidate", "epoch", "verdict", "why", "pairs", "conversations", "open")
+    verdict = _object({"task": _text("Name of the task."), **{name: comparison[name] for name in shown}})
+    return _object({"since": _time("As in /stats."), "until": _time("As in /stats."), "verdicts": _list(verdict)})
+
+
+def _answer_fields() -> dict[str, Schema]:
+    """List the fields that a live answer and a candidate's answer share."""
+    return {
+        "started_at": _time("When it was asked."),
+        "outcome": {"enum": [outcome.value for outcome in Outcome]},
+        "status": _maybe(_typed("integer", "HTTP status; null when no answer came.")),
+        "latency_ms": _number("Until the last byte."),
+        "ttft_ms": _maybe(_number("Until the first token; null when not streamed.")),
+        "stop_reason": _maybe(_text("As the model said it.")),
+        "model_answered": _maybe(_text("The model named in the answer.")),
+        "streamed": _flag("True for an event stream."),
+        "input_tokens": _maybe(_count("Fresh input tokens.")),
+        "cache_read_tokens": _maybe(_count("Input tokens from a cache.")),
+        "cache_write_5m_tokens": _maybe(_count("Input tokens into a 5-minute cache.")),
+        "cache_write_1h_tokens": _maybe(_count("Input tokens into a 1-hour cache.")),
+        "output_tokens": _maybe(_count("Output tokens.")),
+        "cost_billed_usd": _maybe(_number("With cache discounts.")),
+        "cost_uncached_usd": _maybe(_number("All input priced as fresh.")),
+        "price_source": _maybe(_text("Where the price comes from, or why there is none.")),
+        "error": _maybe(_text("One short sentence, without keys.")),
+    }
+
+
+def _pair_fields() -> dict[str, Schema]:
+    return {
+        "id": _text("`<exchange id>:<candidate>`."),
+        "exchange_id": _text("The x-shadow-request-id of the live answer."),
+        "candidate": _text("Model under test."),
+        "primary": _maybe(_text("Model that answered the app.")),
+        "task": _text("Name of the task."),
+        "conversation": _maybe(_text("Hash of the conversation's key.")),
+        "first_turn": _flag("True for the first turn of its conversation."),
+        **_answer_fields(),
+        "redaction_changed": _flag("True when the copy differed from the original; the pair is not compared."),
+        "quality_primary": _maybe(_number("Deciding score of the primary's answer.")),
+        "quality_candidate": _maybe(_number("Deciding score of the candidate's answer.")),
+        "quality_diff": _maybe(_number("Candidate less primary.")),
+        "primary_outcome": {"enum": [outcome.value for outcome in Outcome]},
+        "primary_latency_ms": _number("Latency of the live answer."),
+        "primary_ttft_ms": _maybe(_number("First token of the live answer.")),
+        "primary_cost_billed_usd": _maybe(_number("Billed cost of the live answer.")),
+        "primary_cost_uncached_usd": _maybe(_number("Uncached cost of the live answer.")),
+    }
+
+
+def _pair_page() -> Schema:
+    cursor = _maybe(_text("`cursor` of the next page; null at the end."))
+    return _object({"pairs": _list(ref("PairSummary")), "next_cursor": cursor})
+
+
+def _pair() -> Schema:
+    parts = ("prompt", "primary_output", "primary_tool_calls", "candidate_output", "candidate_tool_calls")
+    content = _object({name: _maybe(_text("Text from outside: show it as text only.")) for name in parts})
+    kept = {**_maybe(content), "description": "Null when nothing is kept (`content: none`)."}
+    return _object({**_pair_fields(), "content": kept, "scores": _list(ref("Score"))})
+
+
+def _score() -> Schema:
+    return _object(
+        {
+            "candidate": _text("Whose answer; empty for the primary's."),
+            "evaluator": _text("Name of the evaluator."),
+            "version": _text("Its version."),
+            "quality": _flag("True for the deciding evaluator."),
+            "role": {"enum": ["primary", "candidate", "pair"]},
+            "status": {"enum": ["scored", "not_applicable", "failed"]},
+            "value": _maybe(_number("The score; null unless scored.")),
+            "reason": _text("Why."),
+            "cost_usd": _number("What the evaluation cost."),
+        }
+    )
+
+
+def _job() -> Schema:
+    return _object(
+        {
+            "candidate": _text("Model to be asked."),
+            "state": {"enum": ["pending", "leased", "sent", "done", "skipped", "dropped"]},
+            "reason": _maybe(_text("Why it was skipped or dropped.")),
+            "counted": _flag("False for an opted-in exchange."),
+        }
+    )
+
+
+def _exchange() -> Schema:
+    answer = _object({"candidate": _text("Model under test."), **_answer_fields()})
+    return _object(
+        {
+            "id": _text("The x-shadow-request-id of the live answer."),
+            "method": _text("HTTP method."),
+            "path": _text("Path without query."),
+            "dialect": _maybe(_text("Wire format; null when not understood.")),
+            "task": _text("Name of the task."),
+            "conversation": _maybe(_text("Hash of the conversation's key.")),
+            "model": _maybe(_text("Model asked.")),
+            **_answer_fields(),
+            "request_bytes": _count("Size of the request's body."),
+            "response_bytes": _count("Size of the answer's body."),
+            "first_turn": _flag("True for the first turn of its conversation."),
+            "has_tools": _flag("True when the request declares tools."),
+            "client_retry": _flag("True when the app's SDK says it is a repeat."),
+            "version": _maybe(_text("x-shadow-version, when the app sent one.")),
+            "eligible": _flag("True when coverage counts it."),
+            "gateway_error": _maybe(_text("Set when the answer was the gateway's own.")),
+            "jobs": _list(ref("ShadowJob")),
+            "answers": _list(answer),
+            "scores": _list(ref("Score")),
+        }
+    )
