@@ -1,0 +1,71 @@
+"""JSON from outside, read without trust: every helper has a defined result for any bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+_MAX_ERROR_CHARACTERS = 300
+
+
+class UnreadableError(Exception):
+    """The bytes are no JSON object we can read; the message says why. The exchange is recorded without their content."""
+
+
+def decode_any(text: bytes) -> Any:
+    """Decode JSON; raises UnreadableError (malformed, nested too deep, a number out of range, not UTF-8)."""
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError) as broken:
+        raise UnreadableError(f"not readable as JSON: {broken}") from broken
+
+
+def decode_object(text: bytes) -> dict[str, Any] | None:
+    """Decode a JSON object; None when it is anything else or cannot be read."""
+    try:
+        return as_object(decode_any(text))
+    except UnreadableError:
+        return None
+
+
+def as_object(value: Any) -> dict[str, Any] | None:
+    """Return the value when it is an object."""
+    return value if isinstance(value, dict) else None
+
+
+def as_objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list, [] when the value is no list."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def as_text(value: Any) -> str:
+    """Return the value when it is a string, else ''."""
+    return value if isinstance(value, str) else ""
+
+
+def as_name(value: Any) -> str | None:
+    """Return the value when it is a string with something in it."""
+    return value if isinstance(value, str) and value else None
+
+
+def as_count(value: Any) -> int | None:
+    """Return the value when it is a whole number from 0 up (true and false are none)."""
+    return value if type(value) is int and value >= 0 else None
+
+
+def shortened(text: str) -> str:
+    """Cut a foreign sentence to a size that may be stored."""
+    return text if len(text) <= _MAX_ERROR_CHARACTERS else f"{text[:_MAX_ERROR_CHARACTERS]}…"
+
+
+def error_sentence(payload: dict[str, Any] | None) -> str | None:
+    """Return `type: message` of an error in the shape of either API; None when there is no `error` in it."""
+    error = payload.get("error") if payload else None
+    if isinstance(error, str):
+        return shortened(error) or None
+    if not isinstance(error, dict) or not error:
+        return None
+    kind = as_name(error.get("type")) or as_name(error.get("code")) or "error"
+    message = as_text(error.get("message"))
+    return shortened(f"{kind}: {message}" if message else kind)
