@@ -36,16 +36,17 @@ APPLICABLE: Mapping[Kind, frozenset[Manner]] = {
 }
 REFUSAL = "I cannot help with that."
 
-_SUM = re.compile(r"what is (-?\d+)\s*(\+|-|−|\*|×|x|plus|minus|times)\s*(-?\d+)", re.IGNORECASE)
+_SUM = re.compile(r"what is (-?\d+)\s*(\+|-|\*|x|plus|minus|times)\s*(-?\d+)", re.IGNORECASE)
 _NEXT = re.compile(r"\b(add|subtract|multiply)\b\D*?(-?\d+)", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d+")
 _FACT = re.compile(r"([A-Za-z][\w ]*?)\s*[:=]\s*([^;\n]+)")
 _PLACE = re.compile(r"\bin ([A-Z][\w'-]*(?: [A-Z][\w'-]*)*)")
-_WORDS = (
+_SENTENCE = (
     "the answer depends on what you measure and how often you look at it because small samples mislead while larger "
-    "ones settle slowly so start with one clear question write down the result you expect then compare both sides under "
-    "the same conditions and keep the numbers next to the decision they led to"
-).split()
+    "ones settle slowly so start with one clear question write down the result you expect then compare both sides "
+    "under the same conditions and keep the numbers next to the decision they led to"
+)
+_WORDS = tuple(_SENTENCE.split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,7 @@ def kind_of(question: Question) -> Kind:
 
 
 def chosen_tool(question: Question) -> Tool | None:
-    """The tool a right answer calls, or None when it calls none."""
+    """Choose the tool a right answer calls, or None when it calls none."""
     if not question.tools or question.tool_choice == "none":
         return None
     asked = question.last.lower()
@@ -93,7 +94,7 @@ def chosen_tool(question: Question) -> Tool | None:
 
 
 def true_number(question: Question) -> int | None:
-    """The right result of the arithmetic in the last turn, or None when there is none."""
+    """Give the right result of the arithmetic in the last turn, or None when there is none."""
     asked = question.last
     if found := _SUM.search(asked):
         return _calculate(int(found[1]), found[2], int(found[3]))
@@ -105,7 +106,7 @@ def true_number(question: Question) -> int | None:
 
 
 def true_json(question: Question) -> Any:
-    """The right JSON value for an extraction."""
+    """Give the right JSON value for an extraction."""
     found = facts(question.last)
     if question.schema is not None:
         return _fill(question.schema, "", found)
@@ -113,7 +114,7 @@ def true_json(question: Question) -> Any:
 
 
 def true_arguments(question: Question, tool: Tool) -> dict[str, Any]:
-    """The right arguments of a tool call."""
+    """Give the right arguments of a tool call."""
     found = dict(facts(question.last))
     if place := _PLACE.search(question.last):
         for name in ("city", "location", "place"):
@@ -272,7 +273,7 @@ def _plain_value(told: str) -> Any:
 def _calculate(left: int, operator: str, right: int) -> int:
     if operator.lower() in {"+", "plus", "add"}:
         return left + right
-    if operator.lower() in {"-", "−", "minus", "subtract"}:
+    if operator.lower() in {"-", "minus", "subtract"}:
         return left - right
     return left * right
 

@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from shadow.records import Usage
+from shadow.simulator.answer import Answer
+from shadow.simulator.question import Question
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shadow.records import Usage
-    from shadow.simulator.answer import Answer
-    from shadow.simulator.question import Question
 
 EventKind = Literal[
     "open",  # before the first token

@@ -2,8 +2,8 @@
 
 A fault is a name and parameters: `529; times=2; retry-after=0`, `cut_mid_event; after=3`, `reset`. Names:
 
-* an HTTP status, 400 to 599, answered in the API's error shape; 413, 502, 520 to 524, and any with `html=1`, as an HTML page;
-  parameters `retry-after` (seconds or a date), `retry-after-ms`, `should-retry`;
+* an HTTP status, 400 to 599, answered in the API's error shape; 413, 502, 520 to 524, and any with
+  `html=1`, as an HTML page; parameters `retry-after` (seconds or a date), `retry-after-ms`, `should-retry`;
 * before the head: `hang` (silence until the client leaves), `reset` (RST);
 * in the answer, with `after` (tokens let through first): `sse_error`, `cut`, `cut_mid_event`, `cut_mid_utf8`, `stall`,
   `reset` with `after`;
@@ -11,7 +11,8 @@ A fault is a name and parameters: `529; times=2; retry-after=0`, `cut_mid_event;
   `unknown_events`, `usage_twice`;
 * in a JSON answer: `invalid_json`, `big_body` (5 MB); `cut`, `stall` and `reset` strike half way.
 
-`times=N` strikes the first N calls with the very same fault text, so that a retry succeeds; add `id=…` to tell tests apart.
+`times=N` strikes the first N calls with the very same fault text, so that a retry succeeds; add
+`id=…` to tell tests apart.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 from shadow.simulator.steps import Cut, Data, Finish, Reset, Stall, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from shadow.simulator.events import Event
 
@@ -75,6 +76,8 @@ def read_fault(text: str) -> Fault:
     """Read a fault's text. Raises UnknownFaultError."""
     name, *rest = [part.strip() for part in text.split(";")]
     given = dict(part.partition("=")[::2] for part in rest if part)
+    if not all(given.get(each, "0").isdigit() for each in ("after", "times")):
+        raise UnknownFaultError(f"after and times take a whole number: {text!r}")
     status = int(name) if name.isdigit() else None
     if name not in NAMES and (status is None or not _FIRST_ERROR <= status <= _LAST_ERROR):
         raise UnknownFaultError(f"{name!r} is no fault; it must be an HTTP status from 400 or one of {sorted(NAMES)}")
@@ -126,7 +129,7 @@ def _until_token(events: Sequence[Event], count: int) -> tuple[list[Event], Even
     return list(events[:-1]), events[-1]
 
 
-_ENDINGS = {
+_ENDINGS: Mapping[str, Callable[[Event, Event], list[Step]]] = {
     "sse_error": lambda _, error: [Data(data=error.data), Finish()],
     "cut": lambda *_: [Cut()],
     "cut_mid_event": lambda following, _: [Data(data=following.data[: len(following.data) // 2]), Cut()],

@@ -19,7 +19,10 @@ Ending = Literal[
 
 @dataclass(slots=True, kw_only=True)
 class LogEntry:
-    """One request. Clocks are `time.monotonic()` seconds of the simulator's process; headers are as received, names in lower case."""
+    """One request. Clocks are `time.monotonic()` seconds of the simulator's process.
+
+    Headers are as received, in order, with names in lower case.
+    """
 
     number: int
     arrived_at: float
@@ -41,7 +44,7 @@ class LogEntry:
     ending: Ending = "open"
 
     def header(self, name: str) -> str | None:
-        """The first value of a header."""
+        """Give the first value of a header."""
         return next((value for key, value in self.headers if key == name.lower()), None)
 
     @property
@@ -91,7 +94,7 @@ class RequestLog:
         return list(self._entries)
 
     def calls(self, *, model: str | None = None, path: str | None = None) -> list[LogEntry]:
-        """Requests that asked a model, of one model and one path's end when given."""
+        """Give the requests that asked a model, of one model and one path's end when given."""
         return [
             entry
             for entry in self.entries()

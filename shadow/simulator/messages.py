@@ -113,15 +113,15 @@ def _content(exchange: Exchange) -> list[dict[str, Any]]:
         content.append({"type": "thinking", "thinking": said.thinking, "signature": signature})
     if said.text and said.stop != "refusal":
         content.append({"type": "text", "text": said.text})
-    for call in said.calls:
-        content.append(
-            {"type": "tool_use", "id": f"toolu_{call.id}", "name": call.name, "input": _input(call.arguments)}
-        )
+    content += [
+        {"type": "tool_use", "id": f"toolu_{call.id}", "name": call.name, "input": _input(call.arguments)}
+        for call in said.calls
+    ]
     return content
 
 
 def _input(arguments: str) -> dict[str, Any]:
-    """Arguments as an object; broken ones cannot be written as JSON, so an object that fits no schema stands for them."""
+    """Give arguments as an object; an object that fits no schema stands for broken ones."""
     try:
         value = json.loads(arguments)
     except ValueError:

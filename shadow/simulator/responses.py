@@ -59,7 +59,7 @@ def _message_events(stream: _Stream, index: int, item: dict[str, Any]) -> None:
         ("text", "response.output_text") if part["type"] == "output_text" else ("refusal", "response.refusal")
     )
     place = {"item_id": item["id"], "output_index": index, "content_index": 0}
-    extra = {"logprobs": []} if field == "text" else {}
+    extra: dict[str, Any] = {"logprobs": []} if field == "text" else {}
     stream.add(
         "open", "response.output_item.added", output_index=index, item={**item, "status": "in_progress", "content": []}
     )

@@ -129,7 +129,7 @@ class Script:
     """Requests the log keeps."""
 
     def model(self, name: str) -> SimModel | None:
-        """The model that plays `name`, under that name."""
+        """Give the model that plays `name`, under that name."""
         played: Mapping[str, SimModel] = {each.name: each for each in self.models}
         if name in played:
             return played[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 from typing import TYPE_CHECKING, Any, Self
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from shadow.simulator.app import TRANSPORT_EXTENSION, State, build_app
-from shadow.simulator.script import Script
+from shadow.simulator.app import build_app
+from shadow.simulator.player import TRANSPORT_EXTENSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from shadow.simulator.log import RequestLog
+    from shadow.simulator.plan import State
+    from shadow.simulator.script import Script
 
 _START_TIMEOUT_S = 30.0
 
@@ -134,7 +137,7 @@ def run(
         announce(f"  anthropic SDK: base_url=http://{shown}:{number}   openai SDK: base_url=http://{shown}:{number}/v1")
         announce(f"  requests so far: http://{shown}:{number}/_sim/log")
 
-    with listening:
+    with listening, contextlib.suppress(KeyboardInterrupt):
         _server(build_app(script), started).run(sockets=[listening])
 
 

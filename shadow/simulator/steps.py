@@ -103,7 +103,7 @@ CODINGS = ("gzip", "br", "zstd", "deflate")
 
 
 def chosen_coding(accepted: str) -> str | None:
-    """The first of ours that an accept-encoding takes; None: identity."""
+    """Choose the first of ours that an accept-encoding takes; None: identity."""
     takes = set()
     for part in accepted.lower().split(","):
         name, _, quality = part.strip().partition(";")
