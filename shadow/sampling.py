@@ -1,0 +1,75 @@
+"""Which conversations are shadowed, and to which task an exchange belongs: pure decisions, the same on every replica."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shadow.records import RequestFacts, Task, TaskMatch
+
+DEFAULT_TASK = "default"
+
+_KEY_HEADER = "x-shadow-conversation"
+_SESSION_HEADER = "x-claude-code-session-id"
+_HASH_BYTES = 16
+_UNIT_HEX_DIGITS = 13  # 52 bits: every such whole number is exact as a float
+
+ConversationMode = Literal["auto", "header", "request"]
+
+
+def conversation_key(
+    facts: RequestFacts | None, headers: Mapping[str, str], *, mode: ConversationMode, exchange_id: str
+) -> str:
+    """Return the raw key of the conversation an exchange belongs to; hash it before it is kept anywhere.
+
+    `auto`: the header `x-shadow-conversation`, else `x-claude-code-session-id`, else what the request itself says, else
+    the exchange stands alone. `header`: only `x-shadow-conversation`. `request`: every exchange stands alone.
+    Header names may be in any case. Keys of different origin never meet.
+    """
+    if mode == "request":
+        return f"request:{exchange_id}"
+    given = {name.lower(): value for name, value in headers.items()}
+    if given.get(_KEY_HEADER):
+        return f"header:{given[_KEY_HEADER]}"
+    if mode == "auto" and given.get(_SESSION_HEADER):
+        return f"session:{given[_SESSION_HEADER]}"
+    if mode == "auto" and facts is not None and facts.conversation:
+        return facts.conversation
+    return f"request:{exchange_id}"
+
+
+def conversation_hash(raw: str, *, seed: str) -> str:
+    """Return the hash of a raw conversation key, 32 hex digits: stable across processes, machines and Python versions."""
+    seed_digest = blake2b(seed.encode("utf-8", "surrogatepass")).digest()
+    return blake2b(raw.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES, key=seed_digest).hexdigest()
+
+
+def is_sampled(conversation: str, rate: float) -> bool:
+    """Say whether a conversation (its hash) lies in the sampled share; what is sampled at a rate is so at every higher one."""
+    position = int(conversation[:_UNIT_HEX_DIGITS], 16) / 16**_UNIT_HEX_DIGITS
+    return position < rate
+
+
+def task_of(tasks: Sequence[Task], *, headers: Mapping[str, str], path: str, model: str | None, system: str) -> str:
+    """Return the name of the first task whose every given part holds, else `default`.
+
+    Header names are compared without case, values exactly; `path` and `model` may hold `*` and `?`.
+    """
+    given = {name.lower(): value for name, value in headers.items()}
+    for task in tasks:
+        if _matches(task.match, given, path, model, system):
+            return task.name
+    return DEFAULT_TASK
+
+
+def _matches(match: TaskMatch, headers: Mapping[str, str], path: str, model: str | None, system: str) -> bool:
+    return (
+        all(headers.get(name.lower()) == value for name, value in match.header.items())
+        and (match.path is None or fnmatchcase(path, match.path))
+        and (match.model is None or (model is not None and fnmatchcase(model, match.model)))
+        and (match.system_contains is None or match.system_contains in system)
+    )
