@@ -1,0 +1,320 @@
+"""Header rules as pure functions: how a head is read, what is forwarded, what never is.
+
+A head is read once, by the code below, and what travels on is built from the lines it accepted; so no second reader
+can see another request in the same bytes. Lines are forwarded as they came (order, repeats, case and spacing).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+Field = tuple[bytes, bytes, bytes]
+"""One header line: the raw line without CRLF, the name in lower case, the value with its outer whitespace."""
+
+MAX_REQUEST_HEAD_BYTES = 64 << 10
+MAX_ANSWER_HEAD_BYTES = 256 << 10
+"""An answer's head comes from a server we were told to trust, and must pass; it only may not grow without end."""
+MAX_REQUEST_FIELDS = 100
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})( [\t\x20-\x7e\x80-\xff]*)?\r\n")
+# Multi-line `^`: every line must match from its start, or the count of lines and of fields differs. A line that starts
+# with a space (obs-fold), holds a control character or ends with a bare LF does not match.
+_FIELD = re.compile(rb"^((" + _TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*))\r\n", re.MULTILINE)
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+# RFC 9110 7.6.1: fields that speak about one connection only. Transfer-Encoding is among them, but travels again
+# because chunked bodies stay chunked; Trailer stays, because trailers pass.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"upgrade",
+    }
+)
+CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
+_SHADOW = b"x-shadow-"
+HOP_FIELD = b"x-shadow-hop"
+REQUEST_ID_FIELD = b"x-shadow-request-id"
+# A Connection field may not take these away: they decide where a message goes and where it ends.
+_NEVER_NAMED = frozenset({b"content-length", b"host", b"transfer-encoding", b"close", b"keep-alive", b"upgrade", b""})
+# RFC 9110 6.5.1: what may not arrive after the body: framing, routing, credentials, and what says how to read the body.
+_NEVER_TRAILER = (
+    HOP_BY_HOP
+    | CREDENTIALS
+    | {
+        b"api-key",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"expect",
+        b"host",
+        b"max-forwards",
+        b"set-cookie",
+        b"trailer",
+        b"transfer-encoding",
+    }
+)
+_REQUEST_SPECIAL = frozenset({b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"})
+_ANSWER_SPECIAL = frozenset({b"connection", b"content-length", b"transfer-encoding"})
+_NO_NAMES: frozenset[bytes] = frozenset()
+
+
+class BadHeadError(Exception):
+    """A head we do not accept; `status` is what a client is told, the message says why without quoting it."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestHead:
+    """A request's head, read and found sound. `length` and `chunked` frame its body: neither means there is none."""
+
+    method: bytes
+    target: bytes
+    minor: int
+    """HTTP/1.minor, 0 or 1."""
+    fields: list[Field]
+    length: int | None
+    chunked: bool
+    keep_alive: bool
+    """The client may send another request on this connection."""
+    named: frozenset[bytes]
+    """Fields the client's Connection field takes away."""
+    websocket: bool
+    """An upgrade to websocket that may travel."""
+    expects_continue: bool
+
+    def values(self, name: bytes) -> list[bytes]:
+        """All values of one field (lower-case name), trimmed, in order."""
+        return [value.strip(b" \t") for _, lowered, value in self.fields if lowered == name]
+
+
+@dataclass(slots=True, kw_only=True)
+class AnswerHead:
+    """An answer's head. `length` and `chunked` are what it says, see `ends_by_close` for what follows from it."""
+
+    minor: int
+    status: int
+    line: bytes
+    """The status line from the code on, as it came: code, space and reason."""
+    fields: list[Field]
+    length: int | None
+    chunked: bool
+    keep_alive: bool
+    named: frozenset[bytes]
+
+
+def has_bare_lf(part: bytes) -> bool:
+    """Whether an unfinished head already holds a line end we never accept."""
+    return _BARE_LF.search(part) is not None
+
+
+def read_request(block: bytes) -> RequestHead:
+    """Read a head up to and including the CRLF of its last line (without the empty line). Raises BadHeadError."""
+    if len(block) > MAX_REQUEST_HEAD_BYTES:
+        raise BadHeadError(431, "the request head is larger than 64 KiB")
+    line = _REQUEST_LINE.match(block)
+    if line is None:
+        raise BadHeadError(400, "the request line is malformed")
+    method, target, major, minor = line.groups()
+    if major != b"1" or minor not in b"01":
+        raise BadHeadError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    fields = _fields(block, line.end())
+    if len(fields) > MAX_REQUEST_FIELDS:
+        raise BadHeadError(431, f"the request has more than {MAX_REQUEST_FIELDS} header fields")
+    present = _REQUEST_SPECIAL.intersection([name for _, name, _ in fields])
+    old = minor == b"0"
+    _check_host(fields, old=old)
+    length, chunked = _framing(fields, present, old=old)
+    tokens = _tokens(fields, b"connection") if b"connection" in present else _NO_NAMES
+    return RequestHead(
+        method=method,
+        target=target,
+        minor=0 if old else 1,
+        fields=fields,
+        length=length,
+        chunked=chunked,
+        keep_alive=not old and b"close" not in tokens,
+        named=tokens - _NEVER_NAMED if tokens else _NO_NAMES,
+        websocket=b"upgrade" in present
+        and _is_websocket(method, fields, tokens, bodiless=not (length or chunked or old)),
+        expects_continue=b"expect" in present and not old and _tokens(fields, b"expect") == {b"100-continue"},
+    )
+
+
+def read_answer(block: bytes) -> AnswerHead:
+    """Read an answer's head, cut like a request's. Raises BadHeadError (502) for what cannot be trusted."""
+    line = _STATUS_LINE.match(block)
+    if line is None:
+        raise BadHeadError(502, "the upstream's status line is malformed")
+    fields = _fields(block, line.end())
+    present = _ANSWER_SPECIAL.intersection([name for _, name, _ in fields])
+    old = line.group(1) == b"0"
+    length, chunked = _framing(fields, present, old=old)
+    tokens = _tokens(fields, b"connection") if b"connection" in present else _NO_NAMES
+    return AnswerHead(
+        minor=0 if old else 1,
+        status=int(line.group(2)),
+        line=block[9 : line.end() - 2],
+        fields=fields,
+        length=length,
+        chunked=chunked,
+        keep_alive=not old and b"close" not in tokens,
+        named=tokens - _NEVER_NAMED if tokens else _NO_NAMES,
+    )
+
+
+def _fields(block: bytes, start: int) -> list[Field]:
+    """All field lines from `start` on, or a BadHeadError when one of them is not a sound line."""
+    found = _FIELD.findall(block, start)
+    if len(found) != block.count(b"\n") - 1:
+        raise BadHeadError(400, "a header line is malformed")
+    return [(line, name.lower(), value) for line, name, value in found]
+
+
+def _check_host(fields: Iterable[Field], *, old: bool) -> None:
+    # RFC 9112 3.2: a 1.1 request without Host, or any request with two, gets 400.
+    hosts = [value for _, name, value in fields if name == b"host"]
+    if len(hosts) != 1 and not (old and not hosts):
+        raise BadHeadError(400, "a request has exactly one Host field")
+    if hosts and b"," in hosts[0]:
+        raise BadHeadError(400, "the Host field is malformed")
+
+
+def _framing(fields: Iterable[Field], present: Collection[bytes], *, old: bool) -> tuple[int | None, bool]:
+    """Length and chunkedness; RFC 9112 6.3 read strictly: anything two readers could read differently is refused."""
+    if b"transfer-encoding" in present:
+        codings = [value.strip(b" \t").lower() for _, name, value in fields if name == b"transfer-encoding"]
+        if old or b"content-length" in present or codings != [b"chunked"]:
+            raise BadHeadError(
+                400, "Transfer-Encoding may only be chunked, once, on HTTP/1.1 and without Content-Length"
+            )
+        return None, True
+    if b"content-length" not in present:
+        return None, False
+    lengths = [value.strip(b" \t") for _, name, value in fields if name == b"content-length"]
+    if len(lengths) != 1 or not _LENGTH.fullmatch(lengths[0]):
+        raise BadHeadError(400, "Content-Length must be one number")
+    return int(lengths[0]), False
+
+
+def _tokens(fields: Iterable[Field], name: bytes) -> frozenset[bytes]:
+    """The comma-separated values of a field, in lower case."""
+    values = [value for _, lowered, value in fields if lowered == name]
+    return frozenset(token.strip(b" \t").lower() for value in values for token in value.split(b","))
+
+
+def _is_websocket(method: bytes, fields: Iterable[Field], connection: frozenset[bytes], *, bodiless: bool) -> bool:
+    return method == b"GET" and bodiless and b"upgrade" in connection and _tokens(fields, b"upgrade") == {b"websocket"}
+
+
+def request_head(  # noqa: PLR0913 (each part of a head that differs from what came has a name)
+    head: RequestHead,
+    *,
+    target: bytes,
+    authority: bytes,
+    drop: Collection[bytes],
+    credentials: Sequence[bytes],
+    deployment_id: bytes,
+    length: int | None = None,
+) -> bytes:
+    """The head that goes up: the client's lines without hop-by-hop, named, `x-shadow-*` and `drop` fields.
+
+    `authority` replaces Host's value in place, `credentials` (whole lines) and our hop mark are appended; `length`
+    replaces Content-Length's value (after a splice).
+    """
+    refused = HOP_BY_HOP.union(drop, head.named) if drop or head.named else HOP_BY_HOP
+    lines = [b"%s %s HTTP/1.1" % (head.method, target)]
+    hops = []
+    hosted = False
+    for line, name, value in head.fields:
+        if name in refused:
+            continue
+        if name == b"host":
+            hosted = True
+            lines.append(b"%s: %s" % (line[:4], authority))
+        elif name == b"content-length" and length is not None:
+            lines.append(b"%s: %d" % (line[:14], length))
+        elif name.startswith(_SHADOW):
+            if name == HOP_FIELD:
+                hops.append(value.strip(b" \t"))
+        else:
+            lines.append(line)
+    if not hosted:
+        lines.insert(1, b"host: " + authority)
+    if head.websocket:
+        lines += (b"connection: Upgrade", b"upgrade: websocket")
+    lines += credentials
+    lines.append(b"%s: %s" % (HOP_FIELD, b", ".join([*hops, deployment_id])))
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
+
+
+def answer_head(
+    head: AnswerHead, *, request_id: bytes | None, close: bool, dechunked: bool = False, upgraded: bool = False
+) -> bytes:
+    """The head that goes down: upstream's lines without hop-by-hop and named ones, plus our request id.
+
+    `close` says that this connection ends after the answer; `dechunked`: the client speaks HTTP/1.0 and gets plain
+    bytes; `upgraded`: a 101 keeps its Upgrade field. `request_id` None: an interim answer, which gets nothing of ours.
+    """
+    refused = HOP_BY_HOP.union(head.named) if head.named else HOP_BY_HOP
+    lines = [b"HTTP/1.1 " + head.line]
+    lines += [line for line, name, _ in head.fields if name not in refused and name != REQUEST_ID_FIELD]
+    if dechunked:
+        lines = [line for line in lines if not line.lower().startswith((b"transfer-encoding:", b"trailer:"))]
+    if upgraded:
+        lines += (b"connection: Upgrade", b"upgrade: websocket")
+    elif close:
+        lines.append(b"connection: close")
+    if request_id is not None:
+        lines.append(b"%s: %s" % (REQUEST_ID_FIELD, request_id))
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
+
+
+def has_no_body(method: bytes, status: int) -> bool:
+    """RFC 9112 6.3: answers that end with their head, whatever their length says."""
+    return method == b"HEAD" or status in (204, 304)
+
+
+def ends_by_close(head: AnswerHead) -> bool:
+    """An answer that has a body but names no end: it lasts until upstream closes."""
+    return head.length is None and not head.chunked
+
+
+def trailer_lines(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Request trailers that may travel, as lines; framing, routing, credentials and `x-shadow-*` stay here."""
+    return b"".join(
+        b"%s: %s\r\n" % (name, value)
+        for name, value in trailers
+        if name.lower() not in _NEVER_TRAILER and not name.lower().startswith(_SHADOW)
+    )
+
+
+def chunk(plain: bytes) -> bytes:
+    """One chunk on the wire; nothing for nothing, because an empty chunk would be the last one."""
+    return b"%x\r\n%s\r\n" % (len(plain), plain) if plain else b""
+
+
+def last_chunk(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The end of a chunked body."""
+    return b"0\r\n%s\r\n" % trailer_lines(trailers)

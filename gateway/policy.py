@@ -1,0 +1,248 @@
+"""Whether a request may pass, and where to: decided from its head and the settings alone."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gateway.heads import CREDENTIALS, HOP_FIELD, RequestHead
+from gateway.refusal import Refusal
+from shadow.records import Dialect  # noqa: TC001
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gateway.settings import LiveSettings, Upstream
+
+# A separator an upstream may read as one, raw or percent-encoded.
+_SEPARATORS = re.compile(rb"/|\\|%2f|%5c", re.IGNORECASE)
+_DOT = re.compile(rb"%2e", re.IGNORECASE)
+_ABSOLUTE_FORM = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+_MODELS = re.compile(r"/models(?:/[^/]+)?\Z")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where bytes are sent: what a pooled connection belongs to."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.scheme == "https"
+
+    @property
+    def label(self) -> str:
+        """scheme://host:port, as records name it."""
+        return f"{self.scheme}://{self.bracketed}:{self.port}"
+
+    @property
+    def bracketed(self) -> str:
+        """The host as it stands in URLs and Host fields."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def authority(self) -> bytes:
+        """The Host field's value; a default port is left out."""
+        default = _DEFAULT_PORTS[self.scheme] == self.port
+        return (self.bracketed if default else f"{self.bracketed}:{self.port}").encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """One configured upstream, ready for use: a request's key can only be the one configured with this origin."""
+
+    origin: Origin
+    label: str
+    authority: bytes
+    prefix: bytes
+    credentials: tuple[bytes, ...]
+    """Whole header lines; empty under `auth: passthrough`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A request that may pass: where it goes and as what."""
+
+    destination: Destination
+    target: bytes
+    """Prefix, path and query as they stand in the request line upstream."""
+    path: str
+    query: str
+    dialect: Dialect | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """A question answered here: `/healthz`, or `/readyz` when `ready` is asked."""
+
+    readiness: bool
+
+
+class Policy:
+    """The settings of the live path as one decision. Replaced whole on reload; a request keeps the one it began with."""
+
+    def __init__(self, settings: LiveSettings, *, dialect_of: Callable[[str, str], Dialect | None]) -> None:
+        self.settings = settings
+        self.deployment_id = settings.deployment_id.encode()
+        self.drop = CREDENTIALS if settings.auth == "gateway" else frozenset[bytes]()
+        self._guarded = settings.auth == "gateway"
+        self._dialect_of = dialect_of
+        self._default = _destination(settings.upstream, guarded=self._guarded)
+        self._routes = sorted(
+            (
+                (prefix.rstrip("/").encode(), _destination(upstream, guarded=self._guarded))
+                for prefix, upstream in settings.routes.items()
+            ),
+            key=lambda route: len(route[0]),
+            reverse=True,
+        )
+        self._plain_paths = not (self._guarded or self._routes or self._default.prefix)
+        self._clients = tuple(_digest(key.encode()) for key in settings.clients)
+
+    @property
+    def origin(self) -> str:
+        """The default upstream's origin: what records of refused requests name."""
+        return self._default.label
+
+    def decide(self, head: RequestHead) -> Passage | Health | Refusal:  # noqa: PLR0911 (one return per rule, in order)
+        """Apply rules 8 to 10 of the live path to a sound head."""
+        if head.method == b"CONNECT":
+            return Refusal(
+                status=405, error="method", message="CONNECT is not offered: this gateway has fixed upstreams"
+            )
+        target = _origin_form(head)
+        if target is None:
+            return Refusal(status=400, error="bad_request", message="the request target must be a path")
+        raw_path, _, raw_query = target.partition(b"?")
+        if raw_path in (b"/healthz", b"/readyz") and head.method in (b"GET", b"HEAD"):
+            return Health(readiness=raw_path == b"/readyz")
+        if self._is_own(head):
+            return Refusal(status=508, error="loop", message="this request already passed through this gateway")
+        if not self._plain_paths and has_dot_segments(raw_path):
+            return Refusal(status=400, error="dot_segments", message="dot segments are not accepted in this path")
+        path, method = raw_path.decode("utf-8", "replace"), head.method.decode()
+        dialect = self._dialect_of(method, path)
+        if self._guarded and not self._knows(head):
+            return Refusal(
+                status=401, error="unauthorized", message="a key of this gateway is needed (x-api-key, or Bearer)"
+            )
+        if self._guarded and dialect is None and not self._may_pass(method, path, raw_path):
+            return Refusal(
+                status=403, error="forbidden_path", message="this path is not in allow_paths of this gateway"
+            )
+        destination = self._route(raw_path)
+        return Passage(
+            destination=destination,
+            target=destination.prefix + target if target != b"*" else target,
+            path=path,
+            query=raw_query.decode("utf-8", "replace"),
+            dialect=dialect,
+        )
+
+    def _is_own(self, head: RequestHead) -> bool:
+        for _, name, value in head.fields:
+            if name == HOP_FIELD and self.deployment_id in [hop.strip(b" \t") for hop in value.split(b",")]:
+                return True
+        return False
+
+    def _knows(self, head: RequestHead) -> bool:
+        """Whether a presented key is one of `clients`; every pair is compared, so time tells nothing."""
+        known = False
+        for presented in presented_keys(head):
+            digest = _digest(presented)
+            for client in self._clients:
+                known |= hmac.compare_digest(digest, client)
+        return known
+
+    def _may_pass(self, method: str, path: str, raw_path: bytes) -> bool:
+        """Unrecognised paths a guarded gateway passes: models, count_tokens, and what `allow_paths` opens."""
+        if method == "POST" and path.endswith("/count_tokens"):
+            return True
+        if method in {"GET", "HEAD"} and _MODELS.search(path):
+            return True
+        return any(_under(raw_path, prefix.rstrip("/").encode()) for prefix in self.settings.allow_paths)
+
+    def _route(self, raw_path: bytes) -> Destination:
+        for prefix, destination in self._routes:
+            if _under(raw_path, prefix):
+                return destination
+        return self._default
+
+
+def has_dot_segments(path: bytes) -> bool:
+    """Whether an upstream could read `.` or `..` as a segment of this path, raw, percent-encoded or with `;parameters`."""
+    if b"." not in path and b"%2" not in path:
+        return False
+    segments = _SEPARATORS.split(_DOT.sub(b".", path))
+    return any(segment.partition(b";")[0] in (b".", b"..") for segment in segments)
+
+
+def presented_keys(head: RequestHead) -> list[bytes]:
+    """The keys a client presents, from both credential headers."""
+    keys = head.values(b"x-api-key")
+    for value in head.values(b"authorization"):
+        scheme, _, key = value.partition(b" ")
+        if scheme.lower() == b"bearer":
+            keys.append(key.strip(b" \t"))
+    return [key for key in keys if key]
+
+
+def _origin_form(head: RequestHead) -> bytes | None:
+    """Path and query of the target, or None. The authority of an absolute form is ignored, like Host."""
+    target = head.target
+    if b"#" in target:
+        return None
+    if target.startswith(b"/"):
+        return target
+    if target == b"*":
+        return target if head.method == b"OPTIONS" else None
+    absolute = _ABSOLUTE_FORM.match(target)
+    if absolute is None:
+        return None
+    rest = target[absolute.end() :]
+    return rest if rest.startswith(b"/") else b"/" + rest
+
+
+def _under(path: bytes, prefix: bytes) -> bool:
+    """Whether a path lies under a prefix, at a segment's border."""
+    return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in (b"", b"/")
+
+
+def _destination(upstream: Upstream, *, guarded: bool) -> Destination:
+    origin = origin_of(upstream.base_url)
+    return Destination(
+        origin=origin,
+        label=origin.label,
+        authority=origin.authority,
+        prefix=urlsplit(upstream.base_url).path.rstrip("/").encode(),
+        credentials=tuple(_credential_lines(upstream)) if guarded else (),
+    )
+
+
+def origin_of(base_url: str) -> Origin:
+    """The origin of a configured address (already checked by the config)."""
+    parts = urlsplit(base_url)
+    return Origin(parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme])
+
+
+def _credential_lines(upstream: Upstream) -> Iterable[bytes]:
+    if upstream.api_key is None:
+        return
+    key = upstream.api_key.encode()
+    if upstream.api_key_header in {"x-api-key", "both"}:
+        yield b"x-api-key: " + key
+    if upstream.api_key_header in {"bearer", "both"}:
+        yield b"authorization: Bearer " + key
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

@@ -1,0 +1,56 @@
+"""Replaces the value of the one top-level "model" in a JSON body, and not a byte more."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+MAX_SPLICE_BYTES = 40 << 20
+
+_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_TOKEN = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
+_VALUE = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(" + _STRING + rb")?", re.DOTALL)
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def splice_model(body: bytes, model: str) -> bytes | None:
+    """The body with another model, or None when it is not one JSON object with exactly one top-level "model" string."""
+    try:
+        _OBJECT.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    spans = _model_values(body)
+    if len(spans) != 1 or spans[0] is None:
+        return None
+    start, end = spans[0]
+    return b"".join((body[:start], json.dumps(model).encode(), body[end:]))
+
+
+def _model_values(body: bytes) -> list[tuple[int, int] | None]:
+    """Where each top-level "model" has its string (None: another kind of value) in a body known to be a JSON object."""
+    found: list[tuple[int, int] | None] = []
+    depth = 0
+    for token in _TOKEN.finditer(body):
+        first = body[token.start()]
+        if first in b"{[":
+            depth += 1
+        elif first in b"}]":
+            depth -= 1
+        elif depth == 1 and _is_model(token.group()):
+            value = _VALUE.match(body, token.end())
+            if value is not None:  # a string without a colon after it is itself a value
+                found.append(value.span(1) if value.group(1) is not None else None)
+    return found
+
+
+def _is_model(token: bytes) -> bool:
+    if b"\\" not in token:
+        return token == b'"model"'
+    try:
+        name: Any = json.loads(token)
+    except ValueError:
+        return False
+    return bool(name == "model")
