@@ -1,4 +1,4 @@
-"""The walkthrough's own evaluators: the final number of a word problem, and whether checkable instructions were followed.
+"""The walkthrough's own evaluators: the final number of a word problem, and which instructions were followed.
 
 `golden.json`, written by `send.py` beside this file, holds per prompt (by hash) the right number or the instructions.
 """
