@@ -8,9 +8,9 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from shadow.stats.conversations import ConversationRules, Extent, extent
-from shadow.stats.figures import mean, nearest_rank, ratio, total
+from shadow.stats.figures import difference, mean, nearest_rank, ratio, total
 from shadow.stats.quality import NO_INTERVAL, Judged
-from shadow.stats.rows import FAILURES, Answer
+from shadow.stats.rows import FAILURES, Answer, Call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +35,11 @@ class Pair:
     conversation: Extent
     late: bool
     """A turn after its conversation had closed: shown, not counted."""
+
+    @property
+    def primary(self) -> Call:
+        """The live call the candidate's is measured against."""
+        return self.answer.exchange.call
 
     @property
     def counted(self) -> bool:
@@ -177,7 +182,7 @@ def _win_rates(scored: Sequence[Pair], *, pairwise: bool) -> dict[str, Any]:
 
 def _cost_ratio(answered: Sequence[Pair]) -> dict[str, Any]:
     """Candidate's cost by primary's over pairs that both answered, both at uncached prices."""
-    both = [(pair.answer.call.uncached_usd, pair.answer.exchange.call.uncached_usd) for pair in answered]
+    both = [(pair.answer.call.uncached_usd, pair.primary.uncached_usd) for pair in answered]
     known = [(cand, prim) for cand, prim in both if cand is not None and prim is not None]
     value = ratio(total([cand for cand, _ in known]), total([prim for _, prim in known]))
     left_out = len(both) - len(known)
@@ -191,17 +196,15 @@ def _cost_ratio(answered: Sequence[Pair]) -> dict[str, Any]:
 
 
 def _latency_diff(answered: Sequence[Pair]) -> dict[str, Any]:
-    both = [(pair.answer.call.latency_ms, pair.answer.exchange.call.latency_ms) for pair in answered]
-    return _quantiles([cand - prim for cand, prim in both if cand is not None and prim is not None])
+    return _quantiles([difference(pair.answer.call.latency_ms, pair.primary.latency_ms) for pair in answered])
 
 
 def _ttft_diff(answered: Sequence[Pair]) -> dict[str, Any]:
-    both = [(pair.answer.call.ttft_ms, pair.answer.exchange.call.ttft_ms) for pair in answered]
-    return _quantiles([cand - prim for cand, prim in both if cand is not None and prim is not None])
+    return _quantiles([difference(pair.answer.call.ttft_ms, pair.primary.ttft_ms) for pair in answered])
 
 
-def _quantiles(differences: Sequence[float]) -> dict[str, Any]:
-    ordered = sorted(differences)
+def _quantiles(differences: Sequence[float | None]) -> dict[str, Any]:
+    ordered = sorted(value for value in differences if value is not None)
     return {"n": len(ordered), "p50": nearest_rank(ordered, 50), "p95": nearest_rank(ordered, 95)}
 
 

@@ -31,6 +31,11 @@ def ratio(part: float | None, whole: float | None) -> float | None:
     return finite(part / whole)
 
 
+def difference(one: float | None, other: float | None) -> float | None:
+    """`one - other`; None when either is unknown."""
+    return finite(one - other) if one is not None and other is not None else None
+
+
 def nearest_rank(ordered: Sequence[float], percent: int) -> float | None:
     """Give the smallest member of the sample at or below which `percent` of the ordered values lie; None of nothing.
 
