@@ -173,6 +173,17 @@ class Client:
                 raise NoAnswerError(self.ended, self._reader.rest)
         return self._reader.messages[self._read]
 
+    def read_some(self) -> None:
+        """Read what is there, at most 256 KiB."""
+        self._more()
+
+    def receive_tunnelled(self, size: int) -> bytes:
+        """Read `size` bytes that follow a 101; they belong to no message."""
+        while len(self._reader.rest) < size:
+            assert self.ended == "kept", f"the connection ended ({self.ended}) after {self._reader.rest!r}"
+            self._more()
+        return self._reader.rest
+
     def wait_for_end(self) -> Ended:
         """Wait until the peer closes; anything it still sends is an error."""
         rest = len(self._reader.rest)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
 
@@ -17,4 +18,13 @@ def eventually(look: Callable[[], T], *, within_s: float = 5.0, what: str = "") 
     while not (seen := look()):
         assert time.monotonic() < deadline, f"{what or 'it'} did not happen within {within_s} s; last seen: {seen!r}"
         time.sleep(0.005)
+    return seen
+
+
+async def eventually_async(look: Callable[[], Awaitable[T | None]], *, within_s: float = 5.0, what: str = "") -> T:
+    """The same for a question that has to be awaited."""
+    deadline = time.monotonic() + within_s
+    while not (seen := await look()):
+        assert time.monotonic() < deadline, f"{what or 'it'} did not happen within {within_s} s; last seen: {seen!r}"
+        await asyncio.sleep(0.005)
     return seen
