@@ -1,0 +1,498 @@
+"""The newest anthropic and openai SDKs get the same through the gateway as directly, and so does upstream of them.
+
+Each scenario runs twice: against a simulator, and against `shadow-gateway serve` in front of a second simulator with
+the same script. Results (parsed objects, events, errors) and the two simulators' logs are compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anthropic
+import httpx2
+import openai
+import pydantic
+import pytest
+
+from shadow.simulator import Script, SimModel, Simulator, Timing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shadow.simulator import LogEntry
+
+SCRIPT = Script(
+    models=(
+        SimModel(name="pebble", timing=Timing(ttft_ms=5, gap_ms=1)),
+        SimModel(name="boulder", thinks=True),
+    ),
+    keys=frozenset({"key-of-the-app"}),
+)
+KEY = "key-of-the-app"
+SUM = [{"role": "user", "content": "What is 17 + 25?"}]
+WEATHER = [{"role": "user", "content": "What is the weather in New York?"}]
+WEATHER_SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]}},
+    "required": ["city", "unit"],
+    "additionalProperties": False,
+}
+ORDER = "Extract the order. customer: Zoë Lopez; item: desk lamp; quantity: 3"
+ORDER_SCHEMA = {
+    "type": "object",
+    "properties": {"customer": {"type": "string"}, "quantity": {"type": "integer"}},
+    "required": ["customer", "quantity"],
+    "additionalProperties": False,
+}
+HOP_BY_HOP = frozenset({"host", "connection", "x-shadow-hop"})
+MOMENTARY = frozenset({"created", "created_at", "_request_id", "request_id"})
+
+
+@pytest.fixture(scope="module")
+def direct() -> Iterator[Simulator]:
+    with Simulator(SCRIPT) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def behind() -> Iterator[Simulator]:
+    """The simulator behind the gateway."""
+    with Simulator(SCRIPT) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def gateway(behind: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base_url of a whole gateway, started by its command."""
+    with serving(tmp_path_factory.mktemp("gateway"), upstream=behind.base_url) as base_url:
+        yield base_url
+
+
+@contextmanager
+def serving(folder: Path, *, upstream: str) -> Iterator[str]:
+    (folder / "config.yaml").write_text(
+        f"listen: 127.0.0.1:0\nadmin: {{listen: 127.0.0.1:0}}\nupstream: {{base_url: '{upstream}'}}\n"
+        "store: sqlite:///shadow.db\n"
+    )
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("shadow-gateway"), "serve", "-c", "config.yaml"],
+        cwd=folder,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    try:
+        listening = next(line for line in process.stdout if line.startswith("listening on "))
+        yield f"http://{listening.split()[2].removeprefix('http://')}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+        process.stdout.close()
+        assert process.wait(30) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clients:
+    """Both SDKs, pointed at one address; blocking or not."""
+
+    anthropic: Any
+    openai: Any
+
+
+@contextmanager
+def blocking(base_url: str, *, key: str = KEY, **options: Any) -> Iterator[Clients]:
+    with (
+        anthropic.Anthropic(api_key=key, base_url=base_url, **options) as one,
+        openai.OpenAI(api_key=key, base_url=f"{base_url}/v1", **options) as other,
+    ):
+        yield Clients(anthropic=one, openai=other)
+
+
+async def outcome_of(scenario: Any, clients: Clients) -> Any:
+    """What an app would see: the plain result, or the error with everything an app can read from it."""
+    try:
+        return plain(await scenario(clients))
+    except (anthropic.APIStatusError, openai.APIStatusError) as error:
+        headers = {name: error.response.headers.get(name) for name in ("retry-after", "x-should-retry", "content-type")}
+        return [type(error).__name__, error.status_code, str(plain(error.body)), headers]
+    except openai.APIError as error:
+        return [type(error).__name__, error.message]
+
+
+def plain(result: Any) -> Any:
+    """A result without what differs from call to call."""
+    if isinstance(result, pydantic.BaseModel):
+        return plain(result.model_dump())
+    if isinstance(result, dict):
+        return {name: plain(value) for name, value in result.items() if name not in MOMENTARY}
+    if isinstance(result, list | tuple):
+        return [plain(each) for each in result]
+    return result
+
+
+def as_received(entries: list[LogEntry]) -> list[Any]:
+    """What upstream saw of each request that must be the same with and without a gateway in between."""
+    return [
+        (
+            entry.method,
+            entry.path,
+            entry.query,
+            [(name, value) for name, value in entry.headers if name not in HOP_BY_HOP],
+            entry.body,
+            entry.credential,
+            entry.status,
+        )
+        for entry in entries
+    ]
+
+
+async def resolved(result: Any) -> Any:
+    """The value of a call of either kind of client."""
+    return await result if inspect.isawaitable(result) else result
+
+
+async def collected(stream: Any) -> list[Any]:
+    """All events of a stream of either kind."""
+    return [each async for each in stream] if hasattr(stream, "__aiter__") else list(stream)
+
+
+# Scenarios: what an app does with a client.
+
+
+async def a_message(c: Clients) -> Any:
+    return await resolved(c.anthropic.messages.create(model="pebble", max_tokens=100, messages=SUM))
+
+
+async def a_thinking_message(c: Clients) -> Any:
+    return await resolved(
+        c.anthropic.messages.create(model="boulder", max_tokens=500, system="Be brief.", messages=SUM)
+    )
+
+
+async def a_message_stream(c: Clients) -> Any:
+    return await collected(
+        await resolved(c.anthropic.messages.create(model="boulder", max_tokens=500, messages=SUM, stream=True))
+    )
+
+
+async def a_message_stream_helper(c: Clients) -> Any:
+    manager = c.anthropic.messages.stream(model="pebble", max_tokens=200, messages=[{"role": "user", "content": "Hi."}])
+    if hasattr(manager, "__aenter__"):
+        async with manager as stream:
+            return [[text async for text in stream.text_stream], await stream.get_final_message()]
+    with manager as stream:
+        return [list(stream.text_stream), stream.get_final_message()]
+
+
+async def a_tool_call_and_its_result(c: Clients) -> Any:
+    tools = [{"name": "get_weather", "description": "Weather of a city", "input_schema": WEATHER_SCHEMA}]
+    options = {"model": "pebble", "max_tokens": 300, "tools": tools}
+    asked = await resolved(c.anthropic.messages.create(messages=WEATHER, **options))
+    result = {"type": "tool_result", "tool_use_id": asked.content[0].id, "content": "18 degrees, clear"}
+    history = [
+        *WEATHER,
+        {"role": "assistant", "content": [each.model_dump(exclude_none=True) for each in asked.content]},
+        {"role": "user", "content": [result]},
+    ]
+    return [asked, await resolved(c.anthropic.messages.create(messages=history, **options))]
+
+
+async def a_streamed_tool_call(c: Clients) -> Any:
+    tools = [{"name": "get_weather", "input_schema": WEATHER_SCHEMA}]
+    return await collected(
+        await resolved(
+            c.anthropic.messages.create(model="pebble", max_tokens=300, tools=tools, messages=WEATHER, stream=True)
+        )
+    )
+
+
+async def a_cached_prefix(c: Clients) -> Any:
+    system = [{"type": "text", "text": "Be exact. " * 50, "cache_control": {"type": "ephemeral"}}]
+    options = {"model": "pebble", "max_tokens": 100, "system": system, "messages": SUM}
+    return [await resolved(c.anthropic.messages.create(**options)) for _ in range(2)]
+
+
+async def a_structured_message(c: Clients) -> Any:
+    return await resolved(
+        c.anthropic.messages.create(
+            model="pebble",
+            max_tokens=300,
+            messages=[{"role": "user", "content": ORDER}],
+            output_config={"format": {"type": "json_schema", "schema": ORDER_SCHEMA}},
+        )
+    )
+
+
+async def a_beta_message_with_a_query(c: Clients) -> Any:
+    return await resolved(
+        c.anthropic.beta.messages.create(
+            model="pebble",
+            max_tokens=100,
+            messages=SUM,
+            betas=["context-1m-2025-08-07"],
+            extra_headers={"x-app": "test"},
+        )
+    )
+
+
+async def counted_tokens(c: Clients) -> Any:
+    return await resolved(c.anthropic.messages.count_tokens(model="pebble", messages=SUM))
+
+
+async def models_of_anthropic(c: Clients) -> Any:
+    page = await resolved(c.anthropic.models.list())
+    return [page.data, await resolved(c.anthropic.models.retrieve("boulder"))]
+
+
+async def a_completion(c: Clients) -> Any:
+    return await resolved(c.openai.chat.completions.create(model="pebble", messages=SUM, temperature=0.2))
+
+
+async def a_completion_stream(c: Clients) -> Any:
+    return await collected(await resolved(c.openai.chat.completions.create(model="pebble", messages=SUM, stream=True)))
+
+
+async def a_completion_stream_with_usage(c: Clients) -> Any:
+    return await collected(
+        await resolved(
+            c.openai.chat.completions.create(
+                model="pebble", messages=SUM, stream=True, stream_options={"include_usage": True}
+            )
+        )
+    )
+
+
+async def a_function_call(c: Clients) -> Any:
+    function = {"name": "get_weather", "parameters": WEATHER_SCHEMA, "strict": True}
+    tools = [{"type": "function", "function": function}]
+    options = {"model": "pebble", "messages": WEATHER, "tools": tools}
+    streamed = await resolved(c.openai.chat.completions.create(stream=True, **options))
+    return [await resolved(c.openai.chat.completions.create(**options)), await collected(streamed)]
+
+
+async def a_structured_completion(c: Clients) -> Any:
+    schema = {"type": "json_schema", "json_schema": {"name": "order", "schema": ORDER_SCHEMA, "strict": True}}
+    messages = [{"role": "user", "content": ORDER}]
+    return await resolved(c.openai.chat.completions.create(model="pebble", messages=messages, response_format=schema))
+
+
+async def a_response(c: Clients) -> Any:
+    return await resolved(
+        c.openai.responses.create(model="boulder", input="What is 17 + 25?", instructions="Be brief.")
+    )
+
+
+async def a_response_stream(c: Clients) -> Any:
+    return await collected(
+        await resolved(c.openai.responses.create(model="boulder", input="What is 17 + 25?", stream=True))
+    )
+
+
+async def a_response_with_a_tool(c: Clients) -> Any:
+    tools = [{"type": "function", "name": "get_weather", "parameters": WEATHER_SCHEMA, "strict": True}]
+    stream = await resolved(c.openai.responses.create(model="pebble", input=WEATHER, tools=tools, stream=True))
+    return await collected(stream)
+
+
+async def models_of_openai(c: Clients) -> Any:
+    page = await resolved(c.openai.models.list())
+    return [page.data, await resolved(c.openai.models.retrieve("boulder"))]
+
+
+async def a_refusal_and_a_truncation(c: Clients) -> Any:
+    return [
+        await resolved(c.anthropic.messages.create(model="pebble~refusal", max_tokens=100, messages=SUM)),
+        await resolved(c.openai.chat.completions.create(model="pebble~refusal", messages=SUM)),
+        await resolved(c.anthropic.messages.create(model="pebble", max_tokens=2, messages=SUM)),
+        await resolved(c.openai.chat.completions.create(model="pebble", max_completion_tokens=2, messages=SUM)),
+    ]
+
+
+async def raw_headers(c: Clients) -> Any:
+    raw = await resolved(c.anthropic.messages.with_raw_response.create(model="pebble", max_tokens=100, messages=SUM))
+    names = [name for name in raw.headers if name not in {"x-shadow-request-id", "connection"}]
+    steady = {name: raw.headers[name] for name in ("content-type", "server", "anthropic-organization-id")}
+    return [raw.status_code, names, steady, raw.http_version]
+
+
+SCENARIOS = [
+    a_message,
+    a_thinking_message,
+    a_message_stream,
+    a_message_stream_helper,
+    a_tool_call_and_its_result,
+    a_streamed_tool_call,
+    a_cached_prefix,
+    a_structured_message,
+    a_beta_message_with_a_query,
+    counted_tokens,
+    models_of_anthropic,
+    a_completion,
+    a_completion_stream,
+    a_completion_stream_with_usage,
+    a_function_call,
+    a_structured_completion,
+    a_response,
+    a_response_stream,
+    a_response_with_a_tool,
+    models_of_openai,
+    a_refusal_and_a_truncation,
+    raw_headers,
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """Both ways to the same answers."""
+
+    direct: Simulator
+    behind: Simulator
+    gateway: str
+
+    async def compare(self, scenario: Any, *, asynchronous: bool = False, **options: Any) -> Any:
+        """Run a scenario both ways; results and what upstream saw must be equal. Returns the result."""
+        self.direct.log.clear()
+        self.behind.log.clear()
+        expected = await self._run(scenario, self.direct.base_url, asynchronous=asynchronous, **options)
+        through = await self._run(scenario, self.gateway, asynchronous=asynchronous, **options)
+        assert through == expected
+        assert as_received(self.behind.log.entries()) == as_received(self.direct.log.entries())
+        assert len(self.direct.log) > 0
+        return expected
+
+    async def _run(self, scenario: Any, base_url: str, *, asynchronous: bool, **options: Any) -> Any:
+        if not asynchronous:
+            with blocking(base_url, **options) as clients:
+                return await outcome_of(scenario, clients)
+        key = options.pop("key", KEY)
+        async with (
+            anthropic.AsyncAnthropic(api_key=key, base_url=base_url, **options) as one,
+            openai.AsyncOpenAI(api_key=key, base_url=f"{base_url}/v1", **options) as other,
+        ):
+            return await outcome_of(scenario, Clients(anthropic=one, openai=other))
+
+
+@pytest.fixture(name="sides")
+def both_sides(direct: Simulator, behind: Simulator, gateway: str) -> Sides:
+    return Sides(direct=direct, behind=behind, gateway=gateway)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_an_app_sees_the_same_through_the_gateway(sides: Sides, scenario: Any, *, asynchronous: bool) -> None:
+    await sides.compare(scenario, asynchronous=asynchronous, max_retries=0)
+
+
+def failing(fault: str, api: str, *, stream: bool = False) -> Any:
+    """A scenario in which upstream fails."""
+
+    async def scenario(c: Clients) -> Any:
+        options: dict[str, Any] = {"model": "pebble", "extra_headers": {"x-sim-fault": fault}, "stream": stream}
+        if api == "messages":
+            result = await resolved(c.anthropic.messages.create(max_tokens=100, messages=SUM, **options))
+        elif api == "chat":
+            result = await resolved(c.openai.chat.completions.create(messages=SUM, **options))
+        else:
+            result = await resolved(c.openai.responses.create(input="What is 17 + 25?", **options))
+        return await collected(result) if stream else result
+
+    return scenario
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("api", ["messages", "chat", "responses"])
+@pytest.mark.parametrize("fault", ["400", "401", "403", "404", "429; retry-after=3", "500", "502", "529", "524"])
+async def test_an_error_is_the_same_error(sides: Sides, fault: str, api: str, *, asynchronous: bool) -> None:
+    error = await sides.compare(failing(fault, api), asynchronous=asynchronous, max_retries=0)
+    assert error[1] == int(fault[:3])
+    assert error[3]["retry-after"] == ("3" if fault.startswith("429") else None)
+
+
+async def test_a_wrong_key_is_refused_by_upstream_not_by_us(sides: Sides) -> None:
+    for scenario in (a_message, a_completion):
+        error = await sides.compare(scenario, key="wrong", max_retries=0)
+        assert error[:2] == ["AuthenticationError", 401]
+
+
+@pytest.mark.parametrize("api", ["messages", "chat", "responses"])
+@pytest.mark.parametrize("status", ["408", "409", "429", "500", "529"])
+async def test_the_sdks_retries_reach_upstream_one_for_one(sides: Sides, status: str, api: str) -> None:
+    fault = f"{status}; times=2; retry-after-ms=5; id={api}"
+    await sides.compare(failing(fault, api), max_retries=2)
+    counts = [entry.header("x-stainless-retry-count") for entry in sides.behind.log]
+    assert counts == ["0", "1", "2"]
+    assert [entry.status for entry in sides.behind.log] == [int(status), int(status), 200]
+
+
+async def test_should_retry_false_is_obeyed_through_the_gateway(sides: Sides) -> None:
+    error = await sides.compare(failing("529; should-retry=false", "messages"), max_retries=2)
+    assert error[3]["x-should-retry"] == "false"
+    assert len(sides.behind.log) == 1
+
+
+@pytest.mark.parametrize("api", ["messages", "chat", "responses"])
+async def test_an_error_inside_a_stream_is_the_same_error(sides: Sides, api: str) -> None:
+    error = await sides.compare(failing("sse_error; after=1", api, stream=True), max_retries=2)
+    assert "overloaded" in str(error)
+    assert len(sides.behind.log) == 1
+
+
+@pytest.mark.parametrize("fault", ["cut; after=1", "cut_mid_event; after=1", "reset; after=1"])
+@pytest.mark.parametrize("api", ["messages", "chat", "responses"])
+async def test_a_stream_that_breaks_never_ends_well_on_either_way(sides: Sides, api: str, fault: str) -> None:
+    for base_url in (sides.direct.base_url, sides.gateway):
+        with blocking(base_url, max_retries=0) as clients:
+            broken = (httpx2.TransportError, anthropic.APIConnectionError, openai.APIConnectionError)
+            with pytest.raises(broken):
+                await failing(fault, api, stream=True)(clients)
+
+
+async def test_an_app_that_hangs_up_is_noticed_upstream(sides: Sides) -> None:
+    sides.behind.log.clear()
+    timing = {"x-sim-timing": "gap_ms=200"}
+    async with anthropic.AsyncAnthropic(api_key=KEY, base_url=sides.gateway, max_retries=0) as client:
+        stream = await client.messages.create(
+            model="pebble",
+            max_tokens=500,
+            messages=[{"role": "user", "content": "Hi."}],
+            stream=True,
+            extra_headers=timing,
+        )
+        await anext(aiter(stream))
+        await stream.close()
+        await until(lambda: sides.behind.log.entries()[0].ending == "cancelled")
+
+
+async def test_many_conversations_at_once_keep_their_own_keys_and_answers(tmp_path: Path) -> None:
+    script = Script(models=SCRIPT.models)
+    with Simulator(script) as open_to_all, serving(tmp_path, upstream=open_to_all.base_url) as base_url:
+
+        async def conversation(number: int) -> None:
+            async with anthropic.AsyncAnthropic(api_key=f"key-{number}", base_url=base_url, max_retries=0) as client:
+                for turn in range(3):
+                    question = f"What is {number} + {turn}?"
+                    reply = await client.messages.create(
+                        model="pebble", max_tokens=100, messages=[{"role": "user", "content": question}]
+                    )
+                    assert reply.content[0].text == f"The answer is {number + turn}."
+
+        await asyncio.gather(*(conversation(number) for number in range(40)))
+        keys = [(entry.key, entry.body.split(b"What is ")[1].split(b" ")[0]) for entry in open_to_all.log]
+        assert len(keys) == 120
+        assert all(key == f"key-{asked.decode()}" for key, asked in keys)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  (the simulator runs in a thread of its own)
+            await asyncio.sleep(0.01)
