@@ -59,7 +59,7 @@ class ListenAddress:
         return address is not None and address.is_unspecified
 
     def answers(self, url: str) -> bool:
-        """True when a request to `url` would arrive at this address, as far as can be known without asking DNS."""
+        """Tell whether a request to `url` would arrive at this address, as far as can be known without asking DNS."""
         if self.path is not None or self.port == 0:
             return False
         scheme, host, port = origin_parts(url)
@@ -73,7 +73,7 @@ class ListenAddress:
 
 
 def is_loopback(host: str) -> bool:
-    """True for localhost, 127.0.0.0/8 and ::1."""
+    """Tell whether `host` is localhost, in 127.0.0.0/8 or ::1."""
     if host.lower().rstrip(".") == "localhost" or host.lower().rstrip(".").endswith(".localhost"):
         return True
     address = _ip(host)
@@ -87,7 +87,7 @@ def origin_parts(url: str) -> tuple[str, str, int]:
 
 
 def same_origin(one: str, other: str) -> bool:
-    """True when both URLs name one scheme, host and port; a default port may be left out."""
+    """Tell whether both URLs name one scheme, host and port; a default port may be left out."""
     return origin_parts(one) == origin_parts(other)
 
 
@@ -160,7 +160,7 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _is_of_this_machine(host: str) -> bool:
-    """A datagram socket can be bound to an address exactly when it is one of ours; nothing is sent."""
+    """Try to bind a datagram socket, which works exactly for addresses of our own; nothing is sent."""
     address = _ip(host)
     if address is None:
         return False

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _progress(line: str) -> None:
-    """What is no result goes to standard error."""
+    """Write what is no result: to standard error."""
     sys.stderr.write(line + "\n")
 
 

@@ -1,32 +1,35 @@
-"""What `config.yaml` may hold: the keys, their types, ranges and defaults, as pydantic models (and so as JSON Schema)."""
+"""What `config.yaml` may hold: its keys with their types, ranges and defaults, as pydantic models and JSON Schema."""
 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 import re2
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
-from pydantic.json_schema import GetJsonSchemaHandler, JsonSchemaValue
-from pydantic_core import CoreSchema
-from pydantic_core.core_schema import ValidationInfo
 
 from gateway.addresses import ListenAddress, base_url_of, proxy_url_of
 from gateway.yamltree import FromEnvironment, plain_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pydantic.json_schema import GetJsonSchemaHandler, JsonSchemaValue
+    from pydantic_core import CoreSchema
+    from pydantic_core.core_schema import ValidationInfo
 
 BUILT_IN_REDACTIONS = ("email", "phone", "card", "key")
 
 
 def takes_text(annotation: Any) -> bool:
-    """True when text is a fitting value: then a replaced variable stays text, else it is read as YAML would read it."""
+    """Tell whether text fits: then a replaced variable stays text, else it is read as YAML would read it."""
     if annotation is str:
         return True
     return any(isinstance(arg, str) or takes_text(arg) for arg in _choices(annotation))
 
 
 def may_be_null(annotation: Any) -> bool:
-    """True for `X | None`."""
+    """Tell whether it is `X | None`."""
     return type(None) in _choices(annotation)
 
 
@@ -69,7 +72,7 @@ def _between(low: float, high: float) -> Callable[[float], float]:
 
 
 def _header_value(value: str) -> str:
-    """A key travels in a header: one token of printable ASCII."""
+    """Accept what can travel in a header: one token of printable ASCII."""
     if not value:
         raise ValueError("must not be empty")
     if not all("!" <= char <= "~" for char in value):
@@ -131,6 +134,8 @@ class AdminSection(Section):
     listen: Listen = "127.0.0.1:8081"
     token: Key | None = None
     """Bearer token; required when `listen` is not on loopback."""
+    hosts: list[Text] = Field(default_factory=list)
+    """Names in a request's Host that are answered besides loopback and the address itself, such as a container's."""
 
 
 class RouteSection(Section):
@@ -341,7 +346,7 @@ class ConfigFile(Section):
 
 
 def section_at(path: tuple[str | int, ...]) -> type[Section] | None:
-    """The model that describes the mapping at `path`; None when it is none of ours (an option, a plain value)."""
+    """Find the model of the mapping at `path`; None when it is none of ours (an option, a plain value)."""
     current: Any = ConfigFile
     for part in path:
         current = _step(current, part)
@@ -368,7 +373,7 @@ def _bare(annotation: Any) -> Any:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the file, for editors: everywhere a number or a switch may stand, `${VARIABLE}` may too."""
+    """Build the JSON Schema of the file, for editors; where a number or a switch may stand, `${VARIABLE}` may too."""
     schema = ConfigFile.model_json_schema(mode="validation")
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     allowed: dict[str, Any] = _with_variables(schema)

@@ -49,7 +49,7 @@ def configure(
     level: int = logging.INFO,
     stream: TextIO | None = None,
 ) -> None:
-    """Send every logger of this process to `stream` (standard error) as JSON lines; a second call replaces the first."""
+    """Send every logger of this process to `stream` (standard error) as JSON lines; the last call holds."""
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(JsonLines(process=process, scrub=scrub))
     logging.basicConfig(level=level, handlers=[handler], force=True)

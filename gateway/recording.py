@@ -131,5 +131,3 @@ class Recording:
     def _give_up(self, reason: str) -> None:
         self.free()
         self.copy_lost = reason
-
-

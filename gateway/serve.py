@@ -1,4 +1,4 @@
-"""Starts and watches the processes: binds the sockets, hands them to the children, restarts what dies, ends in order."""
+"""Starts and watches the processes: binds the sockets, hands them down, restarts what dies, ends in order."""
 
 from __future__ import annotations
 
@@ -363,7 +363,7 @@ def serve(
     file: str | None, environ: Mapping[str, str], *, role: Role = "all", say: Callable[[str], None] = print
 ) -> int:
     """Run until a signal ends it; returns the exit code. Raises ConfigErrors before anything is bound."""
-    config = configuration.load(file, environ)
+    config = configuration.load(file, environ, load_python=True)
     return asyncio.run(_serve(config, file, environ, role=role, say=say))
 
 

@@ -1,4 +1,4 @@
-"""Listening sockets as the supervisor makes them: bound once, inherited by the children, kept open over their restarts."""
+"""Listening sockets as the supervisor makes them: bound once, inherited by children, kept open over restarts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import contextlib
 import errno
 import os
 import socket
-import stat
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-from gateway.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,14 +45,17 @@ def unlink(address: ListenAddress) -> None:
     """Remove the file of a unix socket when `serve` ends; a file that is gone already is no fault."""
     if address.path is not None:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(address.path)  # noqa: PTH108  (a plain path from the configuration)
+            Path(address.path).unlink()
 
 
 def _bind_tcp(address: ListenAddress, count: int) -> tuple[list[socket.socket], ListenAddress]:
-    family, _, _, _, target = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    _check_free(family, target)
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, target = found[0]
+    host, port = str(target[0]), int(target[1])
+    # SO_REUSEPORT would let a second gateway of the same user take the same port unnoticed; a plain bind does not.
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
     sockets: list[socket.socket] = []
     try:
         for _ in range(count):
@@ -64,19 +65,12 @@ def _bind_tcp(address: ListenAddress, count: int) -> tuple[list[socket.socket], 
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address.is_wildcard else 1)
-            one.bind(target)
-            target = one.getsockname()
+            one.bind((host, port))
+            port = one.getsockname()[1]
     except OSError:
         close(sockets)
         raise
-    return sockets, replace(address, port=target[1])
-
-
-def _check_free(family: int, target: tuple[str | int, ...]) -> None:
-    """SO_REUSEPORT would let a second gateway of the same user bind the same port unnoticed; a plain bind does not."""
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(target)
+    return sockets, replace(address, port=port)
 
 
 def _bind_unix(path: str, mode: int) -> socket.socket:
@@ -94,18 +88,16 @@ def _bind_unix(path: str, mode: int) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """A socket file nobody answers on is left over from a crash; anything else is not ours to remove."""
-    try:
-        is_socket = stat.S_ISSOCK(os.stat(path).st_mode)  # noqa: PTH116  (a plain path from the configuration)
-    except FileNotFoundError:
+    """Remove a socket file nobody answers on, left over from a crash; anything else is not ours to remove."""
+    if not Path(path).exists():
         return
-    if not is_socket:
+    if not Path(path).is_socket():
         raise FileExistsError(errno.EEXIST, "file exists")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            os.unlink(path)  # noqa: PTH108
+            Path(path).unlink()
             return
     raise OSError(errno.EADDRINUSE, "in use")
 
@@ -137,8 +129,3 @@ def reach(address: ListenAddress) -> ListenAddress:
     if address.is_wildcard:
         return replace(address, host="::1" if ":" in address.host else "127.0.0.1")
     return address
-
-
-def is_only_local(address: ListenAddress) -> bool:
-    """Tell whether other machines are shut out."""
-    return address.path is not None or is_loopback(address.host)

@@ -48,6 +48,9 @@ class Problem:
     path: Path
     sentence: str
     place: Place | None = None
+    """None: where `path` stands."""
+    at_key: bool = False
+    """The key is at fault, not its value."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +70,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def plain_value(text: str) -> Any:
-    """What an unquoted scalar means by the YAML 1.2 core schema: null, true, false, a number, or text."""
+    """Read an unquoted scalar by the YAML 1.2 core schema: null, true, false, a number, or text."""
     if text in _WORDS:
         return _WORDS[text]
     if _WHOLE.fullmatch(text):
@@ -81,7 +84,7 @@ def read_tree(text: str, environ: Mapping[str, str]) -> Tree:
     """Parse `text`; never raises, what is wrong is in `problems`."""
     tree = Tree()
     try:
-        root = yaml.compose(text, Loader=_Loader)  # noqa: S506  (a SafeLoader, and nothing is constructed)
+        root = yaml.compose(text, Loader=_Loader)
     except yaml.reader.ReaderError as error:
         place = _place_of_index(text, error.position)
         tree.problems.append(Problem(path=(), sentence=f"not valid YAML: {error.reason}", place=place))

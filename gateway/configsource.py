@@ -1,0 +1,152 @@
+"""Where configured values come from, the file or variables, and how a message names their place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+from gateway.addresses import is_loopback, origin_parts
+from gateway.yamltree import Path, Place, Problem, Tree, read_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+EZAI_ORIGIN = "https://ezaiapi.com"
+
+START_VARIABLES: Mapping[str, Path] = {
+    "SHADOW_LISTEN": ("listen",),
+    "SHADOW_ADMIN_LISTEN": ("admin", "listen"),
+    "SHADOW_STORE": ("store",),
+    "SHADOW_CANDIDATES": ("shadow", "candidates"),
+}
+"""Variables that stand in for a file when there is none; with a file they are not read."""
+
+
+class ConfigErrors(Exception):  # noqa: N818  (it carries them all)
+    """The configuration cannot be used; `lines` holds one finished sentence for each fault, in the file's order."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = tuple(lines)
+
+
+@dataclass(slots=True, kw_only=True)
+class Source:
+    """Plain values, and how to name the place of each in a message."""
+
+    file: str | None
+    folder: FilePath
+    tree: Tree
+    variables: dict[Path, str] = field(default_factory=dict)
+    """Paths that were filled from a variable."""
+    load_python: bool = False
+    """Also load `python` evaluators, which runs the user's code."""
+
+    def line(self, problem: Problem) -> str:
+        """Say it in one line: where, which key, what is wrong and what would be right."""
+        path = problem.path
+        variable = next((self.variables[start] for start in starts(path) if start in self.variables), None)
+        if variable is not None:
+            parts = ["environment", variable]
+        elif self.file is None:
+            parts = ["environment", dotted(path)]
+        else:
+            place = self._place(problem)
+            parts = [self.file if place is None else f"{self.file}:{place.line}:{place.column}", dotted(path)]
+        line = ": ".join([*(part for part in parts if part), problem.sentence])
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+
+    def order(self, problem: Problem) -> tuple[int, int]:
+        """Give the sort key: the file's order."""
+        place = self._place(problem)
+        return (0, 0) if place is None else (place.line, place.column)
+
+    def _place(self, problem: Problem) -> Place | None:
+        """Where the key stands, where the value stands, or what they would have stood in."""
+        if problem.at_key and problem.path in self.tree.keys:
+            return self.tree.keys[problem.path]
+        places = self.tree.places
+        return problem.place or next((places[start] for start in starts(problem.path) if start in places), None)
+
+
+def dotted(path: Path) -> str:
+    """`shadow.candidates[0].model`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def starts(path: Path) -> Iterator[Path]:
+    """Yield the path itself, its parent, … and the root."""
+    return (path[:length] for length in range(len(path), -1, -1))
+
+
+def read_file(file: str, environ: Mapping[str, str]) -> Source:
+    """Read a YAML file. Raises ConfigErrors when it cannot be read as one at all."""
+    try:
+        text = FilePath(file).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigErrors([f"{file}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigErrors([f"{file}: must be UTF-8 text; byte {error.start} is not"]) from None
+    tree = read_tree(text, environ)
+    source = Source(file=file, folder=FilePath(file).absolute().parent, tree=tree)
+    if any(not problem.path for problem in tree.problems):
+        raise ConfigErrors([source.line(problem) for problem in tree.problems])
+    if tree.values is not None and not isinstance(tree.values, dict):
+        raise ConfigErrors([source.line(Problem(path=(), sentence="must hold keys and values, such as 'listen: …'"))])
+    tree.values = tree.values or {}
+    return source
+
+
+def read_environment(environ: Mapping[str, str]) -> Source:
+    """Read the variables that stand in for a file."""
+    tree = Tree(values={})
+    source = Source(file=None, folder=FilePath.cwd(), tree=tree)
+    for name, path in START_VARIABLES.items():
+        text = environ.get(name)
+        if text:
+            value: Any = _candidate_list(text) if name == "SHADOW_CANDIDATES" else text
+            _fill(source, path, value, name)
+    return source
+
+
+def _candidate_list(text: str) -> list[dict[str, str]]:
+    return [{"model": name.strip()} for name in text.split(",") if name.strip()]
+
+
+def add_defaults(source: Source, environ: Mapping[str, str]) -> None:
+    """Fill in the defaults that are variables: SHADOW_ADMIN_TOKEN, EZAI_API_KEY and HTTPS_PROXY."""
+    upstream = source.tree.values.get("upstream")
+    base_url = upstream.get("base_url") if isinstance(upstream, dict) else None
+    _fill(source, ("admin", "token"), environ.get("SHADOW_ADMIN_TOKEN"), "SHADOW_ADMIN_TOKEN")
+    if may_take_ezai_key(base_url):
+        _fill(source, ("upstream", "api_key"), environ.get("EZAI_API_KEY"), "EZAI_API_KEY")
+    proxy_variable = "HTTPS_PROXY" if environ.get("HTTPS_PROXY") else "https_proxy"
+    _fill(source, ("upstream", "proxy"), environ.get(proxy_variable), proxy_variable)
+
+
+def may_take_ezai_key(base_url: Any) -> bool:
+    """Tell whether EZAI_API_KEY may be used unasked: for EzAI and this machine, any other origin must be written."""
+    if not isinstance(base_url, str):
+        return True
+    try:
+        scheme, host, port = origin_parts(base_url)
+    except ValueError:
+        return False
+    return is_loopback(host) or (scheme, host, port) == origin_parts(EZAI_ORIGIN)
+
+
+def _fill(source: Source, path: Path, value: Any, variable: str) -> None:
+    """Set an absent value from a variable, unless the file holds something else in the way."""
+    if not value:
+        return
+    mapping = source.tree.values
+    for part in path[:-1]:
+        if mapping.get(part) is None:
+            mapping[part] = {}
+        mapping = mapping[part]
+        if not isinstance(mapping, dict):
+            return
+    if path[-1] not in mapping:
+        mapping[path[-1]] = value
+        source.variables[path] = variable
