@@ -24,7 +24,6 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
-from shadow.pricing import PriceBook
 from shadow.redaction import Redactor, Scrubber
 
 from gateway import control, logs
@@ -32,6 +31,7 @@ from gateway.settings import MeasuringSettings
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, build_evaluators
+from shadow.pricing import PriceBook
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
@@ -227,6 +227,7 @@ class Measuring:
         self._reader = reader
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
+        self._worker: Worker | None = None
 
     def admin_settings(self) -> AdminSettings:
         """Give the settings in force, for the admin app."""
@@ -241,7 +242,9 @@ class Measuring:
         self._changed.set()
 
     def stop(self) -> None:
-        """Begin no more work; `run` returns when what is under way has ended or its time is up."""
+        """Begin no more work; `run` returns when what is under way has ended in time, or at once when asked twice."""
+        if self._stopping.is_set() and self._worker is not None:
+            self._worker.abandon()
         self._stopping.set()
         self._changed.set()
 
@@ -258,7 +261,7 @@ class Measuring:
     async def _shift(self, crew: Crew, store: Store) -> None:
         """Work by one crew until it is replaced or the end has come."""
         client = crew.client()
-        worker = crew.worker(store, client)
+        worker = self._worker = crew.worker(store, client)
         tidying = asyncio.create_task(crew.upkeep(store).run())
         asking = asyncio.create_task(worker.run() if crew.settings.shadow_enabled else self._changed.wait())
         changing = asyncio.create_task(self._changed.wait())

@@ -8,7 +8,6 @@ import ssl
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +25,7 @@ from shadow.dialects import (
     request_for,
 )
 from shadow.records import ENDED_WELL, Candidate, CandidateAnswer, Cost, Dialect, JobBody, Outcome, Reply
+from shadow.retry_after import rest_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,8 +44,6 @@ UNLIMITED_OUTPUT_TOKENS = 16_384
 """Reserved for a request that names no output limit. A model may write more; then the real cost is settled, the next
 reserve sees it, and at most the calls already under way pass this bound."""
 
-DEFAULT_REST_S = 60.0
-MAX_REST_S = 300.0
 MAX_ERROR_CHARS = 300
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -99,7 +97,7 @@ class Asked:
     healthy: bool | None
     """False: a failure for the circuit breaker; None: says nothing about health (rate limited, or our own bound)."""
     rest_s: float | None = None
-    """Seconds the origin asked to be left alone (429, 529), at most `MAX_REST_S`."""
+    """Seconds the origin asked to be left alone (429, 529)."""
 
 
 def copy_for(candidate: Candidate, body: JobBody, *, redactor: Redactor, deployment_id: str) -> ShadowCopy:
@@ -143,18 +141,6 @@ def origin_of(url: str) -> str:
     port = parts.port or _DEFAULT_PORTS[parts.scheme]
     host = f"[{parts.host}]" if ":" in parts.host else parts.host
     return f"{parts.scheme}://{host}:{port}"
-
-
-def rest_s(headers: Mapping[str, str], *, now: datetime) -> float:
-    """Seconds a 429 or 529 asks us to stay away: `retry-after` as number or date, else `DEFAULT_REST_S`."""
-    asked = _number(headers.get("retry-after-ms"), unit_s=0.001)
-    if asked is None:
-        asked = _number(headers.get("retry-after"), unit_s=1.0)
-    if asked is None:
-        asked = _seconds_until(headers.get("retry-after"), now=now)
-    if asked is None:
-        return DEFAULT_REST_S
-    return min(max(asked, 0.0), MAX_REST_S)
 
 
 def bypasses_proxy(host: str, port: int, no_proxy: Sequence[str]) -> bool:
@@ -412,22 +398,6 @@ def _own_headers(candidate: Candidate, deployment_id: str) -> list[tuple[bytes, 
 def _credentials(api_key: str, form: Literal["x-api-key", "bearer", "both"]) -> list[tuple[bytes, bytes]]:
     forms = {"x-api-key": (b"x-api-key", api_key.encode()), "bearer": (b"authorization", f"Bearer {api_key}".encode())}
     return list(forms.values()) if form == "both" else [forms[form]]
-
-
-def _number(text: str | None, *, unit_s: float) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value * unit_s if value == value else None  # noqa: PLR0124  (only NaN differs from itself)
-
-
-def _seconds_until(text: str | None, *, now: datetime) -> float | None:
-    try:
-        then = parsedate_to_datetime(text or "")
-    except ValueError:
-        return None
-    return (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() - now.timestamp()
 
 
 def _names(entry: str, host: str, port: int) -> bool:

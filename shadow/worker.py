@@ -137,6 +137,12 @@ class Worker:
         self._stopping.set()
         self._wake.set()
 
+    def abandon(self) -> None:
+        """Stop at once: calls under way are broken off, their jobs stay `sent` and count as lost."""
+        self.stop()
+        for task in self._running:
+            task.cancel()
+
     async def run(self) -> None:
         """Work until `stop`. What is still under way at the end of the drain stays `sent` and counts as lost."""
         backoff = _Backoff("lease shadow jobs")

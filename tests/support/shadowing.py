@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from shadow.pricing import PriceBook
+from shadow.redaction import Redactor, Scrubber
+
+from gateway.settings import RedactionRule
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import build_evaluators
-from shadow.pricing import PriceBook
 from shadow.records import (
     Batch,
     Candidate,
@@ -25,16 +31,14 @@ from shadow.records import (
     ShadowJob,
     Usage,
 )
-from shadow.redaction import Redactor, Scrubber
-from shadow.store import open_store
+from shadow.store import Store, open_store
 from shadow.worker import Upkeep, Worker, WorkerLimits
-from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Mapping
     from pathlib import Path
 
-    from shadow.store import Store
+T = TypeVar("T")
 
 PRICE = Price(input=1.0, output=5.0, cache_read=0.1, cache_write=1.25, cache_write_1h=2.0)
 KEY = "sk-candidate-0123456789abcdef"
@@ -176,7 +180,7 @@ class Workshop:
         counted: Counter[tuple[str, str, str | None]] = Counter()
         for row in await self.store.reader.coverage(since=self._long_ago, until=self._far_ahead):
             if row["candidate"] is not None:
-                counted[row["candidate"], row["state"], row["reason"]] += row["n"]
+                counted[row["candidate"], row["state"], row["reason"]] += row["count"]
         return counted
 
     async def ended(self, count: int, *, within_s: float = 20.0) -> Counter[tuple[str, str, str | None]]:
@@ -206,6 +210,15 @@ class Workshop:
         return self.now() + timedelta(days=1)
 
 
+async def eventually_async(look: Callable[[], Awaitable[T]], *, within_s: float = 10.0, what: str = "") -> T:
+    """Look until the answer is true-ish and return it; AssertionError with the last answer after `within_s`."""
+    deadline = time.monotonic() + within_s
+    while not (seen := await look()):
+        assert time.monotonic() < deadline, f"{what or 'it'} did not happen within {within_s} s; last seen: {seen!r}"
+        await asyncio.sleep(0.01)
+    return seen
+
+
 def candidate(model: str, base_url: str, **given: Any) -> Candidate:
     """A candidate with the test's key, unless another is given."""
     return Candidate(model=model, base_url=base_url, **({"api_key": KEY} | given))
@@ -220,13 +233,16 @@ async def workshop(
     content: Literal["none", "redacted", "full"] = "redacted",
     evaluators: tuple[EvaluatorSpec, ...] | None = (EvaluatorSpec(type="is-json", quality=True),),
     priced: Sequence[str] | None = None,
+    price: Price = PRICE,
+    redact: Sequence[str] = (),
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     config_dir: str = ".",
 ) -> AsyncIterator[Workshop]:
     """Open a store in `folder`, put the parts together, and close all of it."""
     names = [each.model for each in candidates] if priced is None else priced
-    prices = PriceBook({name: PRICE for name in (PRIMARY, *names)})
-    redactor, scrubber = Redactor(()), Scrubber([KEY])
+    prices = PriceBook(dict.fromkeys((PRIMARY, *names), price))
+    redactor = Redactor(tuple(RedactionRule(name=name) for name in redact))
+    scrubber = Scrubber([KEY])
     comparer = Comparer(
         evaluators={"default": build_evaluators(evaluators, config_dir=config_dir)},
         prices=prices,
@@ -252,8 +268,6 @@ async def workshop(
 @contextlib.asynccontextmanager
 async def running(*workers: Worker) -> AsyncIterator[None]:
     """Let workers work, and stop them at the end."""
-    import asyncio
-
     tasks = [asyncio.create_task(worker.run()) for worker in workers]
     try:
         yield
