@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiosqlite
 
 from shadow.store.base import StoreError, UnstorableError
+from shadow.store.sqlite.file import prepare
 from shadow.store.sqlite.rows import as_dict
 
 if TYPE_CHECKING:
@@ -19,59 +20,69 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+LOG = logging.getLogger(__name__)
+
+_CORRUPT_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY_DBMOVED})
+
+
+class CorruptStoreError(StoreError):
+    """The file is no (whole) database any more, or another one stands in its place."""
+
 
 class Connection:
-    """One SQLite connection whose rows are dicts. Made by `open`."""
+    """One SQLite connection whose rows are dicts. Made by `open`.
 
-    def __init__(self, path: Path, connection: aiosqlite.Connection) -> None:
+    When the file turns out to be corrupt, or another one has taken its place, the next use connects anew.
+    """
+
+    def __init__(self, path: Path, *, busy_timeout_s: float, read_only: bool) -> None:
         self.path = path
-        self._connection = connection
+        self._busy_timeout_s = busy_timeout_s
+        self._read_only = read_only
         self._lock = asyncio.Lock()
-        self._closed = False
+        self._connection: aiosqlite.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._is_broken = False
+        self._is_closed = False
 
     @classmethod
     async def open(cls, path: Path, *, busy_timeout_s: float, read_only: bool = False) -> Connection:
-        """Connect to a prepared file. Raises StoreError.
+        """Prepare the file (create, check, migrate) and connect. Raises StoreError.
 
         `busy_timeout_s` bounds how long one statement waits for another process's write transaction.
         """
         # aiosqlite logs every statement with its parameters (prompts) at DEBUG.
         logging.getLogger("aiosqlite").setLevel(logging.INFO)
-        with told(path):
-            connection = await aiosqlite.connect(path, timeout=busy_timeout_s, isolation_level=None)
-        opened = cls(path, connection)
-        try:
-            # The declared type is sqlite3.Row; any callable of (cursor, row) works.
-            connection.row_factory = as_dict  # type: ignore[assignment]
-            for pragma in ("synchronous = NORMAL", "secure_delete = ON", f"query_only = {int(read_only)}"):
-                await opened.fetch(f"PRAGMA {pragma}")
-        except BaseException:
-            await opened.close()
-            raise
-        return opened
+        connection = cls(path, busy_timeout_s=busy_timeout_s, read_only=read_only)
+        async with connection._lock:
+            await connection._connect()
+        return connection
 
     async def fetch(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[Row]:
         """All rows of one statement outside of any transaction; the rows are made in the connection's thread."""
         async with self._lock:
+            await self._ready()
             return await self._fetch(sql, parameters)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """One short write transaction; rolled back when the block raises or is cancelled. Raises StoreError."""
         async with self._lock:
+            connection = await self._ready()
             try:
                 # IMMEDIATE: a transaction that began by reading could not wait for another writer, it would fail.
                 await self._fetch("BEGIN IMMEDIATE", ())
                 yield Transaction(self)
                 await self._fetch("COMMIT", ())
             except BaseException:
-                with contextlib.suppress(ValueError):  # closed meanwhile: the transaction went with the connection
-                    await asyncio.shield(self._connection.rollback())
+                with contextlib.suppress(StoreError), told(self.path):  # the first error says more
+                    await asyncio.shield(connection.rollback())
                 raise
 
     async def checkpoint(self) -> None:
         """Move the write-ahead log into the file and cut it to nothing; gives up at once when someone is in the way."""
         async with self._lock:
+            await self._ready()
             waits = await self._fetch("PRAGMA busy_timeout", ())
             await self._fetch("PRAGMA busy_timeout = 0", ())
             try:
@@ -80,19 +91,66 @@ class Connection:
                 await self._fetch(f"PRAGMA busy_timeout = {waits[0]['timeout']}", ())
 
     async def close(self) -> None:
-        """Close after what is under way; idempotent."""
-        if not self._closed:
-            self._closed = True
-            await self._connection.close()
+        """Close after what is under way; idempotent. Raises StoreError."""
+        async with self._lock:
+            self._is_closed = True
+            await self._disconnect()
+
+    async def _ready(self) -> aiosqlite.Connection:
+        if self._is_closed:
+            raise StoreError(f"store {self.path} is closed")
+        if self._connection is not None and (self._is_broken or self._file != _identity(self.path)):
+            LOG.warning("store %s is opened anew: its file is corrupt or was replaced", self.path)
+            with contextlib.suppress(StoreError):  # the reason is known, and the file is of no use any more
+                await self._disconnect()
+        return self._connection or await self._connect()
+
+    async def _connect(self) -> aiosqlite.Connection:
+        await asyncio.to_thread(prepare, self.path, thorough=self._is_broken)
+        with told(self.path):
+            connection = await aiosqlite.connect(self.path, timeout=self._busy_timeout_s, isolation_level=None)
+        self._connection = connection
+        self._file, self._is_broken = _identity(self.path), False
+        try:
+            # The declared type is sqlite3.Row; any callable of (cursor, row) works.
+            connection.row_factory = as_dict  # type: ignore[assignment]
+            for pragma in ("synchronous = NORMAL", "secure_delete = ON", f"query_only = {int(self._read_only)}"):
+                await self._fetch(f"PRAGMA {pragma}", ())
+        except BaseException:
+            await self._disconnect()
+            raise
+        return connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with told(self.path):
+                await connection.close()
 
     async def _fetch(self, sql: str, parameters: Sequence[Any] | Row) -> list[Row]:
-        with told(self.path):
-            return await self._connection.execute_fetchall(sql, parameters)  # type: ignore[return-value]  # as_dict
+        with self._noticing():
+            # as_dict makes the rows dicts.
+            return await self._open_connection.execute_fetchall(sql, parameters)  # type: ignore[return-value]
 
     async def _many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        with told(self.path):
-            async with self._connection.executemany(sql, rows):
+        with self._noticing():
+            async with self._open_connection.executemany(sql, rows):
                 return
+
+    @property
+    def _open_connection(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            raise StoreError(f"store {self.path} is closed")
+        return self._connection
+
+    @contextlib.contextmanager
+    def _noticing(self) -> Iterator[None]:
+        try:
+            with told(self.path):
+                yield
+        except CorruptStoreError:
+            self._is_broken = True
+            raise
 
 
 class Transaction:
@@ -122,6 +180,20 @@ def told(path: Path) -> Iterator[None]:
         # The text of a UnicodeEncodeError may quote the value.
         raise UnstorableError(f"store {path} refuses a value: {type(error).__name__}") from None
     except sqlite3.Error as error:
-        raise StoreError(f"store {path} cannot be used: {error}") from error
+        kind = CorruptStoreError if _is_corruption(error) else StoreError
+        raise kind(f"store {path} cannot be used: {error}") from error
     except ValueError as error:  # aiosqlite's "Connection closed"
         raise StoreError(f"store {path} is closed: {error}") from error
+
+
+def _is_corruption(error: sqlite3.Error) -> bool:
+    # Only errors that SQLite itself reports have a code.
+    return getattr(error, "sqlite_errorcode", None) in _CORRUPT_CODES
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -31,6 +31,9 @@ APPLICATION_ID = 0x53484457
 DEEP_CHECK_BYTES = 64 << 20
 """Files up to this size are checked page by page at start (about 0.1 s); larger ones by header and schema only."""
 
+_BUSY_TIMEOUT_S = 2.0
+"""Short: whoever opens the store tries again, and a process that ends must not wait for a lock."""
+
 _URL_PREFIX = "sqlite:///"
 
 
@@ -45,8 +48,10 @@ def path_of(url: str) -> Path:
     return Path(unquote(rest))
 
 
-def prepare(path: Path, *, now: datetime | None = None) -> None:
+def prepare(path: Path, *, thorough: bool = False) -> None:
     """Make or check the file and bring its schema up to date; several processes at once are safe.
+
+    `thorough` checks every page of a file of any size, for one that is suspected to be corrupt.
 
     Raises StoreError with a sentence: not creatable, readable by everyone, another program's file, a newer schema.
     """
@@ -54,8 +59,8 @@ def prepare(path: Path, *, now: datetime | None = None) -> None:
         _make_folder(path.parent)
         with _folder_lock(path.parent):
             _refuse_if_readable_by_all(path)
-            if path.exists() and _is_corrupt(path):
-                _move_aside(path, now or datetime.now(UTC))
+            if path.exists() and _is_corrupt(path, thorough=thorough):
+                _move_aside(path, datetime.now(UTC))
             _make_file(path)
             _migrate(path)
     except (OSError, sqlite3.Error) as error:
@@ -97,14 +102,14 @@ def _make_file(path: Path) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=30, isolation_level=None)
+    return sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
 
 
-def _is_corrupt(path: Path) -> bool:
+def _is_corrupt(path: Path, *, thorough: bool) -> bool:
     try:
         with closing(_connect(path)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if path.stat().st_size > DEEP_CHECK_BYTES:
+            if path.stat().st_size > DEEP_CHECK_BYTES and not thorough:
                 return False
             return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok")
     except sqlite3.OperationalError:  # locked, unreadable: not corrupt

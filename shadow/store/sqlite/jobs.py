@@ -123,7 +123,8 @@ class SqliteJobs:
         """Keep the result, settle the reserve, mark `done`, delete a body no job needs; one transaction, once.
 
         The reserve is the one the store remembers; `reserved_usd` is only checked against it. When the real cost is
-        unknown the whole reserve stays spent. A job that is not ours any more (lost after its lease ended) stays as it is.
+        unknown the whole reserve stays spent. A job that ended meanwhile
+        (`lost_on_crash`) stays as it is.
         """
         async with self._writer.transaction() as transaction:
             held = await self._held(transaction, job)

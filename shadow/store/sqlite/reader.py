@@ -108,7 +108,7 @@ class SqliteReader:
         return page, (_cursor(page[-1], sort) if len(rows) > limit and page else None)
 
     async def pair(self, pair_id: str) -> dict[str, Any] | None:
-        """One pair (`<exchange id>:<candidate>`) with `content` (None: none is kept) and `scores`; None when unknown."""
+        """One pair (`<exchange id>:<candidate>`) with `content` (None: none kept) and `scores`; None when unknown."""
         exchange_id, _, candidate = pair_id.partition(":")
         parameters = {"id": exchange_id, "candidate": candidate}
         rows = await self._fetch("pair", parameters)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Self
 
 from shadow.store.sqlite.connection import Connection
-from shadow.store.sqlite.file import path_of, prepare
+from shadow.store.sqlite.file import path_of
 from shadow.store.sqlite.intake import SqliteIntake
 from shadow.store.sqlite.jobs import SqliteJobs
 from shadow.store.sqlite.reader import SqliteReader
@@ -33,7 +32,6 @@ class SqliteStore:
     async def open(cls, url: str) -> Self:
         """Prepare the file (create, check, migrate) and connect. Raises StoreError."""
         path = path_of(url)
-        await asyncio.to_thread(prepare, path)
         writer = await Connection.open(path, busy_timeout_s=_BUSY_TIMEOUT_S)
         try:
             reader = await Connection.open(path, busy_timeout_s=_BUSY_TIMEOUT_S, read_only=True)
@@ -58,6 +56,4 @@ class SqliteStore:
 
 async def open_intake(url: str) -> SqliteIntake:
     """Prepare the file and connect for writing batches only. Raises StoreError."""
-    path = path_of(url)
-    await asyncio.to_thread(prepare, path)
-    return SqliteIntake(await Connection.open(path, busy_timeout_s=_INTAKE_BUSY_TIMEOUT_S))
+    return SqliteIntake(await Connection.open(path_of(url), busy_timeout_s=_INTAKE_BUSY_TIMEOUT_S))

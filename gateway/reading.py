@@ -1,0 +1,355 @@
+"""What an ended exchange was: its bounded copy read into a record, its shadow jobs and the body they share. No I/O."""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from shadow.decoding import UndecodableError, decode_slices
+from shadow.dialects import UnreadableError, is_event_stream, read_reply, read_request
+from shadow.records import ENDED_WELL, ExchangeRecord, JobBody, Outcome, Reply, RequestFacts, ShadowJob
+from shadow.redaction import Scrubber, clean_query
+from shadow.retry_after import rest_s
+from shadow.sampling import conversation_hash, conversation_key, is_sampled, task_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.recording import Ending, Recording
+    from gateway.settings import RecordingSettings
+    from shadow.records import Candidate, Dialect, JobState
+
+_RESTING_STATUSES = frozenset({429, 529})
+_FIRST_ERROR_STATUS = 400
+_CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization")
+_COPIED_HEADERS = ("accept", "anthropic-beta", "anthropic-version", "content-type", "openai-beta")
+"""All that a candidate needs of the app's headers; never a credential, an account or a session."""
+
+_CUT_SHORT: Mapping[Ending, tuple[Outcome, str]] = {
+    "client_gone": (Outcome.ABORTED, "the client hung up before the end"),
+    "client_stalled": (Outcome.ABORTED, "the client stopped reading"),
+    "drained": (Outcome.ABORTED, "aborted at the end of the drain"),
+    "connect_failed": (Outcome.ERROR_CONNECT, "no connection to the upstream"),
+    "first_byte_timeout": (Outcome.TIMEOUT, "no answer began in time"),
+    "idle_timeout": (Outcome.TIMEOUT, "the upstream fell silent in its answer"),
+    "upstream_broken": (Outcome.ERROR_STREAM, "the upstream's answer broke off"),
+    "rejected": (Outcome.ERROR_HTTP, "answered by the gateway itself"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadExchange:
+    """One ended exchange, ready for the store."""
+
+    record: ExchangeRecord
+    jobs: tuple[ShadowJob, ...] = ()
+    body: JobBody | None = None
+    """Present when a job is pending."""
+    rest: tuple[str, datetime] | None = None
+    """Origin and the time until which it asked to be left alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """The request's copy, read; `lost` says why it could not be (`tee_full`, `too_large`, `unreadable`)."""
+
+    body: bytes = b""
+    facts: RequestFacts | None = None
+    lost: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """The answer's copy, read, with its two clocks; `lost` as for `_Asked`."""
+
+    reply: Reply
+    body: bytes = b""
+    ttft_ms: float | None = None
+    first_text_ms: float | None = None
+    lost: str | None = None
+
+
+class ExchangeReader:
+    """Reads exchanges by one set of settings. Holds no exchange; safe to use in a thread."""
+
+    def __init__(self, settings: RecordingSettings) -> None:
+        self.settings = settings
+        # Few clients with few keys: a scrubber per set of keys is built once, not per exchange.
+        self._scrubber = lru_cache(maxsize=256)(lambda credentials: Scrubber((*settings.secrets, *credentials)))
+
+    def read(self, recording: Recording) -> ReadExchange:
+        """Read one ended exchange; the recording stays as it is."""
+        headers = plain_headers(recording.request_headers)
+        scrubber = self._scrubber(credentials_of(headers, recording.query))
+        rest = rest_of(recording)
+        if recording.dialect is None:
+            return ReadExchange(record=bare_record(recording, scrubber=scrubber), rest=rest)
+        asked = _read_request(recording, recording.dialect, headers)
+        answered = _read_answer(recording, recording.dialect)
+        record = self._record(recording, headers, asked, answered, scrubber)
+        jobs = self._jobs(recording, headers, asked, answered, record)
+        needs_body = any(job.state == "pending" for job in jobs)
+        body = _body(recording, recording.dialect, headers, asked, answered) if needs_body else None
+        return ReadExchange(record=record, jobs=jobs, body=body, rest=rest)
+
+    def _record(
+        self,
+        recording: Recording,
+        headers: Mapping[str, str],
+        asked: _Asked,
+        answered: _Answered,
+        scrubber: Scrubber,
+    ) -> ExchangeRecord:
+        settings, reply = self.settings, answered.reply
+        facts = asked.facts or RequestFacts(model=None)
+        outcome, error = ending_of(recording, reply)
+        raw_key = conversation_key(facts, headers, mode=settings.conversation_key, exchange_id=recording.id)
+        task = task_of(settings.tasks, headers=headers, path=recording.path, model=facts.model, system=facts.system)
+        return ExchangeRecord(
+            id=recording.id,
+            started_at=recording.started_at,
+            method=recording.method,
+            path=scrubber.scrub(recording.path),
+            status=recording.status,
+            outcome=outcome,
+            latency_ms=latency_ms(recording),
+            dialect=recording.dialect,
+            task=task,
+            conversation=conversation_hash(raw_key, seed=settings.seed),
+            model=_scrubbed(scrubber, recording.upstream_model or facts.model),
+            model_answered=_scrubbed(scrubber, reply.model),
+            streamed=reply.streamed,
+            stop_reason=_scrubbed(scrubber, reply.stop_reason),
+            ttft_ms=answered.ttft_ms,
+            first_text_ms=answered.first_text_ms,
+            usage=reply.usage,
+            request_bytes=recording.request_bytes,
+            response_bytes=recording.response_bytes,
+            first_turn=facts.first_turn,
+            has_tools=facts.has_tools,
+            client_retry=is_client_retry(headers),
+            version=_scrubbed(scrubber, headers.get("x-shadow-version")),
+            eligible=outcome is not Outcome.ABORTED,
+            error=_scrubbed(scrubber, error),
+            gateway_error=recording.gateway_error,
+        )
+
+    def _jobs(
+        self,
+        recording: Recording,
+        headers: Mapping[str, str],
+        asked: _Asked,
+        answered: _Answered,
+        record: ExchangeRecord,
+    ) -> tuple[ShadowJob, ...]:
+        """One job per candidate that this conversation is sampled for: pending, or ended right away with a reason."""
+        settings = self.settings
+        wish = headers.get("x-shadow", "").strip().lower()
+        if not settings.shadow_enabled or not record.eligible or record.conversation is None or wish == "off":
+            return ()
+        opted_in = wish == "on" and settings.allow_opt_in
+        sampled = [
+            candidate
+            for candidate in settings.candidates
+            if opted_in or is_sampled(record.conversation, _rate(candidate, settings.sample_rate))
+        ]
+        jobs = []
+        for candidate in sampled:
+            state, reason = _fate(candidate, asked, answered, record)
+            job = ShadowJob(
+                exchange_id=record.id,
+                candidate=candidate.model,
+                conversation=record.conversation,
+                task=record.task,
+                primary=record.model or "unknown",
+                created_at=ended_at(recording),
+                state=state,
+                reason=reason,
+                counted=not opted_in,
+            )
+            jobs.append(job)
+        return tuple(jobs)
+
+
+def bare_record(recording: Recording, *, scrubber: Scrubber | None = None) -> ExchangeRecord:
+    """Record an exchange by status and time alone: a path we do not understand, or a copy that could not be read.
+
+    Without a scrubber the path is left out, because it may hold a key.
+    """
+    outcome, error = ending_of(recording, None)
+    return ExchangeRecord(
+        id=recording.id,
+        started_at=recording.started_at,
+        method=recording.method,
+        path="" if scrubber is None else scrubber.scrub(recording.path),
+        status=recording.status,
+        outcome=outcome,
+        latency_ms=latency_ms(recording),
+        dialect=recording.dialect,
+        request_bytes=recording.request_bytes,
+        response_bytes=recording.response_bytes,
+        eligible=recording.dialect is not None and outcome is not Outcome.ABORTED,
+        error=error,
+        gateway_error=recording.gateway_error,
+    )
+
+
+def ending_of(recording: Recording, reply: Reply | None) -> tuple[Outcome, str | None]:
+    """Say how the exchange ended, and a sentence when it ended badly. An answer that came whole speaks for itself."""
+    ending = recording.ending or "client_gone"
+    if ending == "complete":
+        if reply is not None:
+            return reply.outcome, reply.error
+        failed = recording.status is None or recording.status >= _FIRST_ERROR_STATUS
+        return (Outcome.ERROR_HTTP if failed else Outcome.OK), None
+    outcome, sentence = _CUT_SHORT[ending]
+    if ending == "upstream_broken" and recording.t_first_byte is None:
+        return Outcome.ERROR_CONNECT, "the connection broke before an answer began"
+    return outcome, sentence
+
+
+def latency_ms(recording: Recording) -> float:
+    """Milliseconds from the first byte sent upstream (from the request's arrival when nothing was sent) to the end."""
+    begin = recording.t_start if recording.t_sent is None else recording.t_sent
+    end = begin if recording.t_end is None else recording.t_end
+    return max(0.0, (end - begin) * 1000)
+
+
+def ended_at(recording: Recording) -> datetime:
+    """Wall time of the end, aware UTC: the start plus what the monotonic clock counted."""
+    end = recording.t_start if recording.t_end is None else recording.t_end
+    return recording.started_at + timedelta(seconds=end - recording.t_start)
+
+
+def rest_of(recording: Recording) -> tuple[str, datetime] | None:
+    """Which origin asked to be left alone, and until when; None unless its answer was a 429 or 529."""
+    if recording.status not in _RESTING_STATUSES or recording.gateway_error is not None:
+        return None
+    now = ended_at(recording)
+    return recording.origin, now + timedelta(seconds=rest_s(plain_headers(recording.response_headers), now=now))
+
+
+def plain_headers(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Name in lower case -> value; of a repeated field the values are joined by a comma (RFC 9110 5.3)."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in fields:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def credentials_of(headers: Mapping[str, str], query: str) -> tuple[str, ...]:
+    """List what the client proved itself with: keys in headers (without their scheme) and in the query."""
+    found = [headers[name].rpartition(" ")[2] for name in _CREDENTIAL_HEADERS if name in headers]
+    if query:
+        kept = set(parse_qsl(clean_query(query)))
+        found += [value for name, value in parse_qsl(query) if (name, value) not in kept]
+    return tuple(found)
+
+
+def is_client_retry(headers: Mapping[str, str]) -> bool:
+    """Say whether the client's SDK sends this request again after a failure (`x-stainless-retry-count`)."""
+    count = headers.get("x-stainless-retry-count", "")
+    return count.isdecimal() and int(count) > 0
+
+
+def _scrubbed(scrubber: Scrubber, text: str | None) -> str | None:
+    return None if text is None else scrubber.scrub(text)
+
+
+def _rate(candidate: Candidate, default: float) -> float:
+    return default if candidate.sample_rate is None else candidate.sample_rate
+
+
+def _read_request(recording: Recording, dialect: Dialect, headers: Mapping[str, str]) -> _Asked:
+    if recording.request is None:
+        return _Asked(lost=recording.copy_lost or "unreadable")
+    try:
+        decoded = decode_slices(recording.request, headers.get("content-encoding"), cap=recording.max_body_bytes)
+        return _Asked(body=decoded.body, facts=read_request(dialect, decoded.body))
+    except UndecodableError as error:
+        return _Asked(lost=_lost(error))
+    except UnreadableError:
+        return _Asked(lost="unreadable")
+
+
+def _read_answer(recording: Recording, dialect: Dialect) -> _Answered:
+    headers = plain_headers(recording.response_headers)
+    streamed = is_event_stream(headers.get("content-type"))
+    if recording.response is None:
+        return _unread(recording, streamed=streamed, lost=recording.copy_lost or "unreadable")
+    try:
+        decoded = decode_slices(recording.response, headers.get("content-encoding"), cap=recording.max_body_bytes)
+    except UndecodableError as error:
+        return _unread(recording, streamed=streamed, lost=_lost(error))
+    reply = read_reply(dialect, decoded.body, status=recording.status or 0, streamed=streamed, assemble=False)
+    return _Answered(
+        reply=reply,
+        body=decoded.body,
+        ttft_ms=_ms_at(recording, decoded.ends, reply.first_output_offset),
+        first_text_ms=_ms_at(recording, decoded.ends, reply.first_text_offset),
+    )
+
+
+def _unread(recording: Recording, *, streamed: bool, lost: str) -> _Answered:
+    outcome, error = ending_of(recording, None)
+    return _Answered(reply=Reply(outcome=outcome, error=error, streamed=streamed), lost=lost)
+
+
+def _lost(error: UndecodableError) -> str:
+    return "too_large" if error.reason == "over_cap" else "unreadable"
+
+
+def _ms_at(recording: Recording, ends: list[int], offset: int | None) -> float | None:
+    """Milliseconds from the first byte sent upstream to the slice that completed the first `offset` decoded bytes."""
+    if offset is None or recording.t_sent is None:
+        return None
+    slice_number = min(bisect.bisect_left(ends, offset), len(ends) - 1)
+    return max(0.0, (recording.response_times[slice_number] - recording.t_sent) * 1000)
+
+
+def _fate(
+    candidate: Candidate, asked: _Asked, answered: _Answered, record: ExchangeRecord
+) -> tuple[JobState, str | None]:
+    """Say in which state a sampled exchange's job begins, and why when it is not `pending`."""
+    if record.outcome not in ENDED_WELL:
+        return "skipped", "primary_error"
+    lost = asked.lost or answered.lost
+    if lost == "tee_full":
+        return "dropped", lost
+    if lost is not None:
+        return "skipped", lost
+    reason = _skip_reason(candidate, asked, record)
+    return ("pending", None) if reason is None else ("skipped", reason)
+
+
+def _skip_reason(candidate: Candidate, asked: _Asked, record: ExchangeRecord) -> str | None:
+    if record.client_retry:
+        return "client_retry"
+    if asked.facts is not None and asked.facts.skip is not None:
+        return asked.facts.skip
+    if candidate.model == record.model:
+        return "same_model"
+    if candidate.dialects is not None and record.dialect not in candidate.dialects:
+        return "dialect"
+    return None
+
+
+def _body(
+    recording: Recording, dialect: Dialect, headers: Mapping[str, str], asked: _Asked, answered: _Answered
+) -> JobBody:
+    return JobBody(
+        exchange_id=recording.id,
+        dialect=dialect,
+        path=recording.path,
+        query=clean_query(recording.query),
+        request_headers={name: headers[name] for name in _COPIED_HEADERS if name in headers},
+        request=asked.body,
+        response=answered.body,
+        response_status=recording.status or 0,
+        response_streamed=answered.reply.streamed,
+    )
