@@ -57,7 +57,7 @@ def build_app(
     configuration again and returns at once; None when nobody supervises this process. `now` gives aware UTC.
     """
     api = AdminApi(reader=reader, settings=settings, reload=reload, now=now)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", api.home, methods=["GET"]),
             Route("/healthz", api.healthz, methods=["GET"]),
@@ -79,6 +79,9 @@ def build_app(
             Exception: _unexpected,
         },
     )
+    # A redirect would repeat the Host of the request in its Location, and no path here ends with a slash.
+    app.router.redirect_slashes = False
+    return app
 
 
 class AdminApi:
