@@ -23,7 +23,7 @@ _PHONE = (
     r"\+\(?\d(?:[ .\-/()]{0,3}\d){6,15}"
     r"|\(\d{2,5}\)[ .\-/]?\d(?:[ .\-]?\d){4,10}"
     r"|\b\d{3}[ .\-]\d{3}[ .\-]\d{4}\b"
-    r"|\b0\d{1,4}[ /\-]\d{3,9}(?:[ \-]\d{2,5}){0,3}\b"
+    r"|\b0\d{2,4}[ /\-]\d{4,9}(?:[ \-]\d{2,5}){0,2}\b"
 )
 # In one row or in the groups that are printed on cards; then the first digits and the check digit decide.
 _CARD = (
@@ -77,11 +77,8 @@ class Redactor:
     """Takes personal data and keys out of texts and JSON bodies, in time that grows only with their length."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        """Compile the rules; raises RedactionRuleError. They are applied in the order keys, cards, others as given."""
-        ordered = sorted(
-            rules, key=lambda rule: _ORDER.get(rule.name, len(_ORDER)) if rule.pattern is None else len(_ORDER)
-        )
-        self._steps = [step for rule in ordered for step in _steps(rule)]
+        """Compile the rules; raises RedactionRuleError. Built-in keys and cards come first, for they contain others."""
+        self._steps = [step for rule in sorted(rules, key=_order) for step in _steps(rule)]
 
     def redact_text(self, text: str) -> tuple[str, bool]:
         """Return the text with every find replaced by its rule's name in brackets, and whether there was one."""
@@ -91,9 +88,9 @@ class Redactor:
         return kept, kept != text
 
     def redact_json(self, body: bytes) -> tuple[bytes, bool]:
-        """Redact the strings of a JSON body; the body itself, byte for byte, when nothing was found.
+        """Redact the strings of a JSON body. When nothing is found the body comes back as it is, byte for byte.
 
-        Keys, models, roles, types, ids, names of tools and encoded media stay, so that the copy means the same to an API.
+        Keys, models, roles, types, ids, names of tools and encoded media stay, so that it means the same to an API.
         Within the arguments of a tool call nothing but keys is exempt. All other values keep the form they had.
         What is not JSON is redacted as text.
         """

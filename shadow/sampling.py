@@ -1,4 +1,4 @@
-"""Which conversations are shadowed, and to which task an exchange belongs: pure decisions, the same on every replica."""
+"""Which conversations are shadowed, and which task an exchange belongs to: the same decisions on every replica."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _KEY_HEADER = "x-shadow-conversation"
 _SESSION_HEADER = "x-claude-code-session-id"
 _HASH_BYTES = 16
 _UNIT_HEX_DIGITS = 13  # 52 bits: every such whole number is exact as a float
+_POSITIONS: int = 16**_UNIT_HEX_DIGITS
 
 ConversationMode = Literal["auto", "header", "request"]
 
@@ -43,15 +44,15 @@ def conversation_key(
 
 
 def conversation_hash(raw: str, *, seed: str) -> str:
-    """Return the hash of a raw conversation key, 32 hex digits: stable across processes, machines and Python versions."""
+    """Return the hash of a raw conversation key, 32 hex digits, the same in every process and Python version."""
     seed_digest = blake2b(seed.encode("utf-8", "surrogatepass")).digest()
     return blake2b(raw.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES, key=seed_digest).hexdigest()
 
 
 def is_sampled(conversation: str, rate: float) -> bool:
-    """Say whether a conversation (its hash) lies in the sampled share; what is sampled at a rate is so at every higher one."""
-    position = int(conversation[:_UNIT_HEX_DIGITS], 16) / 16**_UNIT_HEX_DIGITS
-    return position < rate
+    """Say whether a conversation (its hash) lies in the sampled share; what one rate samples, every higher one does."""
+    position = int(conversation[:_UNIT_HEX_DIGITS], 16)
+    return position < rate * _POSITIONS
 
 
 def task_of(tasks: Sequence[Task], *, headers: Mapping[str, str], path: str, model: str | None, system: str) -> str:

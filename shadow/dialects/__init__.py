@@ -41,7 +41,7 @@ _WIRES: dict[Dialect, Wire] = {
 
 
 def dialect_of(method: str, path: str) -> Dialect | None:
-    """Return the wire format of a request by the end of its path, the query ignored; None when we do not understand it."""
+    """Return the wire format of a request by the end of its path (a query is ignored); None: not understood."""
     if method != "POST":
         return None
     path = path.partition("?")[0]
@@ -59,7 +59,7 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
 
 
 def max_output_tokens(dialect: Dialect, body: bytes) -> int | None:
-    """Return the largest number of output tokens a request may cause; None when it sets no limit or cannot be read."""
+    """Return the largest number of output tokens a request may cause; None: no limit set, or unreadable."""
     try:
         return read_request(dialect, body).max_output_tokens
     except UnreadableError:
@@ -69,15 +69,15 @@ def max_output_tokens(dialect: Dialect, body: bytes) -> int | None:
 def request_for(dialect: Dialect, body: bytes, *, model: str, drop_params: Sequence[str] = ()) -> bytes:
     """Build the candidate's copy of a request; raises UnreadableError.
 
-    Every value stays as it was written, byte for byte, except: `model` is replaced, `metadata.user_id` and `drop_params`
-    (top-level names) are left out, the thinking of other models is left out of the history, OpenAI copies are not stored
-    (`store: false`), and a streamed chat copy asks for its usage.
+    Every value stays as it was written, byte for byte, except: `model` is replaced, `metadata.user_id` and
+    `drop_params` (top-level names) are left out, so is the thinking of other models in the history, OpenAI copies are
+    not stored (`store: false`), and a streamed chat copy asks for its usage.
     """
     return _WIRES[dialect].request_for(body, model=model, drop_params=drop_params)
 
 
 def read_reply(dialect: Dialect, body: bytes, *, status: int, streamed: bool, assemble: bool = True) -> Reply:
-    """Read a (decoded) answer. Never raises: a body that is no answer gives `error_stream` or `error_http` with a sentence.
+    """Read a (decoded) answer. Never raises: what is no answer gives `error_stream` or `error_http` with a sentence.
 
     With `assemble=False` text and tool calls stay empty and most of a stream is never decoded: the quick way, for the
     live process. All other fields are the same either way.

@@ -54,7 +54,7 @@ _DONE = b"[DONE]"
 _CLIENT_TOOLS = frozenset({"", "function", "custom"})
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _FOREIGN_BLOCKS = frozenset({"thinking", "redacted_thinking"})
-# What compatible providers call the model's reasoning in a message of the assistant; none of it is in OpenAI's reference.
+# What compatible providers call the model's reasoning in an assistant's message; none is in OpenAI's reference.
 _REASONING_MEMBERS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
 # A string of a chunk that changes from chunk to chunk: text, tool arguments or reasoning, with something in it.
 _GROWING_STRING = re.compile(rb'"(content|arguments|reasoning_content|reasoning)": ?"[^"\\]+(?=")')
@@ -249,7 +249,7 @@ class ChatStream:
         self.answer.tool_calls = tuple(call.build() for call in self._calls.values())
 
     def _frame(self, line: bytes) -> tuple[bytes, bytes]:
-        """Return what stands before and after the growing string of a decoded chunk; empty while it may still matter."""
+        """Return what stands before and after the growing string of a decoded chunk; empty while it may matter."""
         if self.answer.first_output_offset is None:
             return b"", b""
         found = _GROWING_STRING.search(line)
@@ -308,7 +308,7 @@ class _ToolCallDraft:
 
 
 def usage_of(value: Any) -> Usage | None:
-    """Return the token counts; None unless both prompt and completion are told. Cached tokens are part of the prompt."""
+    """Return the token counts; None unless prompt and completion are told. Cached tokens are part of the prompt."""
     usage = as_object(value) or {}
     return openai_usage(usage, prompt="prompt_tokens", completion="completion_tokens")
 

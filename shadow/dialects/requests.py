@@ -1,4 +1,4 @@
-"""Requests of all dialects: read as far as sampling needs it, and copied with every other value left as it was written."""
+"""Requests of all dialects: read as far as sampling needs it, and copied with all other values as they were written."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def map_entries(copy: dict[str, Raw], name: str, change: Callable[[Raw], Raw | N
 
 
 def without_blocks(turn: Raw, types: frozenset[str]) -> Raw | None:
-    """Leave the content blocks of these types out of one turn: None when no other is left, itself when there is none."""
+    """Leave the content blocks of these types out of one turn: None when no other is left, itself without them."""
     try:
         members = raw_fields(turn)
     except UnreadableError:

@@ -106,7 +106,7 @@ def event_of_lines(lines: Iterable[bytes], end: int) -> Event | None:
 
 
 def plain_lines(body: bytes, lines_per_event: int) -> tuple[list[bytes], int] | None:
-    """Return the lines of a body in which every event has exactly so many lines and one blank one, and the line end's size.
+    """Return the lines of a body whose events all have so many lines and one blank one, and the size of a line end.
 
     None when the body is laid out in any other way; then only `split_events` tells what it says. This is what makes a
     quick look possible: in such a body the n-th line of an event is found by arithmetic alone.

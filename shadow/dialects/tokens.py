@@ -12,16 +12,15 @@ _IMAGE_TOKENS = 50_000
 """More than the dearest image known: gpt-4o-mini charges 2,833 + 8 tiles x 5,667 = 48,169 tokens in high detail."""
 _LINKED_DOCUMENT_TOKENS = 200_000
 """For a document that is only named by its address; its size cannot be known here."""
-_MIN_MEDIA_CHARACTERS = 1_000
 
 
 def estimate_input_tokens(body: bytes) -> int:
     """Return an upper bound of the input tokens of a request body.
 
     Tokenizers of all families fall back to single bytes, so a text never has more tokens than UTF-8 bytes; JSON's own
-    characters and escapes only add to the bound. Images are the exception in both directions and are counted at a fixed
-    price each: inline ones are longer than they cost, linked ones shorter. Inline documents count by their base64 length
-    (a page of a few kilobytes costs a few thousand tokens). Typical English text has a quarter of the bound.
+    characters and escapes only add to the bound. Images are the exception in both directions and are counted at a
+    fixed price each: inline ones are longer than they cost, linked ones shorter. Inline documents count by their base64
+    length (a page of a few kilobytes costs a few thousand tokens). Typical English text has a quarter of the bound.
     """
     bound = len(body) + _HIDDEN_PROMPT_TOKENS
     try:

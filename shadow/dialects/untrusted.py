@@ -10,7 +10,7 @@ _MAX_ERROR_CHARACTERS = 300
 
 
 class UnreadableError(Exception):
-    """The bytes are no JSON object we can read; the message says why. The exchange is recorded without their content."""
+    """The bytes are no JSON object we can read; the message says why. The exchange is recorded all the same."""
 
 
 def decode_any(text: bytes) -> Any:

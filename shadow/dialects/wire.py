@@ -70,7 +70,7 @@ class NamedEvents:
     """
 
     def __init__(self, *, text_events: Sequence[str], idle_events: Sequence[str]) -> None:
-        """Name the events that change nothing but text, tool calls and offsets; of these `text_events` may carry text."""
+        """Name the events that change only text, tool calls and offsets; of these `text_events` may carry text."""
         self._idle = frozenset(f"event: {name}".encode() for name in (*text_events, *idle_events))
         self._may_hold_text = frozenset(f"event: {name}".encode() for name in text_events)
 
