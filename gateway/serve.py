@@ -7,24 +7,27 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from gateway import config as configuration
-from gateway import control, sockets
+from gateway import control, logs, sockets
+from gateway.announce import banner
 from gateway.control import Event, Replace, Start
+from gateway.settings import LiveSettings, MeasuringSettings
+from shadow.redaction import Scrubber
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from gateway.addresses import ListenAddress
     from gateway.config import Config
-    from gateway.settings import LiveSettings, MeasuringSettings
 
 Role = Literal["all", "gateway", "shadow"]
 
@@ -38,6 +41,11 @@ _MEASURING_READY_S = 15.0
 """How long the start waits for the measuring process; live traffic does not wait for it at all."""
 _GRACE_S = 10.0
 """What a child gets beyond `drain_timeout_s` to flush, before it is killed."""
+_FORWARD_DELAY_S = 0.1
+"""How long the first SIGTERM waits before it is forwarded: a service manager may have told the children itself, and a
+second SIGTERM would make them skip the drain."""
+_MIN_SECRET = 8
+"""A shorter key is no key that an environment would carry inside another value."""
 
 
 class StartError(Exception):
@@ -58,35 +66,27 @@ class _Child:
     down: int | None = None
     """Write end of the pipe that is the child's standard input; closing it tells the child that we are gone."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    draining: bool = False
     started_at: float = 0.0
     failures: int = 0
     """Early deaths in a row."""
     task: asyncio.Task[None] | None = None
-    replacing: bool = False
-    """The next end of the process is a reload, not a death."""
 
 
 class Supervisor:
-    """The processes of one `serve`. Use `start`, then `wait` until a signal or `stop` ends it.
+    """The processes of one `serve`: `start`, then `wait` until a signal (or `ask_to_stop`), then `stop`.
 
-    `say` gets the lines a user reads at the start. `environ` is what the children inherit, less every configured secret.
+    `environ` is what the children inherit; live processes get it without the configured secrets.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        *,
-        role: Role = "all",
-        environ: Mapping[str, str],
-        say: Callable[[str], None] = lambda _line: None,
-    ) -> None:
+    def __init__(self, config: Config, *, role: Role = "all", environ: Mapping[str, str]) -> None:
         self._config = config
         self._role = role
         self._environ = environ
-        self._say = say
         self._children: list[_Child] = []
-        self._bound: list[socket.socket] = []
-        self._stop_signals = 0
+        self._bound: list[tuple[ListenAddress, socket.socket]] = []
+        self._reloading = asyncio.Lock()
+        self._forwarding: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._died_at_start = asyncio.Event()
         self.listen: ListenAddress = config.listen
@@ -114,70 +114,77 @@ class Supervisor:
         await self._stopping.wait()
 
     async def stop(self) -> None:
-        """End the children in order: SIGTERM, the drain, then force; idempotent."""
+        """End the children: SIGTERM, the drain, the flush, then force; idempotent."""
         if not self._stopping.is_set():
             self.ask_to_stop()
-        tasks = [child.task for child in self._children if child.task is not None]
+        tasks = {child.task for child in self._children if child.task is not None}
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=self._config.live.drain_timeout_s + _GRACE_S)
             self._kill(late)
             await asyncio.gather(*tasks)
-        sockets.close(self._bound)
-        for address, served in ((self.listen, self._role != "shadow"), (self.admin_listen, self._role != "gateway")):
-            if served and self._bound:
-                sockets.unlink(address)
-        self._bound = []
+        self._close()
 
     def ask_to_stop(self) -> None:
-        """Begin the end; each further call forwards one more SIGTERM, and the second makes the children skip the drain."""
-        self._stopping.set()
+        """Begin the end; a second call makes the children skip the drain."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._forwarding = asyncio.create_task(self._forward_stop())
+            return
         for child in self._children:
             _signal(child, signal.SIGTERM)
 
+    async def _forward_stop(self) -> None:
+        await asyncio.sleep(_FORWARD_DELAY_S)
+        for child in self._children:
+            if not child.draining:
+                _signal(child, signal.SIGTERM)
+
     async def reload(self, load: Callable[[str], Config]) -> bool:
         """Take over a new configuration, or none of it; `load` gets the deployment id. False: refused, and said why."""
-        try:
-            new = load(self._config.live.deployment_id)
-        except configuration.ConfigErrors as errors:
-            return self._refuse(errors.lines)
-        fixed = self._config.needs_restart(new)
-        if fixed:
-            return self._refuse(
-                [f"{', '.join(fixed)}: takes effect only after a restart of serve; nothing was changed"]
-            )
-        self._config = new
-        for child in self._children:
-            child.settings = self._settings_of(child)
-            if child.module == "gateway.live":
+        async with self._reloading:
+            try:
+                new = await asyncio.to_thread(load, self._config.live.deployment_id)
+            except configuration.ConfigErrors as errors:
+                return self._refuse(errors.lines)
+            fixed = self._config.needs_restart(new)
+            if fixed:
+                return self._refuse(
+                    [f"{', '.join(fixed)}: changes only with a restart of serve; nothing was taken over"]
+                )
+            self._config = new
+            for child in self._children:
+                child.settings = self._settings_of(child)
                 await self._send(child, Replace(settings=control.plain(child.settings)))
-            else:
-                child.replacing = True
-                _signal(child, signal.SIGTERM)
-        _log.info("configuration reloaded", extra={"file": new.file})
-        return True
+            _log.info("configuration reloaded", extra={"file": new.file})
+            return True
 
     # --- binding and starting ---
 
     def _bind(self) -> None:
+        config = self._config
         try:
             if self._role != "shadow":
                 live, self.listen = sockets.bind(
-                    self._config.listen, count=self._config.workers, key="listen", mode=sockets.LIVE_SOCKET_MODE
+                    config.listen, count=config.workers, key="listen", mode=sockets.LIVE_SOCKET_MODE
                 )
-                self._bound += live
+                self._bound += [(self.listen, one) for one in live]
                 self._children += [self._live_child(number, one) for number, one in enumerate(live)]
             if self._role != "gateway":
                 admin, self.admin_listen = sockets.bind(
-                    self._config.admin_listen, count=1, key="admin.listen", mode=sockets.ADMIN_SOCKET_MODE
+                    config.admin_listen, count=1, key="admin.listen", mode=sockets.ADMIN_SOCKET_MODE
                 )
-                self._bound += admin
+                self._bound += [(self.admin_listen, one) for one in admin]
                 self._children.append(self._measuring_child(admin))
         except sockets.ListenError:
-            sockets.close(self._bound)
-            if self._bound:
-                sockets.unlink(self.listen)
-            self._bound, self._children = [], []
+            self._close()
+            self._children = []
             raise
+
+    def _close(self) -> None:
+        for address, one in self._bound:
+            one.close()
+            sockets.unlink(address)
+        self._bound = []
 
     def _live_child(self, number: int, one: socket.socket) -> _Child:
         return _Child(
@@ -190,7 +197,7 @@ class Supervisor:
         )
 
     def _measuring_child(self, admin: Sequence[socket.socket]) -> _Child:
-        child = _Child(
+        return _Child(
             name="measuring",
             module="gateway.measuring",
             worker=0,
@@ -198,88 +205,109 @@ class Supervisor:
             delays_s=_MEASURING_DELAYS_S,
             settings=self._config.measuring,
         )
-        child.settings = self._settings_of(child)
-        return child
 
     def _settings_of(self, child: _Child) -> LiveSettings | MeasuringSettings:
-        if child.module == "gateway.live":
-            return self._config.live
-        return replace(self._config.measuring, supervisor_pid=os.getpid())
+        return self._config.live if child.module == "gateway.live" else self._config.measuring
 
     async def _until_ready(self) -> None:
+        """Wait for every live process; for the measuring process only for a while, live traffic does not need it."""
         live = [child for child in self._children if child.module == "gateway.live"]
-        failed = asyncio.create_task(self._died_at_start.wait())
-        up = asyncio.gather(*(child.ready.wait() for child in live))
-        stopped = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([failed, up, stopped], return_when=asyncio.FIRST_COMPLETED)
-        for waiting in (failed, stopped):
-            waiting.cancel()
-        if not up.done():
-            up.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await up
-            if not self._stopping.is_set():
-                raise StartError("a live process ended before it was ready; its last lines are above")
+        if not await self._first_of(asyncio.gather(*(child.ready.wait() for child in live))):
+            if self._stopping.is_set():
+                return
+            raise StartError("a live process ended before it was ready; its last lines are above")
         for child in self._children:
-            if child not in live and not self._stopping.is_set():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(child.ready.wait(), _MEASURING_READY_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._first_of(asyncio.ensure_future(child.ready.wait())), _MEASURING_READY_S)
+
+    async def _first_of(self, up: asyncio.Future[Any]) -> bool:
+        """Tell whether `up` came before an early death or a stop."""
+        others = [asyncio.create_task(event.wait()) for event in (self._died_at_start, self._stopping)]
+        try:
+            await asyncio.wait([up, *others], return_when=asyncio.FIRST_COMPLETED)
+            return up.done()
+        finally:
+            for future in (up, *others):
+                future.cancel()
 
     # --- one child ---
 
     async def _watch(self, child: _Child) -> None:
         """Keep the child running until the stop."""
         while not self._stopping.is_set():
-            code = await self._run_once(child)
+            try:
+                code = await self._run_once(child)
+            except OSError as error:  # no process, memory or descriptor to be had: as transient as any death
+                _log.warning("a process cannot be started: %s", error.strerror, extra={"child": child.name})
+                code = 1
             if self._stopping.is_set():
                 self._log_end(child, code)
                 return
-            if child.replacing:
-                child.replacing = False
-                continue
             if child.module == "gateway.live" and child.failures == 0 and not child.ready.is_set():
                 self._died_at_start.set()
             await self._back_off(child, code)
 
     async def _run_once(self, child: _Child) -> int:
-        stdin_end, child.down = os.pipe()
+        """Start the process, tell it what to do, and return its exit code."""
+        child.started_at, child.draining = time.monotonic(), False
+        stdin_end, down = os.pipe()
         status_end, status_write = os.pipe()
-        fds = [one.fileno() for one in child.sockets]
         try:
-            child.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                child.module,
-                stdin=stdin_end,
-                pass_fds=(*fds, status_write),
-                start_new_session=True,
-                env=self._environment(),
-            )
+            child.process = await self._spawn(child, stdin_end, status_write)
+        except OSError:
+            os.close(down)
+            os.close(status_end)
+            raise
         finally:
             os.close(stdin_end)
             os.close(status_write)
-        child.started_at = time.monotonic()
-        start = Start(
+        reading = asyncio.create_task(self._read_events(child, status_end))
+        settings = child.settings
+        await asyncio.to_thread(_write_line, os.dup(down), control.encode(self._start_line(child, status_write)))
+        child.down = down
+        if child.settings is not settings:  # reloaded while the first line was on its way
+            await self._send(child, Replace(settings=control.plain(child.settings)))
+        if self._stopping.is_set():
+            _signal(child, signal.SIGTERM)
+        try:
+            code = await child.process.wait()
+            await reading
+        finally:
+            os.close(down)
+            child.down = child.process = None
+        return code
+
+    async def _spawn(self, child: _Child, stdin_end: int, status_write: int) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # a folder named gateway/ or shadow/ where `serve` was started is not ours
+            "-m",
+            child.module,
+            stdin=stdin_end,
+            pass_fds=(*(one.fileno() for one in child.sockets), status_write),
+            start_new_session=True,  # Ctrl-C reaches the parent only
+            env=self._environment(child),
+        )
+
+    def _start_line(self, child: _Child, status_write: int) -> Start:
+        return Start(
             settings=control.plain(child.settings),
-            socket_fds=tuple(fds),
+            socket_fds=tuple(one.fileno() for one in child.sockets),
             status_fd=status_write,
             tls=self._config.tls if child.module == "gateway.live" else None,
             worker=child.worker,
         )
-        reading = asyncio.create_task(self._read_events(child, status_end))
-        await self._send(child, start)
-        if self._stopping.is_set():
-            _signal(child, signal.SIGTERM)
-        code = await child.process.wait()
-        await reading
-        self._close_down(child)
-        child.process = None
-        return code
 
-    def _environment(self) -> dict[str, str]:
-        secrets = set(self._config.measuring.secrets)
-        return {name: value for name, value in self._environ.items() if value not in secrets}
+    def _environment(self, child: _Child) -> dict[str, str]:
+        """Keep keys out of a live process's environment; a `python` evaluator of the user's may need them."""
+        if child.module == "gateway.measuring":
+            return dict(self._environ)
+        secrets = self._config.measuring.secrets
+        return {
+            name: value
+            for name, value in self._environ.items()
+            if not any(value == secret or (len(secret) >= _MIN_SECRET and secret in value) for secret in secrets)
+        }
 
     async def _read_events(self, child: _Child, status_end: int) -> None:
         loop = asyncio.get_running_loop()
@@ -301,6 +329,8 @@ class Supervisor:
             return
         if event.event == "ready":
             child.ready.set()
+        elif event.event == "draining":
+            child.draining = True
         elif event.event == "reload_failed":
             self.failed_reloads += 1
             _log.error("a child refused the new configuration", extra={"child": child.name, "detail": event.detail})
@@ -310,11 +340,6 @@ class Supervisor:
         """Write one line down; a child that is dead already gets everything anew with its next start."""
         if child.down is not None:
             await asyncio.to_thread(_write_line, os.dup(child.down), control.encode(message))
-
-    def _close_down(self, child: _Child) -> None:
-        if child.down is not None:
-            os.close(child.down)
-            child.down = None
 
     async def _back_off(self, child: _Child, code: int) -> None:
         lived_s = time.monotonic() - child.started_at
@@ -362,33 +387,37 @@ def _signal(child: _Child, number: signal.Signals) -> None:
 def serve(
     file: str | None, environ: Mapping[str, str], *, role: Role = "all", say: Callable[[str], None] = print
 ) -> int:
-    """Run until a signal ends it; returns the exit code. Raises ConfigErrors before anything is bound."""
+    """Run until a signal ends it; `say` gets the lines for people. Returns the exit code.
+
+    Raises ConfigErrors before anything is bound, ListenError when an address is taken, StartError when a live process
+    does not come up.
+    """
     config = configuration.load(file, environ, load_python=True)
+    _configure_logs(config)
     return asyncio.run(_serve(config, file, environ, role=role, say=say))
 
 
 async def _serve(
     config: Config, file: str | None, environ: Mapping[str, str], *, role: Role, say: Callable[[str], None]
 ) -> int:
-    supervisor = Supervisor(config, role=role, environ=environ, say=say)
+    supervisor = Supervisor(config, role=role, environ=environ)
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[bool]] = set()
 
+    def load_again(deployment_id: str) -> Config:
+        new = configuration.load(file, environ, deployment_id=deployment_id, load_python=True)
+        _configure_logs(new)
+        return new
+
     def reload() -> None:
-        task = asyncio.create_task(
-            supervisor.reload(lambda identity: configuration.load(file, environ, deployment_id=identity))
-        )
+        task = asyncio.create_task(supervisor.reload(load_again))
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.ask_to_stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    try:
-        await supervisor.start()
-    except (sockets.ListenError, StartError) as error:
-        say(str(error))
-        return 1
+    await supervisor.start()
     for line in banner(config, listen=supervisor.listen, admin_listen=supervisor.admin_listen, role=role):
         say(line)
     await supervisor.wait()
@@ -396,11 +425,5 @@ async def _serve(
     return 1 if supervisor.killed else 0
 
 
-def banner(config: Config, *, listen: ListenAddress, admin_listen: ListenAddress, role: Role) -> list[str]:
-    """Tell what was started, in lines for people."""
-    lines = []
-    if role != "shadow":
-        lines.append(f"listening on {listen}")
-    if role != "gateway":
-        lines.append(f"stats on {admin_listen}")
-    return lines
+def _configure_logs(config: Config) -> None:
+    logs.configure(process="serve", scrub=Scrubber(config.measuring.secrets).scrub)

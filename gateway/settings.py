@@ -115,5 +115,3 @@ class MeasuringSettings:
     first_byte_timeout_s: float = 600
     idle_timeout_s: float = 600
     secrets: tuple[str, ...] = ()
-    supervisor_pid: int | None = None
-    """Process to send SIGHUP to for a reload (`POST /reload`); None when no supervisor started us."""

@@ -15,7 +15,9 @@ EXAMPLE_CANDIDATES = ("gpt-4o", "gemini-2.5-pro")
 def config_text(candidates: Sequence[str] = EXAMPLE_CANDIDATES) -> str:
     """Write the file with these candidates; without any, the list is empty."""
     template = resources.files("gateway").joinpath("template.yaml").read_text("utf-8")
-    lines = [f"    - model: {json.dumps(name, ensure_ascii=False) if _needs_quotes(name) else name}" for name in candidates]
+    lines = [
+        f"    - model: {json.dumps(name, ensure_ascii=False) if _needs_quotes(name) else name}" for name in candidates
+    ]
     return template.replace("@CANDIDATES@", "\n".join(lines) or "    []")
 
 
@@ -27,5 +29,5 @@ def schema_text() -> str:
 
 
 def _needs_quotes(name: str) -> bool:
-    """A plain scalar is safe when it looks like a model's name and not like a number or a word of YAML's."""
+    """Tell whether a name could be read as a number or a word of YAML's; a usual model name cannot."""
     return not (name[:1].isalpha() and all(char.isalnum() or char in "-._/" for char in name) and "-" in name)

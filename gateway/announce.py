@@ -1,0 +1,109 @@
+"""What `serve` and `check` tell people: where things are, who is shadowed at which price, and why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.sockets import reach
+from shadow.pricing import PriceBook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.addresses import ListenAddress
+    from gateway.config import Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPrice:
+    """One model of the configuration with its price in USD per 1M tokens, None when unknown."""
+
+    model: str
+    role: str
+    input_usd: float | None
+    output_usd: float | None
+    source: str | None
+    advice: str | None
+    """What to add to the file when the price is unknown."""
+
+    @property
+    def sentence(self) -> str:
+        """The price and its source, or that the model is not shadowed and what to add."""
+        if self.input_usd is None or self.output_usd is None:
+            return f"not shadowed: price unknown, add {self.advice}"
+        return f"{_dollars(self.input_usd)} in, {_dollars(self.output_usd)} out per 1M tokens ({self.source})"
+
+
+def model_prices(config: Config) -> list[ModelPrice]:
+    """Look up every model the configuration names: the primary when it is fixed, and the candidates."""
+    book = PriceBook(config.measuring.prices)
+    fixed = config.live.primary_model
+    named = [] if fixed is None else [(fixed, "primary")]
+    named += [(candidate.model, "candidate") for candidate in config.measuring.candidates]
+    prices = []
+    for model, role in named:
+        known = book.price_of(model)
+        prices.append(
+            ModelPrice(
+                model=model,
+                role=role,
+                input_usd=None if known is None else known.input,
+                output_usd=None if known is None else known.output,
+                source=None if known is None else known.source,
+                advice=book.missing_line(model) if known is None else None,
+            )
+        )
+    return prices
+
+
+def address_url(address: ListenAddress, *, tls: bool = False) -> str:
+    """Give the URL by which a client on this machine reaches the address."""
+    if address.path is not None:
+        return str(address)
+    return f"{'https' if tls else 'http'}://{reach(address)}"
+
+
+def banner(config: Config, *, listen: ListenAddress, admin_listen: ListenAddress, role: str) -> list[str]:
+    """Tell what was started, in lines for people."""
+    lines = []
+    if role != "shadow":
+        url = address_url(listen, tls=config.tls is not None)
+        number = "" if config.workers == 1 else f", {config.workers} processes"
+        lines.append(f"listening on {url}, upstream {config.live.upstream.base_url}{number}")
+        if listen.path is None:
+            lines.append(f'in your app: base_url="{url}" (OpenAI SDK: "{url}/v1")')
+    if role != "gateway":
+        lines.append(f"stats on {address_url(admin_listen)}/stats")
+        lines.extend(shadow_lines(config))
+    lines.append(f"recording to {config.measuring.store}")
+    return lines
+
+
+def shadow_lines(config: Config) -> Iterator[str]:
+    """Tell whom the traffic is shadowed to, how much of it and for how much, or why it is not."""
+    measuring = config.measuring
+    if measuring.shadow_off_reason is not None:
+        yield f"shadowing is off: {measuring.shadow_off_reason}"
+        return
+    count = len(measuring.candidates)
+    yield (
+        f"shadowing {_percent(measuring.sample_rate)} of conversations to {count} "
+        f"candidate{'' if count == 1 else 's'}, at most ${measuring.budget_usd_per_day:.2f} a day"
+    )
+    prices = {price.model: price.sentence for price in model_prices(config) if price.role == "candidate"}
+    for candidate in measuring.candidates:
+        sentence = prices[candidate.model]
+        if candidate.api_key is None:
+            sentence = f"not shadowed: no API key for {candidate.base_url}, add api_key to this candidate"
+        own_rate = "" if candidate.sample_rate is None else f", {_percent(candidate.sample_rate)} of conversations"
+        yield f"  {candidate.model}: {sentence}{own_rate}"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:g} %"
+
+
+def _dollars(amount: float) -> str:
+    """Two decimals, or as many as a very small price needs."""
+    return f"${amount:.2f}" if round(amount, 2) == amount else f"${amount:g}"
