@@ -13,7 +13,18 @@ import pytest
 from shadow.records import Outcome, StoredContent
 from shadow.store import open_store
 from shadow.store.base import StoreError
-from tests.support.admin import CANDIDATE, NOW, PRIMARY, add_exchange, add_pair, admin_port, exchange, settings, url_of
+from tests.support.admin import (
+    CANDIDATE,
+    NOW,
+    PRICES,
+    PRIMARY,
+    add_exchange,
+    add_pair,
+    admin_port,
+    exchange,
+    settings,
+    url_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -110,7 +121,8 @@ async def test_a_model_of_unknown_price_is_said_with_the_line_to_add(store: Stor
     async with admin_port(store.reader) as client:
         cost = (await get(client, "/stats"))["tasks"][0]["models"][0]["cost_usd"]
     assert (cost["total"], cost["unpriced"]) == (None, 1)
-    assert cost["add_to_config"] == "prices: {my-model: {input: 0, output: 0}}"
+    assert cost["add_to_config"] == PRICES.missing_line("my-model")
+    assert "my-model" in cost["add_to_config"]
 
 
 async def test_verdicts_are_not_decided_yet_and_say_so(filled: Store) -> None:

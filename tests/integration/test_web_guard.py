@@ -198,6 +198,12 @@ async def test_no_host_or_two_hosts_are_400(store: Store, hosts: list[bytes]) ->
     assert status == 400
 
 
+async def test_the_address_connected_to_is_answered_as_a_host(store: Store) -> None:
+    async with admin_port(store.reader, address="127.0.0.2") as client:
+        assert (await client.get("/stats")).status_code == 200
+        assert (await client.get("/stats", headers={"host": "127.0.0.3"})).status_code == 421
+
+
 async def test_a_forwarded_host_changes_nothing(store: Store) -> None:
     async with admin_port(store.reader) as client:
         answer = await client.get("/stats", headers={"host": "evil.example", "x-forwarded-host": "localhost"})

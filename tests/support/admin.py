@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +13,16 @@ import httpx2
 import uvicorn
 
 from shadow.budget import budget_day
+from shadow.pricing import PriceBook
 from shadow.records import (
     Batch,
     CandidateAnswer,
-    Cost,
     Dialect,
     ExchangeRecord,
     JobBody,
     Outcome,
     PairResult,
+    Price,
     Score,
     ShadowJob,
     StoredContent,
@@ -40,27 +41,8 @@ PRIMARY, CANDIDATE = "claude-sonnet-4-5", "openai/gpt-4o"
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
-class ListPrices:
-    """The shape of `shadow.pricing.PriceBook`: USD per token of each known model, one price for every bucket."""
-
-    usd_per_token: dict[str, float]
-
-    def cost(self, usage: Usage | None, *, answered: str | None, asked: str | None) -> Cost:
-        price = self.price_of(answered or "") or self.price_of(asked or "")
-        if usage is None or price is None:
-            return Cost(billed_usd=None, uncached_usd=None, source="price unknown")
-        usd = (usage.total_input + usage.output) * price
-        return Cost(billed_usd=usd, uncached_usd=usd, source="list")
-
-    def price_of(self, model: str) -> float | None:
-        return self.usd_per_token.get(model)
-
-    def missing_line(self, model: str) -> str:
-        return f"prices: {{{model}: {{input: 0, output: 0}}}}"
-
-
-PRICES = ListPrices({PRIMARY: 1e-4, CANDIDATE: 2e-5})
+PRICES = PriceBook({PRIMARY: Price(input=100, output=100), CANDIDATE: Price(input=20, output=20)})
+"""Per million tokens: 100 tokens cost 0.01 USD of the primary and 0.002 USD of the candidate."""
 
 
 def settings(**given: Any) -> AdminSettings:
@@ -91,16 +73,17 @@ async def admin_port(
     *,
     reload: Callable[[], None] | None = None,
     now: Callable[[], datetime] = lambda: NOW,
+    address: str = "127.0.0.1",
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """Serve the admin app on a free port of 127.0.0.1 and give a client of it."""
+    """Serve the admin app on a free port and give a client of it."""
     listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
+    listening.bind((address, 0))
     app = build_app(reader=reader, settings=chosen, reload=reload, now=now)
     server = Server(uvicorn.Config(app, log_config=None, lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         await server.listening.wait()
-        base_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        base_url = f"http://{address}:{listening.getsockname()[1]}"
         async with httpx2.AsyncClient(base_url=base_url, trust_env=False, timeout=20) as client:
             yield client
     finally:
