@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shadow.stats.quality import ScoreBook
     from shadow.stats.rows import Exchange
 
-NOT_DECIDED = "not decided: verdicts are not built yet; pairs, scores and coverage are complete"
+NOT_DECIDED = "not decided: verdicts are not built yet; the numbers beside this are what is known so far"
 
 _COMPARED = frozenset({"scored", "missing", "not_applicable"})
 """Pairs in which both sides gave an answer, or the candidate could not take the request at all."""
