@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 LAST_EVENT = "[DONE]"
 
 _DONE = b"[DONE]"
+_NEVER = b"\n"  # no line holds a line end
 _CLIENT_TOOLS = frozenset({"", "function", "custom"})
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _FOREIGN_BLOCKS = frozenset({"thinking", "redacted_thinking"})
@@ -230,18 +231,19 @@ class ChatStream:
             return
         lines, line_end_size = layout
         position = 0
-        before, after = b"", b""
+        before, after = _NEVER, _NEVER
+        start, stop = 0, 0
         for line in lines[0::2]:
             position += len(line) + 2 * line_end_size
-            alike = before and line.startswith(before) and line.endswith(after)
-            if alike and len(line) >= len(before) + len(after):
-                grown = line[len(before) : -len(after)]
-                if b'"' not in grown and not grown.endswith(b"\\"):
+            if line.startswith(before) and line.endswith(after):
+                grown = line[start:stop]
+                if grown and b'"' not in grown and not grown.endswith(b"\\"):
                     continue
             event = event_of_lines((line,), position)
             if event is not None:
                 self.take(event)
                 before, after = self._frame(line)
+                start, stop = len(before), -len(after)
 
     def assemble(self) -> None:
         """Put text and tool calls into the answer, calls in the order in which they began."""
@@ -249,12 +251,12 @@ class ChatStream:
         self.answer.tool_calls = tuple(call.build() for call in self._calls.values())
 
     def _frame(self, line: bytes) -> tuple[bytes, bytes]:
-        """Return what stands before and after the growing string of a decoded chunk; empty while it may matter."""
+        """Return what stands before and after the growing string of a decoded chunk, or what no line can match."""
         if self.answer.first_output_offset is None:
-            return b"", b""
+            return _NEVER, _NEVER
         found = _GROWING_STRING.search(line)
         if found is None or (found[1] == b"content" and self.answer.first_text_offset is None):
-            return b"", b""
+            return _NEVER, _NEVER
         opening = line.index(b'"', found.end(1) + 1) + 1
         return line[:opening], line[found.end() :]
 

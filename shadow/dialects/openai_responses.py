@@ -11,6 +11,7 @@ from shadow.dialects.answer import Answer
 from shadow.dialects.openai_chat import openai_usage
 from shadow.dialects.requests import (
     FALSE,
+    NULL,
     Tool,
     Turn,
     content_text,
@@ -84,7 +85,7 @@ class _Head(msgspec.Struct):
     stream: Any = None
     max_output_tokens: Any = None
     instructions: Any = None
-    input: Raw | None = None
+    input: Raw = NULL
     tools: list[Tool] | None = None
     metadata: Any = None
     previous_response_id: Any = None
@@ -129,10 +130,8 @@ def request_for(body: bytes, *, model: str, drop_params: Sequence[str]) -> bytes
     return bytes(encoded(copy))
 
 
-def _turns(value: Raw | None) -> list[Turn] | None:
+def _turns(value: Raw) -> list[Turn] | None:
     """Return the input as turns; None when it is neither a text nor a list of objects."""
-    if value is None:
-        return []
     try:
         return _TURNS.decode(value)
     except (ValueError, RecursionError):
@@ -141,7 +140,9 @@ def _turns(value: Raw | None) -> list[Turn] | None:
         text = decode_any(value)
     except UnreadableError:
         return None
-    return [Turn(role="user", content=Raw(bytes(value)))] if isinstance(text, str) else None
+    if text is None:
+        return []
+    return [Turn(role="user", content=value)] if isinstance(text, str) else None
 
 
 def _system_text(head: _Head, turns: list[Turn]) -> str:
@@ -169,7 +170,7 @@ def _skip_reason(head: _Head, turns: list[Turn] | None, body: bytes) -> str | No
         return "mcp"
     if head.container is not None or not _CLIENT_TOOLS.issuperset(types):
         return "server_tools"
-    if head.input is not None and may_mention(body, b"file_id") and mentions_file([decode_any(head.input)]):
+    if may_mention(body, b"file_id") and mentions_file([decode_any(head.input)]):
         return "files"
     return None
 

@@ -17,7 +17,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _LIST = msgspec.json.Decoder(list[Raw])
 _ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
 
-TRUE, FALSE = Raw(b"true"), Raw(b"false")
+TRUE, FALSE, NULL = Raw(b"true"), Raw(b"false"), Raw(b"null")
 
 
 class Turn(msgspec.Struct):
@@ -25,7 +25,7 @@ class Turn(msgspec.Struct):
 
     role: Any = None
     type: Any = None
-    content: Raw | None = None
+    content: Raw = NULL  # msgspec reads `Raw | None` as null alone
 
 
 class Tool(msgspec.Struct):
@@ -171,8 +171,6 @@ def prompt_identity(system: str, first_user: str) -> str | None:
 
 def decoded_content(turn: Turn) -> Any:
     """Decode the content of a turn; None when it has none or it cannot be read."""
-    if turn.content is None:
-        return None
     try:
         return decode_any(turn.content)
     except UnreadableError:
