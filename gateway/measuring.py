@@ -24,7 +24,6 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
-from shadow.redaction import Redactor, Scrubber
 
 from gateway import control, logs
 from gateway.settings import MeasuringSettings
@@ -32,6 +31,7 @@ from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, build_evaluators
 from shadow.pricing import PriceBook
+from shadow.redaction import Redactor, Scrubber
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
@@ -105,6 +105,8 @@ class AdminServer(uvicorn.Server):
             uvicorn.Config(
                 app,
                 lifespan="off",
+                ws="none",
+                proxy_headers=False,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -308,6 +310,8 @@ async def _run() -> None:
     settings = control.settings_from(start.settings, MeasuringSettings)
     crew = _first_crew(settings)
     _configure_logs(crew)
+    if crew.settings.shadow_off_reason is not None:
+        _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
     reader = LateReader()
     measuring = Measuring(crew, reader=reader)
     server = AdminServer(
@@ -331,6 +335,7 @@ async def _until_stopped(
     serving.add_done_callback(lambda _: measuring.stop())
     listening = asyncio.create_task(_report_ready(server, start.status_fd))
     obeying = asyncio.create_task(_obey(lines, measuring, start.status_fd))
+    obeying.add_done_callback(lambda _: measuring.stop())
     try:
         await measuring.run(store_url)
     finally:
@@ -359,7 +364,6 @@ async def _obey(lines: asyncio.StreamReader, measuring: Measuring, status_fd: in
             control.report(status_fd, "reload_failed", str(error))
         else:
             control.report(status_fd, "reloaded")
-    measuring.stop()
 
 
 async def _stdin_lines() -> asyncio.StreamReader:

@@ -62,12 +62,17 @@ class Keeper:
     def score(self, stored: StoredScore) -> StoredScore:
         """Cut a score's reason to what the mode allows: evaluators quote what they saw."""
         score = stored.score
-        reason = "" if self.mode == "none" and score.status == "scored" else self.note(score.reason)
+        reason = "" if self.mode == "none" and score.status == "scored" else self._text(score.reason)
         return replace(stored, score=replace(score, reason=reason))
 
-    def note(self, text: str) -> str:
-        """Cut a sentence about an answer (an error, a reason): without keys and, unless all is kept, redacted."""
-        return self._text(text)
+    def error(self, asked: Asked) -> str | None:
+        """Cut an answer's error to what the mode allows: providers quote the request they refuse."""
+        error = asked.answer.error
+        if error is None:
+            return None
+        if self.mode == "none" and asked.reply.error is not None:
+            return "what the provider said is not kept (content: none)"
+        return self._text(error)
 
     def _text(self, text: str) -> str:
         kept = text if self.mode == "full" else self.redactor.redact_text(text)[0]
@@ -93,11 +98,8 @@ class Comparer:
         scores: Sequence[StoredScore] = ()
         if primary.outcome in ENDED_WELL and asked.answer.outcome in ENDED_WELL:
             scores = await self._score(leased, body, primary, asked, cost)
-        answer = asked.answer
-        if answer.error is not None:
-            answer = replace(answer, error=self._keeper.note(answer.error))
         return PairResult(
-            answer=answer,
+            answer=replace(asked.answer, error=self._keeper.error(asked)),
             scores=tuple(self._keeper.score(score) for score in scores),
             content=await asyncio.to_thread(self._keeper.content, body, primary, asked.reply),
             redaction_changed=redaction_changed,

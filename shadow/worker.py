@@ -34,7 +34,6 @@ _log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 RESTS_MAX_AGE_S = 0.25
-FINISH_DELAYS_S = (0.1, 0.5, 2.0, 5.0)
 _MAX_BACKOFF_S = 5.0
 _PRUNE_CHUNK = 500
 _PRICE_CHUNK = 5000
@@ -56,6 +55,8 @@ class WorkerLimits:
     """Renewed four times as often while the worker lives: a lease that runs out means it is dead."""
     drain_s: float = 10
     """How long calls under way may still take after `stop`."""
+    finish_delays_s: tuple[float, ...] = (0.1, 0.5, 2.0, 5.0)
+    """Pauses between attempts to store a paid answer, beyond the store's own patience."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,9 +198,12 @@ class Worker:
     async def _read_rests(self) -> None:
         if time.monotonic() - self._rests_read_s < RESTS_MAX_AGE_S:
             return
-        rests = await self._jobs.origin_rests(now=self._now())
-        self._rests = {origin_of(origin): until for origin, until in rests.items()}
+        for origin, until in (await self._jobs.origin_rests(now=self._now())).items():
+            self._rest(origin_of(origin), until)
         self._rests_read_s = time.monotonic()
+
+    def _rest(self, origin: str, until: datetime) -> None:
+        self._rests[origin] = max(until, self._rests.get(origin, until))
 
     def _start(self, leased: LeasedJob) -> None:
         desk = self._desks.get(leased.job.candidate)
@@ -211,8 +215,9 @@ class Worker:
 
     def _ended(self, desk: _Desk | None, ticket: int | None, task: asyncio.Task[bool | None]) -> None:
         self._running.discard(task)
+        broken = task.cancelled() or task.exception() is not None
         if desk is not None and ticket is not None:
-            desk.end(ticket, healthy=None if task.cancelled() else task.result())
+            desk.end(ticket, healthy=None if broken else task.result())
         self._wake.set()
 
     async def _work(self, leased: LeasedJob, desk: _Desk | None = None) -> bool | None:
@@ -287,14 +292,14 @@ class Worker:
         if asked.rest_s is None:
             return
         until = self._now() + timedelta(seconds=asked.rest_s)
-        self._rests[desk.origin] = until
+        self._rest(desk.origin, until)
         _log.warning("%s asked for a rest of %.0f s", desk.origin, asked.rest_s)
         with contextlib.suppress(StoreError):  # other workers learn it from their own 429
             await self._jobs.rest_origin(desk.origin, until=until)
 
     async def _finish(self, leased: LeasedJob, result: PairResult, *, reserved_usd: float) -> None:
         """Store a paid answer; a store that is busy is asked again a few times before the answer is given up."""
-        for delay_s in FINISH_DELAYS_S:
+        for delay_s in self._limits.finish_delays_s:
             try:
                 await self._jobs.finish(leased, result=result, reserved_usd=reserved_usd, now=self._now())
             except UnstorableError:

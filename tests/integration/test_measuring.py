@@ -279,6 +279,38 @@ def test_settings_that_cannot_be_applied_change_nothing(
     eventually(lambda: child.get("/stats")[0] == 200, within_s=20, what="an answer of /stats")
 
 
+def test_a_reload_asked_for_on_the_admin_port_reaches_the_supervisor(tmp_path: Path, start: Any) -> None:
+    asked: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, _frame: asked.append(number))
+    try:
+        child = start(settings(tmp_path))
+        child.wait_for("ready")
+        connection = http.client.HTTPConnection("127.0.0.1", child.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("POST", "/reload", body=b"{}", headers={"content-type": "application/json"})
+            assert connection.getresponse().status == 202
+        eventually(lambda: asked, what="SIGHUP")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+async def test_asked_to_stop_twice_it_breaks_off_what_hangs(tmp_path: Path, start: Any) -> None:
+    with Simulator() as simulator:
+        rival = candidate("rival~hang", simulator.base_url)
+        child = start(
+            settings(tmp_path, shadow_enabled=True, candidates=(rival,), prices={PRIMARY: PRICE, "rival~hang": PRICE})
+        )
+        child.wait_for("ready")
+        await write(tmp_path, batch(1, "rival~hang"))
+        eventually(simulator.log.calls, within_s=20, what="a call")
+        child.process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.process.wait(1)
+        child.process.send_signal(signal.SIGTERM)
+
+        assert child.process.wait(8) == 0
+
+
 def test_an_evaluator_that_does_not_load_switches_shadowing_off_and_says_so(tmp_path: Path, start: Any) -> None:
     broken = Task(name="support", evaluators=(EvaluatorSpec(type="no-such-thing", quality=True),))
     child = start(settings(tmp_path, shadow_enabled=True, tasks=(broken,)))

@@ -366,6 +366,18 @@ async def test_stop_waits_only_so_long_for_a_hanging_call(tmp_path: Path, simula
     assert tally == {("rival~hang", "sent", None): 1}
 
 
+async def test_told_to_abandon_it_breaks_off_at_once(tmp_path: Path, simulator: Simulator) -> None:
+    async with workshop(tmp_path, candidate("rival~hang", simulator.base_url)) as shop:
+        await shop.add(batch(1, "rival~hang"))
+        worker = shop.worker()
+        async with running(worker):
+            await eventually_async(lambda: asyncio.sleep(0, simulator.log.calls()), what="the call")
+            worker.abandon()
+        tally = await shop.tally()
+
+    assert tally == {("rival~hang", "sent", None): 1}
+
+
 async def test_a_fault_of_ours_costs_one_job_is_told_once_and_quotes_nothing(
     tmp_path: Path, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -438,6 +450,19 @@ async def test_content_is_kept_as_configured_and_never_with_a_key(
         assert ("ann@example.com" in kept) is (mode == "full")
 
 
+@pytest.mark.parametrize("mode", ["none", "redacted"])
+async def test_what_a_provider_says_of_a_refused_request_is_kept_like_content(
+    tmp_path: Path, simulator: Simulator, mode: Any
+) -> None:
+    async with workshop(tmp_path, candidate("rival~400", simulator.base_url), content=mode) as shop:
+        await shop.add(batch(1, "rival~400"))
+        async with running(shop.worker()):
+            await shop.ended(1)
+        (answer,) = await shop.answers()
+
+    assert (answer["error"] == "what the provider said is not kept (content: none)") is (mode == "none")
+
+
 async def test_scores_come_from_the_evaluators_of_the_task(tmp_path: Path, simulator: Simulator) -> None:
     specs = (EvaluatorSpec(type="icontains", options={"value": "answer"}, quality=True),)
     async with workshop(tmp_path, candidate("rival", simulator.base_url), evaluators=specs) as shop:
@@ -483,6 +508,15 @@ async def test_exchanges_get_their_price_and_old_ones_go(tmp_path: Path) -> None
 
 async def lost(shop: Workshop) -> int:
     return (await shop.upkeep().tidy())["lost_on_crash"]
+
+
+async def test_many_old_exchanges_go_in_small_chunks(tmp_path: Path) -> None:
+    async with workshop(tmp_path) as shop:
+        old = [batch(n, at=shop.now() - timedelta(days=40)).exchanges[0] for n in range(501)]
+        await shop.add(StoredBatch(exchanges=old))
+        pruned = await shop.upkeep().prune()
+
+    assert pruned == 501
 
 
 def copies_left(folder: Path) -> int:
