@@ -93,7 +93,8 @@ def comparison(
         "primary": primary,
         "candidate": candidate,
         "epoch": {"number": None, "started": None, "reason": "epochs are not built yet"},
-        "pairs": len(scored),
+        "pairs": sum(pair.judged.state in _COMPARED for pair in counted),
+        "scored": len(scored),
         "conversations": len(closed),
         "open": len({pair.answer.exchange.conversation for pair in counted if pair.conversation.open}),
         "left_out": _left_out(pairs),
@@ -133,7 +134,7 @@ def _why(pairs: Sequence[Pair], *, price_line: str | None) -> str:
 
 
 def _left_out(pairs: Sequence[Pair]) -> dict[str, int]:
-    """Why pairs are not among `pairs`, with counts; `failure` ones are compared in `failure_rate`."""
+    """Why answers are not among `scored`, with counts; `failure` ones are compared in `failure_rate`."""
     why = Counter("later_turn" if pair.late else pair.judged.state for pair in pairs)
     return {reason: count for reason, count in sorted(why.items()) if reason != "scored"}
 

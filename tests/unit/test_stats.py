@@ -502,7 +502,7 @@ def test_failures_are_compared_apart() -> None:
     assert comparison["failure_rate"] == {"primary": 1 / 3, "candidate": 0.5}
 
 
-def test_a_pair_counts_only_when_both_sides_have_a_score() -> None:
+def test_a_pair_is_scored_only_when_both_sides_have_a_score() -> None:
     found = rows(
         exchanges=[exchange(number) for number in range(1, 7)],
         answers=[*(answer(number) for number in range(1, 6)), answer(6, outcome="paused")],
@@ -518,7 +518,7 @@ def test_a_pair_counts_only_when_both_sides_have_a_score() -> None:
         ],
     )
     comparison = the_comparison(found)
-    assert comparison["pairs"] == 0
+    assert (comparison["pairs"], comparison["scored"]) == (5, 0)
     assert comparison["left_out"] == {"missing": 3, "not_applicable": 2, "unfinished": 1}
     assert comparison["quality_diff"]["reason"] == "no pair is scored yet"
     assert comparison["win_rate"] is None
@@ -864,4 +864,5 @@ def test_counts_always_add_up(found: StatsRows) -> None:
                 if found.exchanges[int(row["exchange_id"][1:])]["model"] == comparison["primary"]
                 and row["candidate"] == comparison["candidate"]
             ]
-            assert comparison["pairs"] + sum(comparison["left_out"].values()) == len(answers)
+            assert comparison["scored"] + sum(comparison["left_out"].values()) == len(answers)
+            assert comparison["scored"] <= comparison["pairs"] <= len(answers)
