@@ -264,10 +264,10 @@ def test_a_request_that_was_here_before_is_a_508(upstream: Upstream, live: Live,
     assert upstream.requests == []
 
 
-def test_a_mark_of_another_deployment_passes(upstream: Upstream, live: Live) -> None:
+def test_the_mark_of_another_deployment_travels_beside_ours(upstream: Upstream, live: Live) -> None:
     assert ask(live.address, request("GET", "/", b"x-shadow-hop: another\r\n")).status == 200
     (seen,) = upstream.requests
-    assert DEPLOYMENT_ID.encode() in seen.values(b"x-shadow-hop")
+    assert b", ".join(seen.values(b"x-shadow-hop")) == b"another, " + DEPLOYMENT_ID.encode()
 
 
 def test_two_gateways_that_point_at_each_other_end_a_request(tmp_path: Path) -> None:

@@ -221,6 +221,8 @@ class Client:
         return message
 
     def _more(self) -> None:
+        if self.ended != "kept":
+            return
         try:
             data = self.socket.recv(262_144)
         except ConnectionResetError:

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.control import Event, Start, Tls, decode, encode, plain
+from gateway.control import Event, Replace, Start, Tls, decode, encode, plain
 from gateway.settings import LiveSettings, RecordingSettings, Upstream
 from shadow.records import Candidate
 from tests.support.waiting import eventually
@@ -72,10 +72,8 @@ class Live:
         os.close(status_out)
         self._events_thread = threading.Thread(target=self._read_events, args=(status_in,), daemon=True)
         self._events_thread.start()
-        assert self.process.stdin
         start = Start(settings=plain(settings), socket_fds=(listener.fileno(),), status_fd=status_out, tls=tls)
-        self.process.stdin.write(encode(start))
-        self.process.stdin.flush()
+        self.send_line(encode(start))
 
     @property
     def pid(self) -> int:
@@ -98,6 +96,21 @@ class Live:
         reported = eventually(look, within_s=within_s, what=f"{event} from the live process")
         assert reported
         return reported
+
+    def replace(self, settings: LiveSettings) -> None:
+        """Hand it new settings, as the supervisor does after a reload."""
+        self.send_line(encode(Replace(settings=plain(settings))))
+
+    def send_line(self, line: bytes) -> None:
+        """Write one line to its standard input."""
+        assert self.process.stdin
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
+
+    def close_stdin(self) -> None:
+        """End its standard input, as the end of the supervisor would."""
+        assert self.process.stdin
+        self.process.stdin.close()
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -127,8 +140,7 @@ class Live:
         self._close_pipes()
 
     def _close_pipes(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
+        self.close_stdin()
         self._events_thread.join(5)
 
     def _read_events(self, status_in: int) -> None:
@@ -154,11 +166,13 @@ class Live:
     # What it wrote to its store.
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
-        """Rows of one query; none while the store is not there yet."""
+        """Rows of one query; none while the store or its tables are not there yet."""
         if not self.store.exists():
             return []
         with closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True, timeout=10)) as connection:
             connection.row_factory = sqlite3.Row
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'exchange'").fetchall():
+                return []
             return [dict(row) for row in connection.execute(query, values)]
 
     def exchange(self, *, request_id: str | None = None, path: str | None = None) -> dict[str, Any]:
