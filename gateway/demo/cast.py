@@ -1,0 +1,88 @@
+"""The cast of the demo: one primary, three candidates, and the configuration they run under. All of it is made up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shadow.records import Price
+from shadow.simulator import FaultRate, Quality, Script, SimModel, Timing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PRIMARY = SimModel(
+    name="demo-atlas",
+    quality=Quality(wrong=0.06, off_schema=0.04, fenced=0.02),
+    timing=Timing(ttft_ms=140, gap_ms=7, jitter=0.3),
+    price=Price(input=3.0, output=15.0, cache_read=0.3, cache_write=3.75),
+    # the SDK repeats it after 20 ms, as it would a real hiccup
+    faults=(FaultRate(fault="500; retry-after-ms=20", rate=0.02),),
+)
+CANDIDATES = (
+    # as good as the primary, for a third of the price: the find
+    SimModel(
+        name="demo-oak",
+        quality=Quality(wrong=0.05, off_schema=0.04, fenced=0.02),
+        timing=Timing(ttft_ms=90, gap_ms=5, jitter=0.3),
+        price=Price(input=1.0, output=5.0, cache_read=0.1, cache_write=1.25),
+    ),
+    # fast and all but free, and wrong every fourth time
+    SimModel(
+        name="demo-swift",
+        quality=Quality(wrong=0.16, off_schema=0.06, broken_json=0.05, refusal=0.03),
+        timing=Timing(ttft_ms=40, gap_ms=2, jitter=0.3),
+        price=Price(input=0.15, output=0.6, cache_read=0.015, cache_write=0.19),
+        faults=(FaultRate(fault="500", rate=0.04),),
+    ),
+    # thinks first: the best answers, slow and dear
+    SimModel(
+        name="demo-summit",
+        quality=Quality(wrong=0.01),
+        timing=Timing(ttft_ms=220, gap_ms=10, jitter=0.3),
+        price=Price(input=5.0, output=25.0, cache_read=0.5, cache_write=6.25),
+        thinks=True,
+    ),
+)
+SCRIPT = Script(models=(PRIMARY, *CANDIDATES), seed="demo")
+
+APP_KEY = "demo-key-of-the-app"
+GATEWAY_KEY = "demo-key-of-the-gateway"
+"""What candidates are asked with. Both keys open nothing but the simulator."""
+
+CALCULATOR = "calculator"
+"""The task whose answers have a known truth; everything else is scored by what the request itself asks for."""
+
+
+def config_of(*, upstream: str) -> Mapping[str, object]:
+    """Give the demo's configuration, as `config.yaml` would hold it."""
+    truth = {"type": "python", "target": "shadow.simulator.truth:RightAnswer", "name": "right-answer", "quality": True}
+    prices = {model.name: _without_none(asdict(model.price)) for model in SCRIPT.models}
+    return {
+        "listen": "127.0.0.1:0",
+        "admin": {"listen": "127.0.0.1:0"},
+        "upstream": {"base_url": upstream, "api_key": GATEWAY_KEY},
+        "shadow": {
+            "sample_rate": 1.0,
+            "candidates": [{"model": model.name} for model in CANDIDATES],
+            # made-up dollars: a tenth of the cap is there at midnight, and the whole demo reserves less than that
+            "budget_usd_per_day": 1000.0,
+            "max_concurrency": 48,
+            "content": "full",
+        },
+        "tasks": [{"name": CALCULATOR, "match": {"header": {"x-app": CALCULATOR}}, "evaluators": [truth]}],
+        "evaluators": "auto",
+        "prices": prices,
+        "store": "sqlite:///shadow.db",
+    }
+
+
+def config_text(*, upstream: str) -> str:
+    """Write the configuration; JSON is YAML too."""
+    return msgspec.json.format(msgspec.json.encode(config_of(upstream=upstream)), indent=2).decode()
+
+
+def _without_none(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}

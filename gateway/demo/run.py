@@ -1,0 +1,172 @@
+"""One run of the demo: start everything in a private folder, send traffic, wait for the scores, print the tables."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx2
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from gateway import config as configuration
+from gateway.demo.cast import APP_KEY, CANDIDATES, PRIMARY, config_text
+from gateway.demo.table import coverage_table, models_table, next_steps
+from gateway.demo.traffic import conversation_count, drive, openai_sdk_is_installed
+from gateway.demo.upstream import UpstreamError, simulated
+from gateway.serve import StartError, Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+
+    Stats = Mapping[str, Any]
+    Advance = Callable[[int], None]
+
+T = TypeVar("T")
+
+_SCORED_WITHIN_S = 40.0
+_POLL_S = 0.2
+_OWN_VARIABLES = ("SHADOW_", "EZAI_", "ANTHROPIC_", "OPENAI_")
+"""Variables the demo leaves alone: it talks to nobody but its own simulator, with its own keys."""
+_PLAIN_WIDTH = 120
+"""Columns where standard output is no terminal."""
+_INTERRUPTED = 130
+
+
+async def run(*, once: bool) -> int:
+    """Do what `gateway.demo.run_demo` promises."""
+    say = Console(stderr=True, highlight=False, soft_wrap=True)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        with tempfile.TemporaryDirectory(prefix="shadow-demo-") as folder:
+            return await _run(Path(folder), say, stop, once=once)
+    except (StartError, UpstreamError) as error:
+        say.print(str(error))
+        return 1
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def _run(folder: Path, say: Console, stop: asyncio.Event, *, once: bool) -> int:
+    say.print("DEMO: made-up models, prices and keys; no network, nothing is kept")
+    async with simulated() as upstream, _gateway(folder, upstream) as supervisor:
+        base_url, admin_url = f"http://{supervisor.listen}", f"http://{supervisor.admin_listen}"
+        say.print(f"primary {PRIMARY.name}; candidates {', '.join(model.name for model in CANDIDATES)}")
+        say.print(f"gateway on {base_url}, stats on {admin_url}/stats, simulated models on {upstream}")
+        if not openai_sdk_is_installed():
+            say.print(
+                "the openai SDK is not installed (pip install 'shadow-gateway[demo]'); "
+                "its part of the traffic is sent over plain HTTP"
+            )
+        stats = await _unless(stop, _measured(upstream, base_url, admin_url, say))
+        if stats is None:
+            return _INTERRUPTED
+        _print_result(stats, base_url=base_url, admin_url=admin_url)
+        unfinished = _unfinished(stats)
+        if unfinished:
+            say.print(f"{unfinished} shadow calls did not end within {_SCORED_WITHIN_S:.0f} s; the tables lack them")
+        if not once:
+            say.print("running until Ctrl-C")
+            await stop.wait()
+        return 1 if unfinished else 0
+
+
+@contextlib.asynccontextmanager
+async def _gateway(folder: Path, upstream: str) -> AsyncIterator[Supervisor]:
+    """Gateway and measuring process, started as `serve` starts them."""
+    file = folder / "config.yaml"
+    file.write_text(config_text(upstream=upstream), encoding="utf-8")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
+    supervisor = Supervisor(configuration.load(file, {}), environ=environ)
+    await supervisor.start()
+    try:
+        yield supervisor
+    finally:
+        await supervisor.stop()
+
+
+async def _measured(upstream: str, base_url: str, admin_url: str, say: Console) -> Stats:
+    """Send the traffic and wait until every shadow call is done; the stats then."""
+    with _progress(say, "conversations", conversation_count()) as advance:
+        await drive(base_url, advance=lambda: advance(1))
+    async with httpx2.AsyncClient(trust_env=False, timeout=10) as http:
+        log = (await http.get(f"{upstream}/_sim/log")).raise_for_status().json()
+        arrived = sum(["authorization", f"Bearer {APP_KEY}"] in entry["headers"] for entry in log["requests"])
+        with _progress(say, "shadowed and scored", arrived * len(CANDIDATES)) as advance:
+            return await _scored(http, admin_url, expected=arrived * len(CANDIDATES), advance=advance)
+
+
+async def _scored(http: httpx2.AsyncClient, admin_url: str, *, expected: int, advance: Advance) -> Stats:
+    """Poll `/stats` until every expected shadow call is over, or the time is up; then say what it says."""
+    deadline = time.monotonic() + _SCORED_WITHIN_S
+    shown = 0
+    while True:
+        stats: Stats = (await http.get(f"{admin_url}/stats")).raise_for_status().json()
+        over = _sampled(stats) - _unfinished(stats)
+        advance(over - shown)
+        shown = over
+        if over >= expected or time.monotonic() > deadline:
+            return stats
+        await asyncio.sleep(_POLL_S)
+
+
+def _sampled(stats: Stats) -> int:
+    sampled: int = sum(each["coverage"]["sampled"] for task in stats["tasks"] for each in task["comparisons"])
+    return sampled
+
+
+def _unfinished(stats: Stats) -> int:
+    """Shadow calls that are pending, or sent without an answer yet."""
+    coverages = [each["coverage"] for task in stats["tasks"] for each in task["comparisons"]]
+    rows = [row for task in stats["tasks"] for row in task["models"] if row["role"] == "candidate"]
+    asked: int = sum(each["pending"] + each["sent"] for each in coverages)
+    answered: int = sum(row["requests"] for row in rows)
+    return asked - answered
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Do the work unless a stop comes first; None then."""
+    doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if doing.done():
+        return doing.result()
+    doing.cancel()
+    await asyncio.gather(doing, return_exceptions=True)
+    return None
+
+
+def _print_result(stats: Stats, *, base_url: str, admin_url: str) -> None:
+    """Print the result to standard output."""
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    for task in stats["tasks"]:
+        console.print(models_table(task))
+    console.print(coverage_table(stats["tasks"]))
+    for line in next_steps(base_url=base_url, admin_url=admin_url):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _progress(say: Console, what: str, total: int) -> Iterator[Advance]:
+    """Show a bar on a terminal, two lines elsewhere; gives the function that moves it."""
+    if say.is_terminal:
+        columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=say) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda count: bar.advance(task, count)
+        return
+    started = time.monotonic()
+    say.print(f"{what}: {total} to do")
+    yield lambda _count: None
+    say.print(f"{what}: done in {time.monotonic() - started:.1f} s")
