@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from gateway.addresses import ListenAddress, same_origin
 from gateway.configfaults import database_name, faults, spec_of
@@ -53,6 +53,11 @@ class Config:
     def shadow_off_reason(self) -> str | None:
         """Why nothing is shadowed; None when shadowing is on."""
         return self.measuring.shadow_off_reason
+
+    @property
+    def store_path(self) -> FilePath:
+        """The database file."""
+        return FilePath(unquote(self.measuring.store.removeprefix("sqlite:///")))
 
     def needs_restart(self, new: Config) -> tuple[str, ...]:
         """Name the keys in which `new` differs and that no running process can take over."""
@@ -230,7 +235,7 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
 
 
 def _store_url(model: ConfigFile, source: Source) -> str:
-    return "sqlite:///" + str((source.folder / database_name(model.store)).absolute())
+    return "sqlite:///" + quote(str((source.folder / database_name(model.store)).absolute()))
 
 
 def _candidates(model: ConfigFile) -> tuple[Candidate, ...]:

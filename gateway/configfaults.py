@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from gateway.addresses import ListenAddress, same_origin
 from gateway.configshape import closest, shown
@@ -47,7 +48,7 @@ def faults(model: ConfigFile, source: Source) -> Iterator[Finding]:
     for path, entries in _evaluator_lists(model):
         yield from _evaluator_findings(path, entries, source)
     yield from _file_findings(model, source)
-    yield from _store_findings(model, source)
+    yield from _store_findings(model)
 
 
 def _listen_findings(model: ConfigFile) -> Iterator[Finding]:
@@ -228,7 +229,7 @@ def _ssl_reason(error: ssl.SSLError | ValueError) -> str:
     return str(reason).replace("_", " ").lower() if reason else "no PEM data, or a key that needs a password"
 
 
-def _store_findings(model: ConfigFile, source: Source) -> Iterator[Finding]:
+def _store_findings(model: ConfigFile) -> Iterator[Finding]:
     here: Path = ("store",)
     scheme = model.store.partition(":")[0]
     if scheme in ("postgresql", "postgres"):
@@ -241,15 +242,11 @@ def _store_findings(model: ConfigFile, source: Source) -> Iterator[Finding]:
         yield Finding(path=here, sentence="needs the name of a file, such as sqlite:///shadow.db")
     elif ":memory:" in model.store:
         yield Finding(path=here, sentence="must be a file: a memory database cannot be shared by the processes")
-    else:
-        folder = (source.folder / database_name(model.store)).parent
-        if not folder.is_dir():
-            yield Finding(path=here, sentence=f"the folder {folder} does not exist; create it, or name another")
 
 
 def database_name(store: str) -> str:
-    """Return the file part of a `sqlite:///` address."""
-    return store.removeprefix("sqlite:///")
+    """Return the file that a `sqlite:///` address names."""
+    return unquote(store.removeprefix("sqlite:///"))
 
 
 def spec_of(entry: EvaluatorSection, *, quality: bool) -> EvaluatorSpec:

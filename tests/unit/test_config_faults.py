@@ -356,10 +356,6 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
         "store: 'sqlite:///'\n",
         ["c.yaml:1:8: store: needs the name of a file, such as sqlite:///shadow.db"],
     ),
-    "a store in a folder that is not there": (
-        "store: sqlite:///no/shadow.db\n",
-        ["c.yaml:1:8: store: the folder {folder}/no does not exist; create it, or name another"],
-    ),
     # --- not built yet ---
     "verdict": (
         "verdict: {alpha: 0.05}\n",

@@ -1,0 +1,89 @@
+"""Pairs on the terminal: asked of the running server, or read from the store when none runs."""
+
+from __future__ import annotations
+
+import http.client
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlencode
+
+from rich.table import Table
+from rich.text import Text
+
+from gateway import ask
+from shadow.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.config import Config
+
+Sort = Literal["newest", "worst"]
+
+
+class PairsError(Exception):
+    """The pairs cannot be had; the message says why and what to do."""
+
+
+async def fetch_pairs(
+    config: Config, *, sort: Sort, limit: int, task: str | None, candidate: str | None
+) -> list[dict[str, Any]]:
+    """Ask the admin port; when nobody listens there, read the store. Raises PairsError or StoreError."""
+    wanted = {"sort": sort, "limit": limit, "task": task, "candidate": candidate}
+    query = urlencode({name: value for name, value in wanted.items() if value is not None})
+    try:
+        answer = ask.get(config.admin_listen, f"/pairs?{query}", token=config.measuring.admin_token, timeout_s=30)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return await _from_store(config, sort=sort, limit=limit, task=task, candidate=candidate)
+    except (OSError, http.client.HTTPException) as error:
+        raise PairsError(f"{config.admin_listen} does not answer: {error or type(error).__name__}") from None
+    page = answer.json()
+    if answer.status != HTTPStatus.OK or not isinstance(page, dict) or "pairs" not in page:
+        message = page.get("error", {}).get("message") if isinstance(page, dict) else None
+        raise PairsError(f"{config.admin_listen} answered {answer.status}: {message or 'not our admin port'}")
+    pairs: list[dict[str, Any]] = page["pairs"]
+    return pairs
+
+
+async def _from_store(
+    config: Config, *, sort: Sort, limit: int, task: str | None, candidate: str | None
+) -> list[dict[str, Any]]:
+    if not config.store_path.exists():
+        return []
+    async with await open_store(config.measuring.store) as store:
+        rows, _ = await store.reader.pairs(task=task, candidate=candidate, sort=sort, limit=limit, cursor=None)
+    return rows
+
+
+def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay pairs out for a terminal; a number with a sign is the candidate's minus the primary's."""
+    table = Table(box=None, pad_edge=False)
+    for heading, justify in _COLUMNS:
+        table.add_column(heading, justify=justify, no_wrap=heading == "pair")
+    for pair in pairs:
+        table.add_row(
+            *(Text(str(pair[name])) for name in ("id", "task", "primary", "outcome")),
+            _number(pair["quality_diff"], "+.2f"),
+            _number(pair["quality_primary"], ".2f"),
+            _number(pair["quality_candidate"], ".2f"),
+            _number(pair["latency_ms"] - pair["primary_latency_ms"], "+.0f"),
+            _number(pair["cost_billed_usd"], ".6f"),
+        )
+    return table
+
+
+_COLUMNS: Sequence[tuple[str, Literal["left", "right"]]] = (
+    ("pair", "left"),
+    ("task", "left"),
+    ("primary", "left"),
+    ("outcome", "left"),
+    ("quality difference", "right"),
+    ("primary", "right"),
+    ("candidate", "right"),
+    ("latency difference ms", "right"),
+    ("cost USD", "right"),
+)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
