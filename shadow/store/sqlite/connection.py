@@ -79,6 +79,17 @@ class Connection:
                     await asyncio.shield(connection.rollback())
                 raise
 
+    async def run_to_end(self, sql: str) -> None:
+        """Run one statement outside of any transaction through all its steps.
+
+        `fetch` stops a statement without columns after its first step, which for `incremental_vacuum` is one page.
+        """
+        async with self._lock:
+            connection = await self._ready()
+            with self._noticing():
+                async with connection.executescript(sql):
+                    return
+
     async def checkpoint(self) -> None:
         """Move the write-ahead log into the file and cut it to nothing; gives up at once when someone is in the way."""
         async with self._lock:

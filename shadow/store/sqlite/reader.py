@@ -147,7 +147,7 @@ class SqliteReader:
             for name in _PRUNED if rows else ():
                 await transaction.run(self._sql[name], ids)
             await transaction.run(self._sql["prune_admissions"], limits)
-        await self._writer.fetch(self._sql["shrink"])
+        await self._writer.run_to_end(self._sql["shrink"])
         return len(rows)
 
     async def health(self) -> Mapping[str, Any]:

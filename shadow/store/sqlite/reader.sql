@@ -38,12 +38,12 @@ WHERE exchange.started_at >= :since AND exchange.started_at < :until AND exchang
     AND (:task IS NULL OR exchange.task = :task)
 GROUP BY exchange.task, exchange.model
 UNION ALL
-SELECT shadow_job.task, shadow_job."primary", shadow_job.candidate, shadow_job.state, shadow_job.reason, count(*)
+SELECT exchange.task, exchange.model, shadow_job.candidate, shadow_job.state, shadow_job.reason, count(*)
 FROM exchange
 JOIN shadow_job ON shadow_job.exchange_id = exchange.id
 WHERE exchange.started_at >= :since AND exchange.started_at < :until AND shadow_job.counted
-    AND (:task IS NULL OR shadow_job.task = :task)
-GROUP BY shadow_job.task, shadow_job."primary", shadow_job.candidate, shadow_job.state, shadow_job.reason;
+    AND (:task IS NULL OR exchange.task = :task)
+GROUP BY exchange.task, exchange.model, shadow_job.candidate, shadow_job.state, shadow_job.reason;
 
 -- name: dropped
 -- What was lost since the file was made, by reason.
