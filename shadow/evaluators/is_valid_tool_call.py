@@ -8,8 +8,8 @@ import msgspec
 
 from shadow.evaluators import json_text
 from shadow.evaluators.base import Measures, not_applicable, passed
-from shadow.evaluators.json_schema import validate
 from shadow.evaluators.request_checks import must_call, tools_of
+from shadow.evaluators.schemas import validate
 
 if TYPE_CHECKING:
     from shadow.evaluators.request_checks import Tool

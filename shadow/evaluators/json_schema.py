@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import jsonschema_rs
 import msgspec
 
 from shadow.evaluators import json_text
-from shadow.evaluators.base import Measures, failed, not_applicable, passed
+from shadow.evaluators.base import Measures, not_applicable, passed
 from shadow.evaluators.request_checks import schema_of
+from shadow.evaluators.schemas import validate
 
 if TYPE_CHECKING:
     from shadow.records import EvalCase, Score
 
-MAX_REASON_CHARS = 200
 
 
 class JsonSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,27 +42,3 @@ class JsonSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if parsed.error is not None:
             return passed(ok=False, reason=parsed.error)
         return validate(parsed.value, schema)
-
-
-def validate(value: Any, schema: Any) -> Score:
-    """Score a JSON value against a schema; the first violation is the reason."""
-    try:
-        validator = jsonschema_rs.validator_for(schema, retriever=_never_fetch)
-    except (ValueError, TypeError) as error:
-        return failed(f"the schema cannot be used: {_short(error)}")
-    try:
-        violation = next(iter(validator.iter_errors(value)), None)
-    except ValueError as error:
-        return failed(f"the value cannot be checked: {_short(error)}")
-    if violation is None:
-        return passed(ok=True, reason="")
-    where = "/".join(str(part) for part in violation.instance_path) or "the top"
-    return passed(ok=False, reason=f"at {where[:MAX_REASON_CHARS]}: violates {violation.kind.name}")
-
-
-def _never_fetch(uri: str) -> Any:
-    raise ValueError(f"references another document ({uri[:80]}), which is never fetched")
-
-
-def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:MAX_REASON_CHARS] if str(error) else type(error).__name__
