@@ -338,11 +338,11 @@ def _absolute(file: str | None, source: Source) -> str | None:
 
 
 def _masked(values: Any, *, key: str = "") -> Any:
-    """Plain values with every secret shown as `***`."""
+    """Give plain values with every secret as `***`, and `auto` where no evaluators are listed."""
     if isinstance(values, dict):
         return {name: _masked(value, key=str(name)) for name, value in values.items()}
     if isinstance(values, list):
         return [_masked(value, key=key) for value in values]
     if key in ConfigFile.SECRETS and values is not None:
         return "***"
-    return values
+    return "auto" if key == "evaluators" and values is None else values

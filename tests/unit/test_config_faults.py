@@ -23,8 +23,10 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "a tab for indentation": (
         "admin:\n\tlisten: 127.0.0.1:1\n",
         [
-            "c.yaml:2:1: not valid YAML: while scanning for the next token, "
-            "found character '\\t' that cannot start any token"
+            (
+                "c.yaml:2:1: not valid YAML: while scanning for the next token, "
+                "found character '\\t' that cannot start any token"
+            )
         ],
     ),
     "a control character": ("listen: a\x07b\n", ["c.yaml:1:10: not valid YAML: special characters are not allowed"]),
@@ -34,7 +36,10 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     ),
     "a list at the top": ("- listen: 1\n", ["c.yaml:1:1: must hold keys and values, such as 'listen: …'"]),
     "nothing but a word": ("'listen: '\n", ["c.yaml:1:1: must hold keys and values, such as 'listen: …'"]),
-    "a tag": ("workers: !!int 1\n", ["c.yaml:1:10: workers: YAML tags such as tag:yaml.org,2002:int are not supported"]),
+    "a tag": (
+        "workers: !!int 1\n",
+        ["c.yaml:1:10: workers: YAML tags such as tag:yaml.org,2002:int are not supported"],
+    ),
     "an alias within itself": (
         "shadow: &a\n  candidates: [*a]\n",
         ["c.yaml:1:9: shadow.candidates[0]: an alias may not contain itself"],
@@ -56,8 +61,10 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
         "shadow:\n  conversation: {key: auto, idle_s: 1, key: header}\n",
         ["c.yaml:2:40: shadow.conversation.key: duplicate key, it stands in line 2 already"],
     ),
-    "a missing key": ("shadow: {candidates: [{base_url: 'https://a.example'}]}\n",
-        ["c.yaml:1:23: shadow.candidates[0]: needs the key 'model'"]),
+    "a missing key": (
+        "shadow: {candidates: [{base_url: 'https://a.example'}]}\n",
+        ["c.yaml:1:23: shadow.candidates[0]: needs the key 'model'"],
+    ),
     # --- types ---
     "text for a number": ("workers: many\n", ["c.yaml:1:10: workers: must be a whole number, not 'many'"]),
     "a quoted number": ('workers: "2"\n', ["c.yaml:1:10: workers: must be a whole number, not '2'"]),
@@ -68,8 +75,10 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "null for a number": ("workers: null\n", ["c.yaml:1:10: workers: must be a whole number, not null"]),
     "a section that is a list": ("admin: []\n", ["c.yaml:1:8: admin: must hold keys and values, not a list"]),
     "a list that is a mapping": ("clients: {a: b}\n", ["c.yaml:1:10: clients: must be a list"]),
-    "not a number": ("shadow: {sample_rate: .nan}\n",
-        ["c.yaml:1:23: shadow.sample_rate: must be a finite number, not nan"]),
+    "not a number": (
+        "shadow: {sample_rate: .nan}\n",
+        ["c.yaml:1:23: shadow.sample_rate: must be a finite number, not nan"],
+    ),
     "an infinite budget": (
         "shadow: {budget_usd_per_day: .inf}\n",
         ["c.yaml:1:30: shadow.budget_usd_per_day: must be a finite number, not inf"],
@@ -92,34 +101,41 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
         "prices: {gpt-4o: {input: -1, output: 1}}\n",
         ["c.yaml:1:26: prices.gpt-4o.input: must be at least 0, not -1"],
     ),
-    "a price without output": ("prices: {gpt-4o: {input: 1}}\n", ["c.yaml:1:18: prices.gpt-4o: needs the key 'output'"]),
+    "a price without output": (
+        "prices: {gpt-4o: {input: 1}}\n",
+        ["c.yaml:1:18: prices.gpt-4o: needs the key 'output'"],
+    ),
     "a choice that is none": (
         "upstream: {auth: pasthrough}\n",
         [
-            "c.yaml:1:18: upstream.auth: must be 'passthrough' or 'gateway', not 'pasthrough'; "
-            "did you mean 'passthrough'?"
+            (
+                "c.yaml:1:18: upstream.auth: must be 'passthrough' or 'gateway', not 'pasthrough'; "
+                "did you mean 'passthrough'?"
+            )
         ],
     ),
     "a dialect nobody speaks": (
         "shadow: {candidates: [{model: a, dialects: [gemini]}]}\n",
         [
-            "c.yaml:1:45: shadow.candidates[0].dialects[0]: "
-            "must be 'anthropic-messages', 'openai-chat' or 'openai-responses', not 'gemini'"
+            (
+                "c.yaml:1:45: shadow.candidates[0].dialects[0]: "
+                "must be 'anthropic-messages', 'openai-chat' or 'openai-responses', not 'gemini'"
+            )
         ],
     ),
     # --- variables ---
     "a missing variable": (
         "upstream:\n  api_key: ${NOT_THERE}\n",
         [
-            "c.yaml:2:12: upstream.api_key: the variable NOT_THERE is not set; "
-            "set it, or give a default: ${NOT_THERE:-default}"
+            (
+                "c.yaml:2:12: upstream.api_key: the variable NOT_THERE is not set; "
+                "set it, or give a default: ${NOT_THERE:-default}"
+            )
         ],
     ),
     "an unclosed variable": (
         "upstream:\n  api_key: ${EZAI\n",
-        [
-            "c.yaml:2:12: upstream.api_key: '${' needs a variable's name and '}'; write '$${' for a literal '${'"
-        ],
+        ["c.yaml:2:12: upstream.api_key: '${' needs a variable's name and '}'; write '$${' for a literal '${'"],
     ),
     "a variable of the wrong type": (
         "workers: ${WORD}\n",
@@ -133,12 +149,16 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "a listen without port": (
         "listen: localhost\n",
         [
-            "c.yaml:1:9: listen: must be host:port such as 127.0.0.1:8080, \"[::]:8080\" or unix:/path, "
-            "not 'localhost'"
+            (
+                'c.yaml:1:9: listen: must be host:port such as 127.0.0.1:8080, "[::]:8080" or unix:/path, '
+                "not 'localhost'"
+            )
         ],
     ),
-    "a port too high": ("listen: 127.0.0.1:70000\n",
-        ["c.yaml:1:9: listen: the port must be a number from 0 to 65535, not '70000'"]),
+    "a port too high": (
+        "listen: 127.0.0.1:70000\n",
+        ["c.yaml:1:9: listen: the port must be a number from 0 to 65535, not '70000'"],
+    ),
     "an IPv6 address without brackets": (
         "listen: '::1:8080'\n",
         ['c.yaml:1:9: listen: an IPv6 address needs brackets and quotes, such as "[::]:8080"'],
@@ -161,16 +181,15 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     ),
     "a base_url with dot segments": (
         "upstream: {base_url: 'https://ezaiapi.com/a/../b'}\n",
-        [
-            "c.yaml:1:22: upstream.base_url: "
-            "the path may not hold empty, '.' or '..' segments, spaces or backslashes"
-        ],
+        [("c.yaml:1:22: upstream.base_url: the path may not hold empty, '.' or '..' segments, spaces or backslashes")],
     ),
     "a route that is no prefix": (
         "upstream: {routes: {v1: {base_url: 'https://a.example'}}}\n",
         [
-            "c.yaml:1:21: upstream.routes.v1: "
-            "a route is a path prefix: it starts with '/' and holds no '.', '..' or '?'"
+            (
+                "c.yaml:1:21: upstream.routes.v1: "
+                "a route is a path prefix: it starts with '/' and holds no '.', '..' or '?'"
+            )
         ],
     ),
     "a proxy that is none": (
@@ -184,29 +203,33 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "an open admin port": (
         "admin:\n  listen: 0.0.0.0:8081\n",
         [
-            "c.yaml:2:11: admin.listen: 0.0.0.0:8081 can be reached from other machines, "
-            "so admin.token is required (or listen on 127.0.0.1)"
+            (
+                "c.yaml:2:11: admin.listen: 0.0.0.0:8081 can be reached from other machines, "
+                "so admin.token is required (or listen on 127.0.0.1)"
+            )
         ],
     ),
     "an open admin port with an empty token": (
         "admin:\n  listen: '[::]:8081'\n  token: ''\n",
         [
-            "c.yaml:2:11: admin.listen: [::]:8081 can be reached from other machines, "
-            "so admin.token is required (or listen on 127.0.0.1)"
+            (
+                "c.yaml:2:11: admin.listen: [::]:8081 can be reached from other machines, "
+                "so admin.token is required (or listen on 127.0.0.1)"
+            )
         ],
     ),
     # --- keys that belong together ---
     "clients without gateway auth": (
         "clients: [a-key]\n",
-        [
-            "c.yaml:1:10: clients: clients are checked only with upstream.auth: gateway; set that, or remove clients"
-        ],
+        ["c.yaml:1:10: clients: clients are checked only with upstream.auth: gateway; set that, or remove clients"],
     ),
     "gateway auth without clients and key": (
         "upstream:\n  auth: gateway\n",
         [
-            "c.yaml:2:9: upstream.auth: gateway needs clients, the keys apps must present; "
-            "else anyone could spend upstream.api_key",
+            (
+                "c.yaml:2:9: upstream.auth: gateway needs clients, the keys apps must present; "
+                "else anyone could spend upstream.api_key"
+            ),
             "c.yaml:2:9: upstream.auth: gateway needs upstream.api_key, the key that replaces the app's",
         ],
     ),
@@ -217,15 +240,19 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "a route without key at another origin": (
         "clients: [a]\nupstream:\n  auth: gateway\n  api_key: k\n  routes: {/x: {base_url: 'https://a.example'}}\n",
         [
-            "c.yaml:5:16: upstream.routes./x: needs an api_key of its own: "
-            "a key goes only to the origin it was configured for"
+            (
+                "c.yaml:5:16: upstream.routes./x: needs an api_key of its own: "
+                "a key goes only to the origin it was configured for"
+            )
         ],
     ),
     "a widening without gateway auth": (
         "upstream: {allow_paths: [/v1/files]}\n",
         [
-            "c.yaml:1:25: upstream.allow_paths: allow_paths widens upstream.auth: gateway; "
-            "with passthrough every path passes, remove it"
+            (
+                "c.yaml:1:25: upstream.allow_paths: allow_paths widens upstream.auth: gateway; "
+                "with passthrough every path passes, remove it"
+            )
         ],
     ),
     "a key with a space": (
@@ -235,29 +262,37 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "a candidate that is the gateway": (
         "listen: 127.0.0.1:9000\nshadow:\n  candidates:\n  - {model: a, base_url: 'http://localhost:9000'}\n",
         [
-            "c.yaml:4:26: shadow.candidates[0].base_url: http://localhost:9000 is this gateway itself "
-            "(listen: 127.0.0.1:9000); requests would go in a circle"
+            (
+                "c.yaml:4:26: shadow.candidates[0].base_url: http://localhost:9000 is this gateway itself "
+                "(listen: 127.0.0.1:9000); requests would go in a circle"
+            )
         ],
     ),
     "an upstream that is the admin port": (
         "upstream: {base_url: 'http://127.0.0.1:8081'}\n",
         [
-            "c.yaml:1:22: upstream.base_url: http://127.0.0.1:8081 is this gateway itself "
-            "(admin.listen: 127.0.0.1:8081); requests would go in a circle"
+            (
+                "c.yaml:1:22: upstream.base_url: http://127.0.0.1:8081 is this gateway itself "
+                "(admin.listen: 127.0.0.1:8081); requests would go in a circle"
+            )
         ],
     ),
     "an upstream that is the gateway on every address": (
         "listen: 0.0.0.0:9000\nupstream: {base_url: 'http://127.0.0.9:9000/v1'}\n",
         [
-            "c.yaml:2:22: upstream.base_url: http://127.0.0.9:9000/v1 is this gateway itself "
-            "(listen: 0.0.0.0:9000); requests would go in a circle"
+            (
+                "c.yaml:2:22: upstream.base_url: http://127.0.0.9:9000/v1 is this gateway itself "
+                "(listen: 0.0.0.0:9000); requests would go in a circle"
+            )
         ],
     ),
     "a candidate listed twice": (
         "shadow:\n  candidates: [{model: a}, {model: b}, {model: a}]\n",
         [
-            "c.yaml:2:48: shadow.candidates[2].model: "
-            "'a' is shadow.candidates[0] already; each candidate is listed once"
+            (
+                "c.yaml:2:48: shadow.candidates[2].model: "
+                "'a' is shadow.candidates[0] already; each candidate is listed once"
+            )
         ],
     ),
     # --- evaluators and tasks ---
@@ -265,7 +300,10 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
         "evaluators: [{type: is-jsno}]\n",
         ["c.yaml:1:21: evaluators[0].type: 'is-jsno' is no evaluator; did you mean 'is-json'?"],
     ),
-    "no evaluator": ("evaluators: []\n", ["c.yaml:1:13: evaluators: must not be empty; write 'auto', or name an evaluator"]),
+    "no evaluator": (
+        "evaluators: []\n",
+        ["c.yaml:1:13: evaluators: must not be empty; write 'auto', or name an evaluator"],
+    ),
     "nobody decides": (
         "evaluators: [{type: is-json}, {type: equals}]\n",
         ["c.yaml:1:13: evaluators: exactly one evaluator decides; mark it with quality: true"],
@@ -273,8 +311,10 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "two decide": (
         "evaluators:\n- {type: is-json, quality: true}\n- {type: equals, quality: true}\n",
         [
-            "c.yaml:3:27: evaluators[1].quality: quality: true is set already at evaluators[0]; "
-            "exactly one evaluator decides"
+            (
+                "c.yaml:3:27: evaluators[1].quality: quality: true is set already at evaluators[0]; "
+                "exactly one evaluator decides"
+            )
         ],
     ),
     "the only one does not decide": (
@@ -292,15 +332,19 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "a python evaluator that is not there": (
         "evaluators: [{type: python, target: 'nowhere_at_all:score'}]\n",
         [
-            "c.yaml:1:14: evaluators[0]: python: no module 'nowhere_at_all' in {folder} or on the path: "
-            "No module named 'nowhere_at_all'"
+            (
+                "c.yaml:1:14: evaluators[0]: python: no module 'nowhere_at_all' in {folder} or on the path: "
+                "No module named 'nowhere_at_all'"
+            )
         ],
     ),
     "a redaction nobody knows": (
         "shadow: {redact: [email, iban]}\n",
         [
-            "c.yaml:1:26: shadow.redact[1]: 'iban' is no built-in name (email, phone, card, key); "
-            "give it a pattern: {name: …, pattern: …}"
+            (
+                "c.yaml:1:26: shadow.redact[1]: 'iban' is no built-in name (email, phone, card, key); "
+                "give it a pattern: {name: …, pattern: …}"
+            )
         ],
     ),
     "a redaction's bad pattern": (
@@ -310,15 +354,19 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "a task that takes everything": (
         "tasks: [{name: a, match: {}}]\n",
         [
-            "c.yaml:1:26: tasks[0].match: must hold at least one of header, path, model, system_contains; "
-            "else it would match everything"
+            (
+                "c.yaml:1:26: tasks[0].match: must hold at least one of header, path, model, system_contains; "
+                "else it would match everything"
+            )
         ],
     ),
     "a task called default": (
         "tasks: [{name: default, match: {path: /v1}}]\n",
         [
-            "c.yaml:1:16: tasks[0].name: 'default' is the task of all that matches no other "
-            "(see the top-level evaluators); choose another name"
+            (
+                "c.yaml:1:16: tasks[0].name: 'default' is the task of all that matches no other "
+                "(see the top-level evaluators); choose another name"
+            )
         ],
     ),
     "two tasks of one name": (
@@ -339,13 +387,18 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     ),
     "authorities that are none": (
         "upstream: {ca_file: c.yaml}\n",
-        ["c.yaml:1:21: upstream.ca_file: {folder}/c.yaml holds no usable PEM certificates: no certificate or crl found"],
+        [
+            "c.yaml:1:21: upstream.ca_file: {folder}/c.yaml holds no usable PEM certificates: "
+            "no certificate or crl found"
+        ],
     ),
     "a store of another kind": (
         "store: mysql://localhost/db\n",
         [
-            "c.yaml:1:8: store: must be sqlite:///file.db (from the config's folder) or "
-            "sqlite:////absolute/file.db, not 'mysql://localhost/db'"
+            (
+                "c.yaml:1:8: store: must be sqlite:///file.db (from the config's folder) or "
+                "sqlite:////absolute/file.db, not 'mysql://localhost/db'"
+            )
         ],
     ),
     "a store in memory": (
@@ -360,15 +413,19 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "verdict": (
         "verdict: {alpha: 0.05}\n",
         [
-            "c.yaml:1:1: verdict: verdicts are not built yet; remove this key "
-            "(/stats shows every number, and verdicts as null)"
+            (
+                "c.yaml:1:1: verdict: verdicts are not built yet; remove this key "
+                "(/stats shows every number, and verdicts as null)"
+            )
         ],
     ),
     "benchmark": (
         "benchmark: {sample: 100}\n",
         [
-            "c.yaml:1:1: benchmark: scheduled benchmarks are not built yet; remove this key "
-            "(nothing is re-run on a schedule)"
+            (
+                "c.yaml:1:1: benchmark: scheduled benchmarks are not built yet; remove this key "
+                "(nothing is re-run on a schedule)"
+            )
         ],
     ),
     "alerts": (
@@ -378,22 +435,28 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "noise floor": (
         "shadow:\n  noise_floor_rate: 0.2\n",
         [
-            "c.yaml:2:3: shadow.noise_floor_rate: the noise floor is not built yet; remove this key "
-            "(the primary is not asked a second time)"
+            (
+                "c.yaml:2:3: shadow.noise_floor_rate: the noise floor is not built yet; remove this key "
+                "(the primary is not asked a second time)"
+            )
         ],
     ),
     "a guard": (
         "evaluators: [{type: is-json, guard: {margin: 0.05}}]\n",
         [
-            "c.yaml:1:37: evaluators[0].guard: guards are not built yet; remove this key "
-            "(the scores are shown, but hold nothing back)"
+            (
+                "c.yaml:1:37: evaluators[0].guard: guards are not built yet; remove this key "
+                "(the scores are shown, but hold nothing back)"
+            )
         ],
     ),
     "PostgreSQL": (
         "store: postgresql://me@db/shadow\n",
         [
-            "c.yaml:1:8: store: PostgreSQL is not built yet; use sqlite:///shadow.db "
-            "(one machine, any number of processes)"
+            (
+                "c.yaml:1:8: store: PostgreSQL is not built yet; use sqlite:///shadow.db "
+                "(one machine, any number of processes)"
+            )
         ],
     ),
     # --- several at once ---
@@ -402,13 +465,17 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
         [
             "c.yaml:1:9: listen: must be text, not 1",
             "c.yaml:3:16: shadow.sample_rate: must lie between 0 and 1, not 2",
-            "c.yaml:4:36: shadow.candidates[1].model: "
-            "'a' is shadow.candidates[0] already; each candidate is listed once",
-            "c.yaml:5:17: admin.listen: 0.0.0.0:1 can be reached from other machines, "
-            "so admin.token is required (or listen on 127.0.0.1)",
+            (
+                "c.yaml:4:36: shadow.candidates[1].model: "
+                "'a' is shadow.candidates[0] already; each candidate is listed once"
+            ),
+            (
+                "c.yaml:5:17: admin.listen: 0.0.0.0:1 can be reached from other machines, "
+                "so admin.token is required (or listen on 127.0.0.1)"
+            ),
         ],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)
