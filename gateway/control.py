@@ -1,8 +1,8 @@
 """How `serve` talks to its children: JSON lines down their standard input, JSON lines back on one pipe.
 
-The first line down is the start message (its `settings` is a `LiveSettings` or `MeasuringSettings`); each later line replaces
-the settings. End of input means the parent is gone: the child drains and exits, as on SIGTERM. Nothing secret travels by argv,
-environment or disk.
+The first line down is the start message (its `settings` is a `LiveSettings` or `MeasuringSettings`); each later line
+replaces the settings. End of input means the parent is gone: the child drains and exits, as on SIGTERM. Nothing secret
+travels by argv, environment or disk.
 """
 
 from __future__ import annotations

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from datetime import datetime
+from typing import Literal, Protocol
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from shadow.records import Dialect
+from shadow.records import Dialect
 
 Ending = Literal[
     "complete",  # upstream's answer arrived whole and was handed to the client
@@ -79,7 +77,7 @@ class Recording:
     t_first_byte: float | None = None
     t_end: float | None = None
     request_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """All end-to-end headers as the client sent them, `x-shadow-*` included: for sampling and task match, in memory only."""
+    """All end-to-end headers as the client sent them, `x-shadow-*` included: for sampling and tasks, in memory only."""
     request: list[bytes] | None = field(default_factory=list)
     request_bytes: int = 0
     upstream_model: str | None = None

@@ -1,12 +1,12 @@
-"""The configuration as the processes see it: frozen values, built and checked by `gateway.config`, sent to the children as JSON."""
+"""The configuration as the processes see it: frozen values, built by `gateway.config`, sent to the children as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003  (msgspec reads the annotations at run time)
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from shadow.records import Candidate, EvaluatorSpec, Price, Task  # noqa: TC001
+from shadow.records import Candidate, EvaluatorSpec, Price, Task
 
 ApiKeyHeader = Literal["x-api-key", "bearer", "both"]
 
@@ -45,7 +45,7 @@ class LiveSettings:
     drain_timeout_s: float = 30
     primary_model: str | None = None
 
-    recording: RecordingSettings = field(default_factory=lambda: RecordingSettings())
+    recording: RecordingSettings = field(default_factory=lambda: RecordingSettings())  # noqa: PLW0108 (defined below)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class RecordingSettings:
     """What the recorder of a live process needs: the store's address, sampling and the bounds of the copies."""
 
     store: str = "sqlite:///shadow.db"
-    """`sqlite:///relative.db`, `sqlite:////absolute.db`; already made absolute by the config."""
+    """`sqlite:////absolute.db`; made absolute by the config."""
     shadow_enabled: bool = False
     """False also when no key or no candidate makes shadowing possible."""
     sample_rate: float = 0.0
@@ -72,7 +72,7 @@ class RecordingSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedactionRule:
-    """One thing to take out of copies: a built-in name (`email`, `phone`, `card`, `key`) or a name with its own pattern (RE2 syntax)."""
+    """One thing to take out of copies: a built-in (`email`, `phone`, `card`, `key`) or a name with its RE2 pattern."""
 
     name: str
     pattern: str | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence  # noqa: TC003  (msgspec reads the annotations at run time)
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime  # noqa: TC003
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -71,7 +71,7 @@ class Reply:
     """An answer, understood. Built by `shadow.dialects.read_reply` from the (decoded) body bytes.
 
     `outcome` is judged from the body and status alone: `ok`, `refusal`, `truncated`, `paused`, `error_http`,
-    `error_stream`. `usage` is None when the body does not say (an OpenAI stream without `include_usage`), never a guess.
+    `error_stream`. `usage` is None when the body does not say (an OpenAI stream without `include_usage`).
     The two offsets are byte positions in the decoded body just after the event that carried the first non-empty output
     (text, thinking or tool arguments), and the first non-empty text; None when not streamed or when there was none.
     """
@@ -141,7 +141,7 @@ class Candidate:
     """A model under test and where to ask it.
 
     `base_url` is resolved (the primary's when the config gives none). `api_key` is the key configured for that origin,
-    None when there is none (then it is `skipped: no_credentials`). `dialects` None means: whatever the live request spoke.
+    None when there is none (then it is `skipped: no_credentials`). `dialects` None means: whatever the app spoke.
     """
 
     model: str
@@ -158,7 +158,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """USD per one million tokens of each bucket; a bucket's price may be unknown (None), then its tokens cannot be priced."""
+    """USD per one million tokens of each bucket; a bucket without a price (None) cannot be priced."""
 
     input: float
     output: float
@@ -231,7 +231,7 @@ class JobBody:
     query: str
     """Query without credentials (`key`, `api_key`, `access_token`, … removed)."""
     request_headers: Mapping[str, str]
-    """Only the ones a candidate needs: content-type, anthropic-version, anthropic-beta, accept, …; never credentials."""
+    """Only the ones a candidate needs: content-type, anthropic-version, anthropic-beta, accept; never credentials."""
     request: bytes
     """Decoded JSON as the app sent it (before any `primary.model` splice)."""
     response: bytes
@@ -241,7 +241,7 @@ class JobBody:
 
 
 JobState = Literal["pending", "leased", "sent", "done", "skipped", "dropped"]
-"""pending -> leased -> sent -> done, or skipped/dropped with a reason. Coverage: `leased` counts as pending, `done` as sent."""
+"""pending -> leased -> sent -> done, or skipped/dropped with a reason. Coverage: leased is pending, done is sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +280,7 @@ ScoreStatus = Literal["scored", "not_applicable", "failed"]
 class Score:
     """What an evaluator says: a value, or none with a reason. Only `scored` is ever averaged.
 
-    `value` lies in [0, 1] ([-1, 1] from a pair evaluator, positive: candidate better); None unless `status` is `scored`.
+    `value` lies in [0, 1] ([-1, 1] from a pair evaluator, positive: candidate better); None unless it is `scored`.
     """
 
     status: ScoreStatus
@@ -344,7 +344,7 @@ class CandidateAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredContent:
-    """Prompt and answers of one pair as kept after scoring (already redacted when the config says so); None with `content: none`."""
+    """Prompt and answers of one pair as kept after scoring, redacted when so configured; None with `content: none`."""
 
     prompt: str | None = None
     """JSON text of the request."""
