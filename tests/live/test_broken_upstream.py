@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from dataclasses import dataclass
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -14,7 +17,7 @@ from tests.live.identity_cases import request
 from tests.support.client import Client, NoAnswerError, Received, ask
 from tests.support.http1 import chunked, slices
 from tests.support.live import Live, running, settings_for
-from tests.support.upstream import OK, Answer, Upstream
+from tests.support.upstream import OK, Answer, Gate, Upstream
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -103,24 +106,29 @@ CUT_AFTER_THE_HEAD = [
     ),
 ]
 
-BAD_CHUNKS: dict[str, bytes] = {
+NOT_CHUNKS: dict[str, bytes] = {
     "a size of letters": b"zz\r\nabc\r\n",
     "no size": b"\r\nabc\r\n",
     "a chunk that is longer than it says": b"3\r\nabcdef\r\n0\r\n\r\n",
     "an absurd size": b"fffffffffffffffffff\r\nabc",
     "a bare LF after the size": b"3\nabc\r\n0\r\n\r\n",
+    "a bare LF after the chunk": b"3\r\nabc\n0\r\n\r\n",
+    "a trailer without a colon": b"3\r\nabc\r\n0\r\nnonsense\r\n\r\n",
 }
 
 TOO_MANY_BYTES: dict[str, tuple[bytes, ...]] = {
-    "after the length": (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokMORE",),
-    "after the length, the head sent before": (HEAD_OF_LENGTH, BODY + b"}"),
-    "a second answer": (OK + OK,),
+    "after the length": (HEAD_OF_LENGTH, BODY + b"}"),
+    "after the length, with the head": (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokMORE",),
+    "a second answer": (HEAD_OF_LENGTH, BODY + OK),
+    "a second answer, with the head": (OK + OK,),
     "a second answer with the last chunk": (HEAD_OF_CHUNKS, CHUNKS + OK),
-    "after the last chunk": (HEAD_OF_CHUNKS + CHUNKS + b"MORE",),
+    "after the last chunk": (HEAD_OF_CHUNKS, CHUNKS + b"MORE"),
+    "after the last chunk, with the head": (HEAD_OF_CHUNKS + CHUNKS + b"MORE",),
     "a body of a 204": (b"HTTP/1.1 204 No Content\r\n\r\nbody",),
     "a body of a 304": (b"HTTP/1.1 304 Not Modified\r\ncontent-length: 4\r\n\r\nbody",),
 }
 
+HEADS = (HEAD_OF_LENGTH, HEAD_OF_CHUNKS, HEAD_OF_CLOSE)
 ASK = b'{"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}'
 
 
@@ -139,106 +147,129 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Upstre
             yield upstream, live
 
 
-def shadow_jobs_to_do(live: Live, exchange: dict[str, object]) -> list[str]:
-    """States of the jobs that would still be sent."""
-    return [job["state"] for job in live.jobs(exchange) if job["state"] in ("pending", "leased", "sent", "done")]
-
-
-def assert_own_error(received: Received, *, status: int) -> None:
-    """Our own answer: status, the mark, and the shape of the API that was asked (Anthropic's here)."""
-    assert received.status == status
-    assert received.header(b"x-shadow-gateway-error")
-    assert received.header(b"x-should-retry") is None
-    assert received.complete
-    assert received.request_id
+def own_error(received: Received) -> bool:
+    """Whether this is an answer of ours: the mark, and the shape of the API that was asked (Anthropic's here)."""
+    if not received.header(b"x-shadow-gateway-error"):
+        return False
     body = json.loads(received.body)
     assert body["type"] == "error"
     assert body["error"]["type"]
     assert body["error"]["message"]
+    assert received.header(b"x-should-retry") is None
+    assert received.complete
+    assert received.request_id
+    return True
 
 
-def path_of(name: str) -> str:
-    """A recognised path of its own for one case, so that its record can be found."""
-    return "/" + "".join(letter if letter.isalnum() else "-" for letter in name) + "/v1/messages"
+Told = Literal["502", "504", "reset", "whole", "cut, but closed cleanly"]
 
 
-def assert_broken_after_the_head(upstream: Upstream, live: Live, path: str, outcome: str) -> None:
-    """Ask, and see the connection reset before the answer is whole; the record says so and nothing is shadowed."""
+def what_the_client_is_told(live: Live, path: str, wait_for: Gate | None) -> Told:
+    """Ask once, and say how it ended for the client; upstream goes on when the head has come, if it waits for that."""
     with Client(live.address) as client:
+        client.send(request("POST", path, body=ASK))
         try:
-            received = client.ask(request("POST", path, body=ASK))
+            if wait_for:
+                client.receive_head()
+                wait_for.open()
+            received = client.receive()
         except NoAnswerError as error:
-            assert error.ended == "reset"  # noqa: PT017  (both are allowed: the RST may overtake the head)
-        else:
-            assert not received.complete
-            assert received.ended == "reset"
-    exchange = live.exchange(path=path)
-    assert exchange["outcome"] == outcome
-    assert exchange["error"]
-    assert shadow_jobs_to_do(live, exchange) == []
-    assert len(upstream.requests) == 1
-    eventually(lambda: upstream.connections[0].closed_at, within_s=1, what="closing the broken connection")
+            return "reset" if error.ended == "reset" else "cut, but closed cleanly"
+    if own_error(received):
+        return "504" if received.status == 504 else "502"
+    if received.complete:
+        return "whole"
+    return "reset" if received.ended == "reset" else "cut, but closed cleanly"
 
 
-@pytest.mark.parametrize("case", CUT_BEFORE_THE_HEAD, ids=lambda case: case.name)
+def break_all(upstream: Upstream, live: Live, table: list[Break]) -> dict[str, tuple[Told, str]]:
+    """Play every case at the same time, each on a path of its own: what its client was told, and the recorded outcome.
+
+    In every case upstream gets one request, its connection is closed, and no shadow job is left to do.
+    """
+    upstream.start_over()
+    series = f"/{time.monotonic_ns()}"
+    paths = {case.name: f"{series}/{number}/v1/messages" for number, case in enumerate(table)}
+    gates = {case.name: upstream.gate() if case.parts and case.parts[0] in HEADS else None for case in table}
+    answers = {paths[case.name].encode(): play(case, gates[case.name]) for case in table}
+    upstream.answer(lambda seen: answers[seen.target])
+    with ThreadPoolExecutor(len(table)) as pool:
+        told = list(pool.map(lambda case: what_the_client_is_told(live, paths[case.name], gates[case.name]), table))
+    asked = Counter(seen.target for seen in upstream.requests)
+    assert asked == dict.fromkeys(answers, 1)
+    eventually(lambda: all(log.closed_at for log in upstream.connections), within_s=1, what="closing what is broken")
+    query = "SELECT * FROM exchange WHERE path LIKE ? || '%'"
+    eventually(lambda: len(live.rows(query, series)) == len(table), what=f"{len(table)} records")
+    recorded = {row["path"]: row for row in live.rows(query, series)}
+    for row in recorded.values():
+        assert [job for job in live.jobs(row) if job["state"] not in ("skipped", "dropped")] == []
+        assert row["error"]
+    return {case.name: (said, recorded[paths[case.name]]["outcome"]) for case, said in zip(table, told, strict=True)}
+
+
+def play(case: Break, gate: Gate | None) -> Answer:
+    """The answer of one case; after a lone head upstream waits until the client has it."""
+    if gate is None:
+        return Answer(parts=case.parts, end=case.end)
+    return Answer(parts=(case.parts[0], gate, *case.parts[1:]), end=case.end)
+
+
+def byte_by_byte(table: list[Break]) -> list[Break]:
+    """The same cases, with everything after a lone head sent in slices of one byte."""
+    return [
+        replace(
+            case, parts=tuple(piece for part in case.parts for piece in ([part] if part in HEADS else slices(part, 1)))
+        )
+        for case in table
+    ]
+
+
 def test_an_upstream_that_breaks_before_the_head_is_a_502_and_a_silent_one_a_504(
-    impatient: tuple[Upstream, Live], case: Break
+    impatient: tuple[Upstream, Live],
 ) -> None:
     upstream, live = impatient
-    upstream.start_over()
-    upstream.answer(Answer(parts=case.parts, end=case.end))
-    received = ask(live.address, request(body=ASK))
-    assert_own_error(received, status=504 if case.end == "stall" else 502)
-    exchange = live.exchange(request_id=received.request_id)
-    assert exchange["outcome"] in (("timeout",) if case.end == "stall" else ("error_connect", "error_stream"))
-    assert exchange["gateway_error"] == (received.header(b"x-shadow-gateway-error") or b"").decode()
-    assert shadow_jobs_to_do(live, exchange) == []
-    assert len(upstream.requests) == 1
-    eventually(lambda: upstream.connections[0].closed_at, within_s=1, what="closing the broken connection")
+    happened = break_all(upstream, live, CUT_BEFORE_THE_HEAD)
+    for case in CUT_BEFORE_THE_HEAD:
+        told, outcome = happened[case.name]
+        assert told == ("504" if case.end == "stall" else "502"), case.name
+        assert outcome in (("timeout",) if case.end == "stall" else ("error_connect", "error_stream")), case.name
 
 
-@pytest.mark.parametrize("name", NOT_HTTP)
-def test_an_answer_that_is_not_http_is_a_502(impatient: tuple[Upstream, Live], name: str) -> None:
+def test_an_answer_that_is_not_http_is_a_502(impatient: tuple[Upstream, Live]) -> None:
     upstream, live = impatient
-    upstream.start_over()
-    upstream.answer(Answer(parts=(NOT_HTTP[name],), end="stall"))
-    received = ask(live.address, request(body=ASK))
-    assert_own_error(received, status=502)
-    exchange = live.exchange(request_id=received.request_id)
-    assert exchange["outcome"] in ("error_connect", "error_stream")
-    assert shadow_jobs_to_do(live, exchange) == []
-    assert len(upstream.requests) == 1
-    eventually(lambda: upstream.connections[0].closed_at, within_s=1, what="closing the broken connection")
+    table = [Break(name=name, parts=(sent,), end="stall") for name, sent in NOT_HTTP.items()]
+    happened = break_all(upstream, live, table)
+    assert {name: told for name, (told, _) in happened.items()} == dict.fromkeys(NOT_HTTP, "502")
+    assert {outcome for _, outcome in happened.values()} <= {"error_connect", "error_stream"}
 
 
-@pytest.mark.parametrize("size", [1, 65536], ids=["byte by byte", "at once"])
-@pytest.mark.parametrize("case", CUT_AFTER_THE_HEAD, ids=lambda case: case.name)
+@pytest.mark.parametrize("slicing", ["at once", "byte by byte"])
 def test_an_upstream_that_breaks_after_the_head_is_seen_as_broken_by_the_client(
-    impatient: tuple[Upstream, Live], case: Break, size: int
+    impatient: tuple[Upstream, Live], slicing: str
 ) -> None:
     upstream, live = impatient
-    upstream.start_over()
-    sliced = tuple(piece for part in case.parts for piece in slices(part, size))
-    upstream.answer(Answer(parts=sliced, end=case.end))
-    outcome = "timeout" if case.end == "stall" else "error_stream"
-    assert_broken_after_the_head(upstream, live, path_of(f"{case.name} {size}"), outcome)
+    table = byte_by_byte(CUT_AFTER_THE_HEAD) if slicing == "byte by byte" else CUT_AFTER_THE_HEAD
+    assert break_all(upstream, live, table) == {
+        case.name: ("reset", "timeout" if case.end == "stall" else "error_stream") for case in CUT_AFTER_THE_HEAD
+    }
 
 
-@pytest.mark.parametrize("size", [1, 65536], ids=["byte by byte", "at once"])
-@pytest.mark.parametrize("name", BAD_CHUNKS)
-def test_bad_chunks_are_seen_as_broken_by_the_client(impatient: tuple[Upstream, Live], name: str, size: int) -> None:
+@pytest.mark.parametrize("slicing", ["at once", "byte by byte"])
+def test_bad_chunks_are_seen_as_broken_by_the_client(impatient: tuple[Upstream, Live], slicing: str) -> None:
     upstream, live = impatient
-    upstream.start_over()
-    upstream.answer(Answer(parts=(HEAD_OF_CHUNKS, b"2\r\nhi\r\n", *slices(BAD_CHUNKS[name], size)), end="stall"))
-    assert_broken_after_the_head(upstream, live, path_of(f"{name} {size}"), "error_stream")
+    table = [Break(name=name, parts=(HEAD_OF_CHUNKS, sent), end="stall") for name, sent in NOT_CHUNKS.items()]
+    happened = break_all(upstream, live, byte_by_byte(table) if slicing == "byte by byte" else table)
+    assert happened == dict.fromkeys(NOT_CHUNKS, ("reset", "error_stream"))
 
 
-@pytest.mark.parametrize("name", TOO_MANY_BYTES)
-def test_bytes_past_the_end_of_an_answer_break_it(impatient: tuple[Upstream, Live], name: str) -> None:
+def test_bytes_past_the_end_of_an_answer_break_it(impatient: tuple[Upstream, Live]) -> None:
     upstream, live = impatient
-    upstream.start_over()
-    upstream.answer(Answer(parts=TOO_MANY_BYTES[name], end="stall"))
-    assert_broken_after_the_head(upstream, live, path_of(name), "error_stream")
+    table = [Break(name=name, parts=parts, end="stall") for name, parts in TOO_MANY_BYTES.items()]
+    happened = break_all(upstream, live, table)
+    for name, (told, outcome) in happened.items():
+        # While nothing of the answer has gone down yet, a 502 tells the client more than a reset.
+        assert told == "reset" or (told == "502" and len(TOO_MANY_BYTES[name]) == 1), name
+        assert outcome == "error_stream", name
 
 
 def test_a_body_after_the_answer_to_head_breaks_it(impatient: tuple[Upstream, Live]) -> None:
@@ -247,9 +278,10 @@ def test_a_body_after_the_answer_to_head_breaks_it(impatient: tuple[Upstream, Li
     upstream.answer(Answer(parts=(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody",), end="stall"))
     with Client(live.address) as client:
         client.send(request("HEAD"))
-        with pytest.raises(NoAnswerError) as caught:
-            client.receive(method=b"HEAD")
-        assert caught.value.ended == "reset"
+        try:
+            assert client.receive(method=b"HEAD").status == 502
+        except NoAnswerError as error:
+            assert error.ended == "reset"  # noqa: PT017  (either tells the client that it is broken)
 
 
 def test_bytes_that_come_while_a_connection_is_idle_reach_nobody(impatient: tuple[Upstream, Live]) -> None:
@@ -294,7 +326,8 @@ def test_a_request_that_met_a_dying_idle_connection_is_a_502_and_never_sent_agai
     assert ask(live.address, request(body=ASK)).status == 200
     upstream.handler = lambda _request: Answer(parts=(), end=end)
     received = ask(live.address, request(body=ASK))
-    assert_own_error(received, status=502)
+    assert received.status == 502
+    assert own_error(received)
     assert [len(connection.requests) for connection in upstream.connections] == [2]
 
 
@@ -308,42 +341,41 @@ def test_a_slow_but_steady_upstream_is_not_cut(impatient: tuple[Upstream, Live])
     assert received.body == EVENTS
 
 
-def unreachable() -> Iterator[tuple[str, str]]:
-    """Base URLs that cannot be connected to, with what is wrong."""
-    with socket.socket() as taken:
+@contextlib.contextmanager
+def unreachable(wrong: str) -> Iterator[str]:
+    """A base URL that cannot be connected to."""
+    if wrong == "no such name":
+        yield "http://no-such-host.invalid"
+        return
+    with socket.socket() as taken, contextlib.ExitStack() as stack:
         taken.bind(("127.0.0.1", 0))
-        yield "refused", f"http://127.0.0.1:{taken.getsockname()[1]}"
-        yield "no such name", "http://no-such-host.invalid"
-        taken.listen(0)
-        with contextlib.ExitStack() as stack:
+        if wrong == "no answer":
+            taken.listen(0)
             for _ in range(3):  # fills the backlog, so that the next SYN is never answered
                 filler = stack.enter_context(socket.socket())
                 filler.setblocking(False)
                 filler.connect_ex(taken.getsockname())
-            yield "no answer to SYN", f"http://127.0.0.1:{taken.getsockname()[1]}"
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
-@pytest.mark.parametrize(
-    ("path", "shape"),
-    [("/v1/messages", "anthropic"), ("/openai/v1/chat/completions", "openai"), ("/v1/responses", "openai")],
-)
-def test_an_upstream_that_cannot_be_reached_is_a_502_in_the_shape_of_the_api(
-    tmp_path: Path, path: str, shape: str
-) -> None:
-    for wrong, base_url in unreachable():
+@pytest.mark.parametrize("wrong", ["refused", "no such name", "no answer"])
+def test_an_upstream_that_cannot_be_reached_is_a_502_in_the_shape_of_the_api(tmp_path: Path, wrong: str) -> None:
+    shapes = {"/v1/messages": "anthropic", "/openai/v1/chat/completions": "openai", "/v1/responses": "openai"}
+    with unreachable(wrong) as base_url:
         settings = settings_for(base_url, tmp_path / "shadow.db", connect_timeout_s=0.5)
         with running(settings, tmp_path) as live:
-            received = ask(live.address, request("POST", path, body=ASK))
-            assert received.status == 502, wrong
-            assert received.header(b"x-shadow-gateway-error"), wrong
-            body = json.loads(received.body)
-            assert body["error"]["message"], wrong
-            assert body["error"]["type"], wrong
-            assert (body.get("type") == "error") == (shape == "anthropic"), wrong
-            assert ("code" in body["error"]) == (shape == "openai"), wrong
-            exchange = live.exchange(request_id=received.request_id)
-            assert exchange["outcome"] == "error_connect", wrong
-            assert shadow_jobs_to_do(live, exchange) == [], wrong
+            for path, shape in shapes.items():
+                received = ask(live.address, request("POST", path, body=ASK))
+                assert received.status == 502
+                assert received.header(b"x-shadow-gateway-error") == b"connect"
+                body = json.loads(received.body)
+                assert body["error"]["message"]
+                assert body["error"]["type"]
+                assert (body.get("type") == "error") == (shape == "anthropic")
+                assert ("code" in body["error"]) == (shape == "openai")
+                exchange = live.exchange(request_id=received.request_id)
+                assert exchange["outcome"] == "error_connect"
+                assert exchange["gateway_error"] == "connect"
 
 
 def test_a_504_of_ours_has_the_shape_of_the_api(impatient: tuple[Upstream, Live]) -> None:

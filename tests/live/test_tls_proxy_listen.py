@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -111,9 +112,20 @@ def test_an_address_is_verified_as_an_address(tmp_path: Path, authority: trustme
         assert ask_once(tmp_path, named(upstream, "127.0.0.1"), request(body=b"{}"), ca_file=ca_file).status == 502
 
 
-def test_an_upstream_that_speaks_no_tls_is_a_502(tmp_path: Path, upstream: Upstream, ca_file: str) -> None:
-    received = ask_once(tmp_path, named(upstream), request(body=b"{}"), ca_file=ca_file)
-    assert received.status == 502
+def test_an_upstream_that_speaks_no_tls_is_a_502(tmp_path: Path, ca_file: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as plain, ThreadPoolExecutor(1) as pool:
+        pool.submit(refuse_to_speak_tls, plain)
+        base_url = f"https://localhost:{plain.getsockname()[1]}"
+        assert ask_once(tmp_path, base_url, request(body=b"{}"), ca_file=ca_file).status == 502
+
+
+def refuse_to_speak_tls(plain: socket.socket) -> None:
+    """Answer a TLS hello like a server that speaks HTTP only."""
+    connection, _ = plain.accept()
+    with connection:
+        connection.recv(10_000)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+        connection.recv(10_000)
 
 
 def test_a_handshake_that_never_ends_is_a_502_after_the_connect_timeout(tmp_path: Path, ca_file: str) -> None:
@@ -293,6 +305,17 @@ def test_a_cut_answer_is_no_clean_end_for_a_tls_client(
         received = client.ask(request("GET", "/"))
     assert received.body == b"hello"
     assert received.ended == "reset"
+
+
+def test_a_whole_answer_without_a_length_is_a_clean_end_for_a_tls_client(
+    upstream: Upstream, listening_tls: Live, trusting: ssl.SSLContext
+) -> None:
+    upstream.answer(Answer(parts=(b"HTTP/1.1 200 OK\r\n\r\nhello",), end="fin"))
+    with Client(listening_tls.address, tls=trusting, name="localhost") as client:
+        received = client.ask(request("GET", "/"))
+    assert received.body == b"hello"
+    assert received.ended == "fin"
+    assert received.complete
 
 
 def test_a_tls_client_that_hangs_up_closes_upstream(

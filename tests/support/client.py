@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import time
 from dataclasses import dataclass
@@ -12,12 +13,12 @@ from typing import TYPE_CHECKING, Literal
 from tests.support.http1 import Headers, Message, MessageReader
 
 if TYPE_CHECKING:
-    import ssl
     from types import TracebackType
     from typing import Self
 
 Ended = Literal["kept", "fin", "reset"]
-"""kept: the connection was still open when the answer was whole. fin: a clean close. reset: RST."""
+"""How it ended: `kept` (still open when the answer was whole), `fin` (closed cleanly), `reset` (RST, or over TLS an end
+without close_notify)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ class Client:
         if not isinstance(address, str):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
-            self.socket = tls.wrap_socket(self.socket, server_hostname=name)
+            self.socket = tls.wrap_socket(self.socket, server_hostname=name, suppress_ragged_eofs=False)
 
     def __enter__(self) -> Self:
         return self
@@ -225,7 +226,7 @@ class Client:
             return
         try:
             data = self.socket.recv(262_144)
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLEOFError):
             self.ended = "reset"
             return
         if data:

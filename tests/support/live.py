@@ -158,8 +158,10 @@ class Live:
                 count += str(descriptor.readlink()).startswith("socket:")
         return count
 
-    def peak_memory_bytes(self) -> int:
-        """VmHWM: the most memory it ever had."""
+    def peak_memory_bytes(self, *, since_now: bool = False) -> int:
+        """VmHWM: the most memory it had; `since_now` lets the peak begin anew at what it has at present."""
+        if since_now:
+            Path(f"/proc/{self.pid}/clear_refs").write_text("5")
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 

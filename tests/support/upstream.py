@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -150,8 +152,12 @@ class _Connection(asyncio.Protocol):
             if answer.read_body:
                 await self._until(lambda: request.complete)  # noqa: B023
                 await self._play(answer.parts)
+            if answer.end == "reset":
+                await self._delivered()
+                reset(self._transport)
+            elif answer.end == "fin":
+                self._transport.close()
             if answer.end != "keep":
-                self._finish(answer.end)
                 return
             served += 1
 
@@ -172,11 +178,11 @@ class _Connection(asyncio.Protocol):
             else:
                 await asyncio.sleep(part)
 
-    def _finish(self, end: Literal["fin", "reset", "stall"]) -> None:
-        if end == "reset":
-            reset(self._transport)
-        elif end == "fin":
-            self._transport.close()
+    async def _delivered(self) -> None:
+        """Wait until the peer's kernel has every byte; a RST would take back those that are still on their way."""
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        while descriptor >= 0 and any(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))):  # noqa: ASYNC110  (no event)
+            await asyncio.sleep(0.001)
 
 
 def reset(transport: asyncio.Transport) -> None:
