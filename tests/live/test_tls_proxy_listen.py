@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from gateway.control import Tls
+from gateway.settings import Upstream as UpstreamSettings
 from tests.live.identity_cases import JSON, PROMPT, answer, chunked_answer, events, request, upload
 from tests.support.client import Client, NoAnswerError, ask
 from tests.support.live import Live, bound_socket, running, settings_for
@@ -48,11 +49,25 @@ def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
     return context
 
 
-@pytest.fixture
-def secure(authority: trustme.CA) -> Iterator[Upstream]:
-    """An upstream that speaks TLS as `localhost`."""
+@pytest.fixture(scope="module")
+def _secure(authority: trustme.CA) -> Iterator[Upstream]:
     with Upstream(tls=server_context(authority, "localhost")) as upstream:
         yield upstream
+
+
+@pytest.fixture
+def secure(_secure: Upstream) -> Upstream:
+    """An upstream that speaks TLS as `localhost`, with nothing seen yet."""
+    _secure.start_over()
+    return _secure
+
+
+@pytest.fixture(scope="module")
+def trusting(_secure: Upstream, ca_file: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A live process in front of it that trusts the authority."""
+    folder = tmp_path_factory.mktemp("trusting")
+    with running(settings_for(named(_secure), folder / "shadow.db", ca_file=ca_file), folder) as live:
+        yield live
 
 
 def named(upstream: Upstream, host: str = "localhost") -> str:
@@ -66,57 +81,106 @@ def ask_once(folder: Path, base_url: str, asked: bytes, **changes: Any) -> Recei
         return ask(live.address, asked)
 
 
-def test_a_verified_upstream_is_asked_over_tls_with_its_name(
-    tmp_path: Path, authority: trustme.CA, ca_file: str
-) -> None:
-    names: list[str | None] = []
-    context = server_context(authority, "localhost")
-    context.sni_callback = lambda _socket, name, _context: names.append(name)
-    with Upstream(tls=context) as upstream:
-        with running(settings_for(named(upstream), tmp_path / "shadow.db", ca_file=ca_file), tmp_path) as live:
-            upstream.answer(chunked_answer(events(b"\n"), [7], size=50))
-            for asked in (request(body=PROMPT), upload(PROMPT, [3])):
-                received = ask(live.address, asked, size=100)
-                assert received.complete
-                assert received.body == events(b"\n")
-        assert [bytes(seen.body) for seen in upstream.requests] == [PROMPT, PROMPT]
-        assert [seen.values(b"host") for seen in upstream.requests] == [[f"localhost:{upstream.port}".encode()]] * 2
-        assert names == ["localhost"], "one handshake, one connection for both"
+def test_an_upstream_is_asked_over_tls_and_its_connection_is_kept(secure: Upstream, trusting: Live) -> None:
+    secure.answer(chunked_answer(events(b"\n"), [7], size=50))
+    for asked in (request(body=PROMPT), upload(PROMPT, [3])):
+        received = ask(trusting.address, asked, size=100)
+        assert received.complete
+        assert received.body == events(b"\n")
+    assert [bytes(seen.body) for seen in secure.requests] == [PROMPT, PROMPT]
+    assert [seen.values(b"host") for seen in secure.requests] == [[f"localhost:{secure.port}".encode()]] * 2
+    assert len(secure.connections) == 1
 
 
-def test_a_large_exchange_over_tls_is_whole(tmp_path: Path, secure: Upstream, ca_file: str) -> None:
+def test_a_large_exchange_over_tls_is_whole(secure: Upstream, trusting: Live) -> None:
     secure.answer(answer(body=JSON * 5000))
-    received = ask_once(tmp_path, named(secure), request(body=PROMPT * 5000), ca_file=ca_file)
+    received = ask(trusting.address, request(body=PROMPT * 5000))
     assert received.body == JSON * 5000
     assert bytes(secure.requests[0].body) == PROMPT * 5000
 
 
-def test_an_unknown_authority_is_a_502(tmp_path: Path, secure: Upstream) -> None:
-    received = ask_once(tmp_path, named(secure), request(body=b"{}"))
-    assert received.status == 502
-    assert received.header(b"x-shadow-gateway-error")
+@pytest.mark.parametrize("end", ["fin", "reset"])
+def test_a_cut_over_tls_is_seen_by_the_client(secure: Upstream, trusting: Live, end: Any) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    secure.answer(Answer(parts=(head,), end=end))
+    received = ask(trusting.address, request(body=b"{}"))
+    assert not received.complete
+    assert received.ended == "reset"
+
+
+def test_an_answer_up_to_the_close_is_whole_after_close_notify_only(secure: Upstream, trusting: Live) -> None:
+    secure.answer(Answer(parts=(b"HTTP/1.1 200 OK\r\n\r\nhello",), end="fin"))
+    assert ask(trusting.address, request(body=b"{}")).complete
+    secure.answer(Answer(parts=(b"HTTP/1.1 200 OK\r\n\r\nhello",), end="reset"))
+    assert not ask(trusting.address, request(body=b"{}")).complete
+
+
+def test_a_client_that_hangs_up_closes_a_tls_upstream_too(secure: Upstream, trusting: Live) -> None:
+    secure.answer(Answer(parts=(), end="stall"))
+    with Client(trusting.address) as client:
+        client.send(request(body=PROMPT))
+        connection, _ = secure.wait_for_request()
+    eventually(lambda: connection.closed_at, within_s=1)
+
+
+def test_certificates_are_verified_by_authority_name_and_address(
+    tmp_path: Path, authority: trustme.CA, ca_file: str
+) -> None:
+    unknown = trustme.CA()
+    names: list[str | None] = []
+    context = server_context(authority, "localhost")
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    with ExitStack() as stack:
+
+        def place(tls: ssl.SSLContext) -> Upstream:
+            return stack.enter_context(Upstream(tls=tls))
+
+        right = place(context)
+        other_name = place(server_context(authority, "other.example"))
+        other_authority = place(server_context(unknown, "localhost"))
+        address = place(server_context(authority, "127.0.0.1"))
+        expected = {
+            "/right": (named(right), 200),
+            "/other-name": (named(other_name), 502),
+            "/other-authority": (named(other_authority), 502),
+            "/address": (named(address, "127.0.0.1"), 200),
+            "/name-asked-by-address": (named(right, "127.0.0.1"), 502),
+            "/address-asked-by-name": (named(address), 502),
+        }
+        routes = {path: UpstreamSettings(base_url=base_url) for path, (base_url, _) in expected.items()}
+        settings = settings_for(named(right), tmp_path / "shadow.db", ca_file=ca_file, routes=routes)
+        with running(settings, tmp_path) as live:
+            received = {path: ask(live.address, request("POST", path, body=b"{}")) for path in expected}
+        assert {path: answered.status for path, answered in received.items()} == {
+            path: status for path, (_, status) in expected.items()
+        }
+        for answered in received.values():
+            assert (answered.header(b"x-shadow-gateway-error") is None) == (answered.status == 200)
+        assert other_name.requests == other_authority.requests == []
+        assert names[0] == "localhost"
+
+
+def test_an_authority_that_is_not_configured_is_not_trusted(tmp_path: Path, secure: Upstream) -> None:
+    assert ask_once(tmp_path, named(secure), request(body=b"{}")).status == 502
     assert secure.requests == []
 
 
-def test_another_name_in_the_certificate_is_a_502(tmp_path: Path, authority: trustme.CA, ca_file: str) -> None:
-    with Upstream(tls=server_context(authority, "other.example")) as upstream:
-        received = ask_once(tmp_path, named(upstream), request(body=b"{}"), ca_file=ca_file)
-        assert received.status == 502
-        assert upstream.requests == []
-
-
-def test_an_address_is_verified_as_an_address(tmp_path: Path, authority: trustme.CA, ca_file: str) -> None:
-    with Upstream(tls=server_context(authority, "127.0.0.1")) as upstream:
-        assert ask_once(tmp_path, named(upstream, "127.0.0.1"), request(body=b"{}"), ca_file=ca_file).status == 200
-    with Upstream(tls=server_context(authority, "localhost")) as upstream:
-        assert ask_once(tmp_path, named(upstream, "127.0.0.1"), request(body=b"{}"), ca_file=ca_file).status == 502
-
-
-def test_an_upstream_that_speaks_no_tls_is_a_502(tmp_path: Path, ca_file: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as plain, ThreadPoolExecutor(1) as pool:
-        pool.submit(refuse_to_speak_tls, plain)
-        base_url = f"https://localhost:{plain.getsockname()[1]}"
-        assert ask_once(tmp_path, base_url, request(body=b"{}"), ca_file=ca_file).status == 502
+def test_an_upstream_that_speaks_no_tls_or_never_ends_its_handshake_is_a_502(tmp_path: Path, ca_file: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as plain, socket.create_server(("127.0.0.1", 0)) as silent:
+        speaking = threading.Thread(target=refuse_to_speak_tls, args=(plain,))
+        speaking.start()
+        urls = [f"https://localhost:{listener.getsockname()[1]}" for listener in (plain, silent)]
+        settings = settings_for(
+            urls[0],
+            tmp_path / "shadow.db",
+            ca_file=ca_file,
+            connect_timeout_s=0.5,
+            routes={"/silent": UpstreamSettings(base_url=urls[1])},
+        )
+        with running(settings, tmp_path) as live:
+            assert ask(live.address, request(body=b"{}")).status == 502
+            assert ask(live.address, request("POST", "/silent", body=b"{}")).status == 502
+        speaking.join()
 
 
 def refuse_to_speak_tls(plain: socket.socket) -> None:
@@ -126,30 +190,6 @@ def refuse_to_speak_tls(plain: socket.socket) -> None:
         connection.recv(10_000)
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
         connection.recv(10_000)
-
-
-def test_a_handshake_that_never_ends_is_a_502_after_the_connect_timeout(tmp_path: Path, ca_file: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        base_url = f"https://localhost:{silent.getsockname()[1]}"
-        received = ask_once(tmp_path, base_url, request(body=b"{}"), ca_file=ca_file, connect_timeout_s=0.5)
-    assert received.status == 502
-
-
-@pytest.mark.parametrize("end", ["fin", "reset"])
-def test_a_cut_over_tls_is_seen_by_the_client(tmp_path: Path, secure: Upstream, ca_file: str, end: Any) -> None:
-    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
-    secure.answer(Answer(parts=(head,), end=end))
-    received = ask_once(tmp_path, named(secure), request(body=b"{}"), ca_file=ca_file)
-    assert not received.complete
-    assert received.ended == "reset"
-
-
-def test_a_tls_stream_without_a_length_that_is_cut_without_close_notify_is_no_clean_end(
-    tmp_path: Path, secure: Upstream, ca_file: str
-) -> None:
-    secure.answer(Answer(parts=(b"HTTP/1.1 200 OK\r\n\r\nhello",), end="reset"))
-    received = ask_once(tmp_path, named(secure), request(body=b"{}"), ca_file=ca_file)
-    assert not received.complete
 
 
 # Proxies.
@@ -183,29 +223,33 @@ def test_an_upstream_behind_a_proxy_is_verified_too(tmp_path: Path, secure: Upst
     assert secure.requests == []
 
 
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 3\r\n\r\nsk!",
-        b"HTTP/1.1 502 Bad Gateway\r\n\r\n",
-        b"garbage\r\n\r\n",
-        b"HTTP/1.1 200 OK",
-    ],
-)
-def test_a_proxy_that_refuses_is_a_502_of_ours(tmp_path: Path, secure: Upstream, ca_file: str, refusal: bytes) -> None:
-    with ConnectProxy(refusal=refusal) as proxy:
-        address = f"http://127.0.0.1:{proxy.port}"
-        received = ask_once(tmp_path, named(secure), request(body=b"{}"), ca_file=ca_file, proxy=address)
-    assert received.status == 502
-    assert received.header(b"x-shadow-gateway-error")
-    assert b"sk!" not in received.body
+REFUSALS = [
+    b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 3\r\n\r\nsk!",
+    b"HTTP/1.1 502 Bad Gateway\r\n\r\n",
+    b"HTTP/1.1 301 Moved\r\nlocation: http://127.0.0.1/\r\n\r\n",
+    b"garbage\r\n\r\n",
+    b"HTTP/1.1 200 OK",
+    b" ",
+]
+
+
+def test_a_proxy_that_refuses_or_is_gone_is_a_502_of_ours(tmp_path: Path, secure: Upstream, ca_file: str) -> None:
+    proxy = ConnectProxy()
+    with proxy:
+        settings = settings_for(
+            named(secure), tmp_path / "shadow.db", ca_file=ca_file, proxy=f"http://127.0.0.1:{proxy.port}"
+        )
+        with running(settings, tmp_path) as live:
+            for refusal in REFUSALS:
+                proxy.refusal = refusal
+                received = ask(live.address, request(body=b"{}"))
+                assert received.status == 502, refusal
+                assert received.header(b"x-shadow-gateway-error"), refusal
+                assert b"sk!" not in received.body
+            proxy.close()
+            assert ask(live.address, request(body=b"{}")).status == 502
+    assert len(proxy.heads) == len(REFUSALS)
     assert secure.requests == []
-
-
-def test_a_proxy_that_is_not_there_is_a_502(tmp_path: Path, secure: Upstream, ca_file: str) -> None:
-    with bound_socket() as nobody:
-        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        assert ask_once(tmp_path, named(secure), request(body=b"{}"), ca_file=ca_file, proxy=address).status == 502
 
 
 @pytest.mark.parametrize("host", ["localhost", "*"])
@@ -270,27 +314,30 @@ def test_a_name_with_two_addresses_of_which_one_is_dead(tmp_path: Path, upstream
     assert ask_once(tmp_path, f"http://localhost:{upstream.port}", request("GET", "/")).body == b"ok"
 
 
-@pytest.fixture
-def listening_tls(upstream: Upstream, authority: trustme.CA, tmp_path: Path) -> Iterator[Live]:
+@pytest.fixture(scope="module")
+def listening_tls(
+    _shared_upstream: Upstream, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Live]:
     """A live process whose clients speak TLS."""
+    tmp_path = tmp_path_factory.mktemp("tls")
     issued = authority.issue_cert("localhost")
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     issued.private_key_pem.write_to_path(str(key))
-    settings = settings_for(upstream.base_url, tmp_path / "shadow.db", write_stall_timeout_s=2)
+    settings = settings_for(_shared_upstream.base_url, tmp_path / "shadow.db")
     with running(settings, tmp_path, tls=Tls(cert=str(cert), key=str(key))) as live:
         yield live
 
 
 @pytest.fixture
-def trusting(ca_file: str) -> ssl.SSLContext:
+def trust(ca_file: str) -> ssl.SSLContext:
     """What a client needs to trust it."""
     return ssl.create_default_context(cafile=ca_file)
 
 
-def test_clients_may_speak_tls(upstream: Upstream, listening_tls: Live, trusting: ssl.SSLContext) -> None:
+def test_clients_may_speak_tls(upstream: Upstream, listening_tls: Live, trust: ssl.SSLContext) -> None:
     upstream.answer(answer(body=JSON * 3000))
-    with Client(listening_tls.address, tls=trusting, name="localhost") as client:
+    with Client(listening_tls.address, tls=trust, name="localhost") as client:
         for _ in range(3):
             received = client.ask(request(body=PROMPT), size=50)
             assert received.body == JSON * 3000
@@ -298,20 +345,20 @@ def test_clients_may_speak_tls(upstream: Upstream, listening_tls: Live, trusting
 
 
 def test_a_cut_answer_is_no_clean_end_for_a_tls_client(
-    upstream: Upstream, listening_tls: Live, trusting: ssl.SSLContext
+    upstream: Upstream, listening_tls: Live, trust: ssl.SSLContext
 ) -> None:
     upstream.answer(Answer(parts=(b"HTTP/1.1 200 OK\r\n\r\nhello",), end="reset"))
-    with Client(listening_tls.address, tls=trusting, name="localhost") as client:
+    with Client(listening_tls.address, tls=trust, name="localhost") as client:
         received = client.ask(request("GET", "/"))
     assert received.body == b"hello"
     assert received.ended == "reset"
 
 
 def test_a_whole_answer_without_a_length_is_a_clean_end_for_a_tls_client(
-    upstream: Upstream, listening_tls: Live, trusting: ssl.SSLContext
+    upstream: Upstream, listening_tls: Live, trust: ssl.SSLContext
 ) -> None:
     upstream.answer(Answer(parts=(b"HTTP/1.1 200 OK\r\n\r\nhello",), end="fin"))
-    with Client(listening_tls.address, tls=trusting, name="localhost") as client:
+    with Client(listening_tls.address, tls=trust, name="localhost") as client:
         received = client.ask(request("GET", "/"))
     assert received.body == b"hello"
     assert received.ended == "fin"
@@ -319,10 +366,10 @@ def test_a_whole_answer_without_a_length_is_a_clean_end_for_a_tls_client(
 
 
 def test_a_tls_client_that_hangs_up_closes_upstream(
-    upstream: Upstream, listening_tls: Live, trusting: ssl.SSLContext
+    upstream: Upstream, listening_tls: Live, trust: ssl.SSLContext
 ) -> None:
     upstream.answer(Answer(parts=(), end="stall"))
-    client = Client(listening_tls.address, tls=trusting, name="localhost")
+    client = Client(listening_tls.address, tls=trust, name="localhost")
     client.send(request(body=PROMPT))
     connection, _ = upstream.wait_for_request()
     client.close()

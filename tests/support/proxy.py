@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class ConnectProxy:
-    """Tunnels to where it is asked to, or answers `refusal` instead."""
+    """Tunnels to where it is asked to, or answers with `refusal` when that is set."""
 
-    def __init__(self, *, refusal: bytes = b"") -> None:
+    def __init__(self) -> None:
         self.heads: list[bytes] = []
         """Every request head it was sent."""
         self.port = 0
-        self._refusal = refusal
+        self.refusal = b""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -34,17 +34,21 @@ class ConnectProxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def close(self) -> None:
+        """Stop listening and close every connection; idempotent."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             self.heads.append(head)
-            if self._refusal:
-                writer.write(self._refusal)
+            if self.refusal:
+                writer.write(self.refusal)
                 await writer.drain()
                 return
             host, _, port = head.split(b" ")[1].decode().rpartition(":")
