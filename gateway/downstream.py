@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import select
-import socket
-import struct
 from typing import TYPE_CHECKING, Any
 
 from gateway import heads
@@ -13,6 +10,7 @@ from gateway.heads import BadHeadError, RequestHead
 from gateway.policy import Health
 from gateway.refusal import Refusal, health_answer, own_answer
 from gateway.relay import Exchange, Relay, new_id
+from gateway.transports import Stall, hung_up, reset
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -23,8 +21,6 @@ MAX_PIPELINED_BYTES = 64 << 10
 _LINGER_S = 5.0
 _LINGER_IN_ALL_S = 30.0
 _END_OF_HEAD = b"\r\n\r\n"
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_HUNG_UP = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
 class Client(asyncio.Protocol):
@@ -63,7 +59,7 @@ class Client(asyncio.Protocol):
         self._buffer = b""
         self._deadline = 0.0
         self._linger_end: float | None = None
-        self._stall: tuple[float, int] | None = None
+        self._stall: Stall | None = None
         self._crowded = False
         self.closing = False
         """No further request is taken."""
@@ -108,7 +104,7 @@ class Client(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client reads too slowly (asyncio)."""
         self.paused = True
-        self._stall = (self._relay.clock(), self._unsent())
+        self._stall = Stall(self._transport, self._relay.clock())
         if self._exchange is not None:
             self._exchange.client_paused()
 
@@ -154,13 +150,7 @@ class Client(asyncio.Protocol):
 
     def reset(self) -> None:
         """Cut the client off with RST, so that an answer without a length cannot look whole."""
-        transport = self._transport
-        if transport is None:
-            return
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        transport.abort()
+        reset(self._transport)
 
     def ended(self, *, unread: bool) -> None:
         """The exchange is over; `unread` when the client may still be sending its body."""
@@ -181,13 +171,13 @@ class Client(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Enforce the deadlines of this connection."""
         exchange = self._exchange
-        if self._stall is not None and self._is_stalled(now):
+        if self._stall is not None and self._stall.lasts(now) > self._relay.policy.settings.write_stall_timeout_s:
             if exchange is not None:
                 exchange.client_stalled()
             else:
                 self.reset()
         elif exchange is not None:
-            if self._hung_up_unseen():
+            if hung_up(self._transport):
                 self._gone()
                 self.reset()
             else:
@@ -365,24 +355,3 @@ class Client(asyncio.Protocol):
 
     def _unsent(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
-
-    def _is_stalled(self, now: float) -> bool:
-        """Whether the client took nothing for the write-stall timeout; some progress starts the time anew."""
-        since, unsent = self._stall or (now, 0)
-        size = self._unsent()
-        if size != unsent:
-            self._stall = (now, size)
-            return False
-        return now - since > self._relay.policy.settings.write_stall_timeout_s
-
-    def _hung_up_unseen(self) -> bool:
-        """Whether a client whose upload is held back has hung up: a paused reader would not see it."""
-        transport = self._transport
-        if transport is None or transport.is_closing() or transport.is_reading():
-            return False
-        sock = transport.get_extra_info("socket")
-        if sock is None or sock.fileno() < 0:
-            return False
-        poll = select.poll()
-        poll.register(sock.fileno(), _HUNG_UP)
-        return bool(poll.poll(0))

@@ -27,6 +27,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})( [\t\x20-\x7e\x80-\x
 # Multi-line `^`: every line must match from its start, or the count of lines and of fields differs. A line that starts
 # with a space (obs-fold), holds a control character or ends with a bare LF does not match.
 _FIELD = re.compile(rb"^((" + _TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*))\r\n", re.MULTILINE)
+_ANSWER_START = b"HTTP/1."
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
@@ -45,7 +46,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
-_SHADOW = b"x-shadow-"
+_SHADOW = b"x-shadow"
 HOP_FIELD = b"x-shadow-hop"
 REQUEST_ID_FIELD = b"x-shadow-request-id"
 # A Connection field may not take these away: they decide where a message goes and where it ends.
@@ -122,9 +123,19 @@ class AnswerHead:
     named: frozenset[bytes]
 
 
+def is_ours(name: bytes) -> bool:
+    """Whether a field (lower-case name) speaks to the gateway: `x-shadow` itself, or `x-shadow-*`."""
+    return name.startswith(_SHADOW) and name[len(_SHADOW) : len(_SHADOW) + 1] in (b"", b"-")
+
+
 def has_bare_lf(part: bytes) -> bool:
     """Whether an unfinished head already holds a line end we never accept."""
     return _BARE_LF.search(part) is not None
+
+
+def may_become_answer(part: bytes) -> bool:
+    """Whether an unfinished head may still become an answer's; another protocol is told at its first bytes."""
+    return part.startswith(_ANSWER_START[: len(part)]) and not has_bare_lf(part)
 
 
 def read_request(block: bytes) -> RequestHead:
@@ -253,7 +264,7 @@ def request_head(  # noqa: PLR0913 (each part of a head that differs from what c
             lines.append(b"%s: %s" % (line[:4], authority))
         elif name == b"content-length" and length is not None:
             lines.append(b"%s: %d" % (line[:14], length))
-        elif name.startswith(_SHADOW):
+        elif is_ours(name):
             if name == HOP_FIELD:
                 hops.append(value.strip(b" \t"))
         else:
@@ -306,7 +317,7 @@ def trailer_lines(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join(
         b"%s: %s\r\n" % (name, value)
         for name, value in trailers
-        if name.lower() not in _NEVER_TRAILER and not name.lower().startswith(_SHADOW)
+        if name.lower() not in _NEVER_TRAILER and not is_ours(name.lower())
     )
 
 

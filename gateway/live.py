@@ -21,6 +21,7 @@ from gateway import control
 from gateway.control import Replace, Start
 from gateway.downstream import Client
 from gateway.policy import Policy
+from gateway.recorder import StoreRecorder
 from gateway.recording import TeeBudget
 from gateway.relay import Relay
 from gateway.settings import LiveSettings
@@ -29,20 +30,9 @@ from shadow.dialects import dialect_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-try:
-    from gateway.recorder import StoreRecorder
-except ImportError:
-
-    class StoreRecorder:  # type: ignore[no-redef]
-        def __init__(self, *a, **k): pass
-        async def start(self): pass
-        async def close(self): pass
-        def submit(self, r): r.free()
-
 _log = logging.getLogger("gateway.live")
 
 _SWEEP_S = 0.25
-_FLUSH_S = 10.0
 _BACKLOG = 4096
 _STDIN = 0
 _READ_BYTES = 65_536
@@ -55,6 +45,19 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to `Live`."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting for real, then drain.
+
+        The supervisor keeps each socket open, and closing ours alone would leave it listening: clients would wait in
+        its queue. A TCP socket is ours alone and listens again after a restart; a unix socket is shared, and may not
+        be shut down for the siblings.
+        """
+        await asyncio.sleep(0)  # connections that are waiting now are still accepted
+        for one in sockets or []:
+            if one.family != socket.AF_UNIX:
+                one.shutdown(socket.SHUT_RD)
+        await super().shutdown(sockets)
 
 
 class _ParentLines:
@@ -94,7 +97,7 @@ class Live:
     async def run(self) -> None:
         """Serve until told to stop, then end in order: readiness, accepting, drain, records."""
         settings = self._settings
-        recorder = StoreRecorder(settings.recording)
+        self._recorder = recorder = StoreRecorder(settings.recording)
         await recorder.start()
         self._relay = Relay(
             Policy(settings, dialect_of=dialect_of),
@@ -113,7 +116,7 @@ class Live:
         finally:
             serving.cancel()
             sweeper.cancel()
-            await self._end(recorder)
+            await self._end()
 
     def _uvicorn_config(self) -> uvicorn.Config:
         tls = self._start.tls
@@ -157,16 +160,13 @@ class Live:
         else:
             self._server.force_exit = True
 
-    async def _end(self, recorder: StoreRecorder) -> None:
+    async def _end(self) -> None:
         for client in list(self._relay.clients):
             client.drain_is_over()
         self._relay.pool.close()
         await asyncio.sleep(0)
-        try:
-            await asyncio.wait_for(recorder.close(), _FLUSH_S)
-        except TimeoutError:
-            _log.error("the last records could not be written in %g s", _FLUSH_S)  # noqa: TRY400 (no trace wanted)
-        control.report(self._start.status_fd, "flushed", json.dumps(self._relay.counters))
+        counters = {**self._relay.counters, **await self._recorder.close()}
+        control.report(self._start.status_fd, "flushed", json.dumps(counters))
 
     def _listen_to_parent(self, loop: asyncio.AbstractEventLoop) -> None:
         os.set_blocking(_STDIN, False)
@@ -191,6 +191,7 @@ class Live:
         try:
             settings = control.settings_from(control.decode(line, Replace).settings, LiveSettings)
             policy = Policy(settings, dialect_of=dialect_of)
+            self._recorder.replace(settings.recording)
         except (msgspec.MsgspecError, ValueError) as error:
             control.report(self._start.status_fd, "reload_failed", type(error).__name__)
             return

@@ -17,6 +17,7 @@ from gateway.policy import Passage, Policy
 from gateway.recording import Ending, Recorder, Recording, TeeBudget
 from gateway.refusal import Refusal, own_answer
 from gateway.splice import MAX_SPLICE_BYTES, splice_model
+from gateway.transports import Stall
 from gateway.upstream import Connection, DialSettings, Pool
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _ONE_WRITE_BYTES = 32 << 10
 _MAX_OUTBOX_BYTES = 64 << 10
 """Request bytes kept while a connection is being made, before reading from the client pauses."""
 _END_OF_HEAD = b"\r\n\r\n"
+_EXPECT = frozenset({b"expect"})
+_CONTINUE = 100
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL = 200
 _FIRST_ERROR = 400
@@ -146,6 +149,7 @@ class Exchange:
         "_pool",
         "_relay",
         "_request",
+        "_said_continue",
         "_splicing",
         "_stage",
         "_stall",
@@ -170,9 +174,10 @@ class Exchange:
         self._outbox_bytes = 0
         self._held = b""
         self._heard = self.recording.t_start
-        self._stall: tuple[float, int] | None = None
+        self._stall: Stall | None = None
         self._stopped = False
         self._splicing = self._wants_splice()
+        self._said_continue = False
         self._dechunk = False
         self._keep_upstream = False
 
@@ -187,6 +192,7 @@ class Exchange:
         """Start with what arrived after the head; returns what is already the next request."""
         if self._splicing:
             if self._head.expects_continue:
+                self._said_continue = True  # upstream is asked with the whole body, and not for leave
                 self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             return self.client_data(rest)
         connection = self._pool.take(self._passage.destination.origin, self._heard)
@@ -356,7 +362,7 @@ class Exchange:
             self._head,
             target=self._passage.target,
             authority=destination.authority,
-            drop=self._policy.drop,
+            drop=self._policy.drop | _EXPECT if self._said_continue else self._policy.drop,
             credentials=destination.credentials,
             deployment_id=self._policy.deployment_id,
             length=self._outbox_bytes if self.recording.upstream_model is not None and not self._head.chunked else None,
@@ -389,7 +395,8 @@ class Exchange:
         """Upstream reads too slowly: the client waits (upstream.Receiver)."""
         if self._stage is _Stage.TUNNEL or not self._request.done:
             self._client.pause_reading()
-        self._stall = (self._relay.clock(), self._unsent())
+        connection = self._connection
+        self._stall = Stall(connection.transport if connection is not None else None, self._relay.clock())
 
     def upstream_resumed(self) -> None:
         """Upstream caught up (upstream.Receiver)."""
@@ -404,6 +411,8 @@ class Exchange:
                 self._held = data
                 if len(data) > heads.MAX_ANSWER_HEAD_BYTES:
                     self._broken("the upstream's answer head is too large")
+                elif not heads.may_become_answer(data):
+                    self._broken("the upstream does not answer in HTTP/1")
                 return
             try:
                 head = heads.read_answer(data[: end + 2])
@@ -413,7 +422,8 @@ class Exchange:
             data = data[end + 4 :]
             if head.status >= _FIRST_FINAL or head.status == _SWITCHING_PROTOCOLS:
                 break
-            if self._head.minor:  # RFC 9110 15.2: never to an HTTP/1.0 client
+            # RFC 9110 15.2: never to an HTTP/1.0 client; and leave to send is given once.
+            if self._head.minor and not (self._said_continue and head.status == _CONTINUE):
                 self._client.write(heads.answer_head(head, request_id=None, close=False))
         self._held = b""
         if head.status == _SWITCHING_PROTOCOLS:
@@ -431,11 +441,9 @@ class Exchange:
         try:
             plain, size = reader.feed(rest)
         except BrokenFramingError as error:
-            self._stage = _Stage.WAITING
             self._broken(str(error))
             return
         if size < len(rest):
-            self._stage = _Stage.WAITING
             self._broken("the upstream sent bytes past the end of its answer")
             return
         if plain:
@@ -523,7 +531,7 @@ class Exchange:
                 self._refuse(
                     Refusal(status=502, error="connect", message="no connection to the upstream"), "connect_failed"
                 )
-        elif self._stall is not None and self._stalled(now, settings.write_stall_timeout_s):
+        elif self._stall is not None and self._stall.lasts(now) > settings.write_stall_timeout_s:
             self._timed_out("the upstream stopped reading the request")
         elif self._stage in (_Stage.CONNECTING, _Stage.WAITING) and not self._request.done:
             if self._stall is None and silent_s > settings.idle_timeout_s:
@@ -549,19 +557,6 @@ class Exchange:
         if self._stage is not _Stage.DONE:
             self.recording.gateway_error = "internal"
             self._abort("upstream_broken")
-
-    def _stalled(self, now: float, limit_s: float) -> bool:
-        """Whether upstream took nothing for `limit_s`; some progress starts the time anew."""
-        since, unsent = self._stall or (now, 0)
-        size = self._unsent()
-        if size != unsent:
-            self._stall = (now, size)
-            return False
-        return now - since > limit_s
-
-    def _unsent(self) -> int:
-        connection = self._connection
-        return connection.transport.get_write_buffer_size() if connection and connection.transport else 0
 
     def _timed_out(self, why: str) -> None:
         self._refuse(Refusal(status=504, error="first_byte_timeout", message=why), "first_byte_timeout")
