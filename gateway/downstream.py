@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from gateway import heads
+from gateway.exchange import Exchange
 from gateway.heads import BadHeadError, RequestHead
 from gateway.policy import Health
 from gateway.refusal import Refusal, health_answer, own_answer
-from gateway.relay import Exchange, Relay, new_id
+from gateway.relay import Relay, new_id
 from gateway.transports import Stall, hung_up, reset
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ class Client(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         del app_state, _loop
-        relay = config.app
+        relay: object = config.app
         if not isinstance(relay, Relay):
             raise TypeError("the app given to uvicorn must be the Relay")
-        self._relay = relay
+        self._relay: Relay = relay
         self._connections: set[Any] = server_state.connections
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
@@ -209,7 +210,7 @@ class Client(asyncio.Protocol):
             self._read_heads(data)
 
     def _put_by(self, data: bytes) -> None:
-        """Keep what belongs to a later request; reading is never paused for it, a client that sends too much is cut off."""
+        """Keep what belongs to a later request; reading is never paused for it, too much of it ends the connection."""
         self._buffer += data
         exchange = self._exchange
         if exchange is None:

@@ -237,7 +237,7 @@ def _is_websocket(method: bytes, fields: Iterable[Field], connection: frozenset[
     return method == b"GET" and bodiless and b"upgrade" in connection and _tokens(fields, b"upgrade") == {b"websocket"}
 
 
-def request_head(  # noqa: PLR0913 (each part of a head that differs from what came has a name)
+def request_head(
     head: RequestHead,
     *,
     target: bytes,

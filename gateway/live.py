@@ -28,7 +28,7 @@ from gateway.settings import LiveSettings
 from shadow.dialects import dialect_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _log = logging.getLogger("gateway.live")
 
@@ -40,6 +40,15 @@ _READ_BYTES = 65_536
 
 class _Server(uvicorn.Server):
     """uvicorn's server without its signal handling, which would end the process before the records are flushed."""
+
+    def __init__(self, config: uvicorn.Config, *, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self._tell_started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -106,15 +115,13 @@ class Live:
         )
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_loop_error)
-        self._server = _Server(self._uvicorn_config())
+        self._server = _Server(self._uvicorn_config(), started=self._on_started)
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         self._listen_to_parent(loop)
         sweeper = asyncio.create_task(self._sweep())
-        serving = asyncio.create_task(self._report_when_ready())
         try:
             await self._server.serve(sockets=[socket.socket(fileno=fd) for fd in self._start.socket_fds])
         finally:
-            serving.cancel()
             sweeper.cancel()
             await self._end()
 
@@ -138,11 +145,10 @@ class Live:
             timeout_graceful_shutdown=self._settings.drain_timeout_s,  # type: ignore[arg-type]  # seconds, any number
         )
 
-    async def _report_when_ready(self) -> None:
-        while not self._server.started:
-            await asyncio.sleep(0.005)
+    def _on_started(self) -> None:
+        """Every socket listens now."""
         gc.collect()
-        gc.freeze()
+        gc.freeze()  # what lives from the start on need not be looked at again
         control.report(self._start.status_fd, "ready")
 
     async def _sweep(self) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from gateway.heads import CREDENTIALS, HOP_FIELD, RequestHead
 from gateway.refusal import Refusal
-from shadow.records import Dialect  # noqa: TC001
+from shadow.records import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -88,7 +88,7 @@ class Health:
 
 
 class Policy:
-    """The settings of the live path as one decision. Replaced whole on reload; a request keeps the one it began with."""
+    """The settings of the live path as one decision. A reload replaces it whole; a request keeps its own."""
 
     def __init__(self, settings: LiveSettings, *, dialect_of: Callable[[str, str], Dialect | None]) -> None:
         self.settings = settings
@@ -179,7 +179,7 @@ class Policy:
 
 
 def has_dot_segments(path: bytes) -> bool:
-    """Whether an upstream could read `.` or `..` as a segment of this path, raw, percent-encoded or with `;parameters`."""
+    """Whether an upstream could read `.` or `..` as a segment: raw, percent-encoded or with `;parameters`."""
     if b"." not in path and b"%2" not in path:
         return False
     segments = _SEPARATORS.split(_DOT.sub(b".", path))

@@ -1,4 +1,4 @@
-"""What asyncio's transports leave to the socket: a reset, a hang-up behind a paused reader, and what the peer has not taken."""
+"""What asyncio's transports leave to the socket: a reset, an unseen hang-up, and what the peer has not taken."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
             return False
 
     def _salvage(self) -> None:
-        """An upstream that answers early and closes makes our next write fail before its answer was read: read it now."""
+        """Read what an upstream that answered early and closed had said, before our next write to it failed."""
         transport = self.transport
         if transport is None or transport.get_extra_info("ssl_object") is not None:
             return
@@ -290,7 +290,7 @@ class Pool:
 
 
 def bypasses_proxy(host: str, port: int, no_proxy: Sequence[str]) -> bool:
-    """Whether NO_PROXY names this host: `*`, a domain (itself and below), an address, a network, each with `:port` if given."""
+    """Whether NO_PROXY names this host: `*`, a domain (and all below), an address, a network; with `:port` or without."""
     host = host.lower().rstrip(".")
     return any(_names(entry.strip().lower(), host, port) for entry in no_proxy)
 
@@ -361,21 +361,29 @@ async def _connect_through(
     try:
         transport.write(_connect_request(proxy, origin))
         head = await waiting.answer
-        # Anything after the empty line would be bytes of an origin that was not asked yet.
-        if not head.startswith((b"HTTP/1.1 2", b"HTTP/1.0 2")) or not head.endswith(b"\r\n\r\n"):
-            raise ConnectionRefusedError("the proxy refused the connection")
+        _check_proxy_answer(head)
         connection = make()
         transport.set_protocol(connection)
         upgraded: asyncio.BaseTransport | None = transport
         if context is not None:
             upgraded = await loop.start_tls(transport, connection, context, server_hostname=origin.host)
-        if upgraded is None:
-            raise ConnectionResetError("the proxy closed the connection")
-        connection.connection_made(upgraded)
+        connection.connection_made(_present(upgraded))
     except BaseException:
         transport.abort()
         raise
     return connection
+
+
+def _check_proxy_answer(head: bytes) -> None:
+    # Anything after the empty line would be bytes of an origin that was not asked yet.
+    if not head.startswith((b"HTTP/1.1 2", b"HTTP/1.0 2")) or not head.endswith(b"\r\n\r\n"):
+        raise ConnectionRefusedError("the proxy refused the connection")
+
+
+def _present(transport: asyncio.BaseTransport | None) -> asyncio.BaseTransport:
+    if transport is None:
+        raise ConnectionResetError("the proxy closed the connection")
+    return transport
 
 
 def _connect_request(proxy: str, origin: Origin) -> bytes:
