@@ -82,10 +82,12 @@ class Redactor:
 
     def redact_text(self, text: str) -> tuple[str, bool]:
         """Return the text with every find replaced by its rule's name in brackets, and whether there was one."""
-        kept = text
+        # RE2 reads UTF-8, in which a lone surrogate (half of a cut emoji) cannot be written.
+        readable = text.encode("utf-8", "replace").decode()
+        kept = readable
         for pattern, replace in self._steps:
             kept = pattern.sub(replace, kept)
-        return kept, kept != text
+        return (text, False) if kept == readable else (kept, True)
 
     def redact_json(self, body: bytes) -> tuple[bytes, bool]:
         """Redact the strings of a JSON body. When nothing is found the body comes back as it is, byte for byte.
@@ -97,8 +99,8 @@ class Redactor:
         try:
             redacted = _JsonRedaction(self.redact_text).run(body.decode("utf-8", "replace"), free=False)
         except (ValueError, RecursionError):
-            text, changed = self.redact_text(body.decode("utf-8", "surrogateescape"))
-            return text.encode("utf-8", "surrogateescape") if changed else body, changed
+            text, changed = self.redact_text(body.decode("utf-8", "replace"))
+            return (text.encode() if changed else body), changed
         return (body, False) if redacted is None else (redacted, True)
 
 
@@ -248,9 +250,9 @@ def _is_credential(part: str) -> bool:
 
 def _forms(secret: str) -> Iterable[str]:
     yield secret
-    yield quote(secret, safe="")
-    yield quote_plus(secret)
-    yield quote(secret, safe="").lower() if "%" in quote(secret, safe="") else secret
+    for spelled in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
+        yield spelled
+        yield re.sub("%[0-9A-F]{2}", lambda escape: escape[0].lower(), spelled)
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret)[1:-1].replace("/", "\\/")
     plain = secret.encode("utf-8", "surrogatepass")
@@ -302,7 +304,9 @@ def _phone(found: Any) -> str:
 def _card(found: Any) -> str:
     """Replace a number that can be a card's; of a longer row of groups, the longest beginning that can."""
     text = str(found[0])
-    if not _CARD_ISSUERS.match(text):
+    start = found.start()
+    is_phone = found.string[max(start - 1, 0) : start] == "+"
+    if is_phone or not _CARD_ISSUERS.match(text):
         return text
     ends = [len(text), *(at for at in range(len(text) - 1, 0, -1) if text[at] in " -")]
     for end in ends:

@@ -17,6 +17,9 @@ _OUTCOME_BY_STOP_REASON = {
     "pause_turn": Outcome.PAUSED,
     # Beta: the answer stopped to hand out a compacted history and waits to be continued, like pause_turn.
     "compaction": Outcome.PAUSED,
+    # A response that is made in the background.
+    "queued": Outcome.PAUSED,
+    "in_progress": Outcome.PAUSED,
 }
 
 

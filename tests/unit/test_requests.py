@@ -317,6 +317,10 @@ def test_a_number_too_long_where_we_look_gives_the_default() -> None:
     assert (facts.max_output_tokens, facts.conversation, facts.skip) == (None, "prompt:\x00hi", "unreadable")
 
 
+def test_an_input_that_is_a_number_too_long_is_unreadable() -> None:
+    assert read_request(RESPONSES, b'{"input": ' + b"9" * 5_000 + b"}").skip == "unreadable"
+
+
 def test_content_that_cannot_be_read_gives_no_conversation() -> None:
     odd = b'{"messages": [{"role": "user", "content": "\xff"}]}'
 
@@ -446,6 +450,7 @@ def test_a_request_without_a_readable_model_counts_as_of_another_model() -> None
 def test_messages_that_are_no_list_stay_as_they_are() -> None:
     assert copied(ANTHROPIC, body(messages={"thinking": 1}))["messages"] == {"thinking": 1}
     assert copied(ANTHROPIC, body(system="thinking"))["system"] == "thinking"
+    assert copied(ANTHROPIC, body(messages=[user("thinking")]))["messages"] == [user("thinking")]
     assert raw_list(None) is None
 
 
