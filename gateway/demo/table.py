@@ -18,12 +18,12 @@ _NONE = "n/a"
 def models_table(task: Row) -> Table:
     """One row a model of this task."""
     scored_by = ", ".join(dict.fromkeys(name for row in task["models"] for name in row["quality"]["by_evaluator"]))
-    table = _table(f"DEMO, made-up models and prices. Task {task['task']}, quality by {scored_by or 'nothing yet'}")
+    table = _table(f"DEMO, made-up models and prices (* primary). Task {task['task']}, quality by {scored_by or '-'}")
     table.add_column("model")
     for name in _FIGURES:
         table.add_column(name, justify="right")
     for row in task["models"]:
-        name = f"{row['model']} (primary)" if row["role"] == "primary" else row["model"]
+        name = f"{row['model']} *" if row["role"] == "primary" else row["model"]
         table.add_row(name, *(figure(row) for figure in _FIGURES.values()))
     return table
 
@@ -31,7 +31,7 @@ def models_table(task: Row) -> Table:
 def coverage_table(tasks: Sequence[Row]) -> Table:
     """One row a task and candidate: what became of every exchange that could be shadowed."""
     names = ("eligible", "sampled", "sent", "pending")
-    table = _table("Coverage, in exchanges: eligible = sampled + not sampled; sampled = sent + left out + pending")
+    table = _table("Coverage, in exchanges: sampled = sent + pending + left out")
     for name in ("task", "candidate"):
         table.add_column(name)
     for name in names:
@@ -75,8 +75,8 @@ def _per_thousand(value: float | None) -> str:
     return _NONE if value is None else f"{1000 * value:,.3f}"
 
 
-def _quality(quality: Row) -> str:
-    return _NONE if quality["avg"] is None else f"{quality['avg']:.3f} (n={quality['n']})"
+def _fraction(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.3f}"
 
 
 _FIGURES: Mapping[str, Callable[[Row], str]] = {
@@ -86,6 +86,7 @@ _FIGURES: Mapping[str, Callable[[Row], str]] = {
     "TTFT\nms": lambda row: _ms(row["ttft_ms"]["p50"]),
     "errors": lambda row: _share(row["error_rate"]),
     "$ per 1k\nrequests": lambda row: _per_thousand(row["cost_usd"]["per_request"]),
-    "quality": lambda row: _quality(row["quality"]),
-    "$ per 1k\nquality points": lambda row: _per_thousand(row["cost_per_quality_point_usd"]["value"]),
+    "quality": lambda row: _fraction(row["quality"]["avg"]),
+    "n": lambda row: str(row["quality"]["n"]),
+    "$ per 1k\nquality": lambda row: _per_thousand(row["cost_per_quality_point_usd"]["value"]),
 }

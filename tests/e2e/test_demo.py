@@ -66,7 +66,7 @@ def address_of(output: str, name: str) -> str:
 def rows_of(output: str, model: str) -> list[list[str]]:
     """The cells of each row of the models' tables."""
     lines = [line.split() for line in output.splitlines() if line.split()[:1] == [model]]
-    return [[cell for cell in line if cell != "(primary)"] for line in lines]
+    return [[cell for cell in line if cell != "*"] for line in lines]
 
 
 def test_once_prints_the_tables_and_where_they_came_from_and_leaves_nothing(folders: Folders) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,7 +94,9 @@ def serving(folder: Path, *, upstream: str) -> Iterator[str]:
     assert process.stdout
     try:
         listening = next(line for line in process.stdout if line.startswith("listening on "))
-        yield f"http://{listening.split()[2].removeprefix('http://')}"
+        address = re.search(r"127\.0\.0\.1:\d+", listening)
+        assert address
+        yield f"http://{address[0]}"
     finally:
         process.send_signal(signal.SIGTERM)
         process.stdout.read()
