@@ -89,20 +89,21 @@ class NamedEvents:
             _take_lines(reader, (names[at], contents[at]), 0)
 
     def _read_until_text(self, reader: StreamReader, names: list[bytes], contents: list[bytes], line_ends: int) -> int:
-        answer = reader.answer
+        answer, idle, may_hold_text = reader.answer, self._idle, self._may_hold_text
         position = 0
+        output_seen = False
         for at, (name, content) in enumerate(zip(names, contents, strict=True)):
             position += len(name) + len(content) + line_ends
-            if answer.first_output_offset is not None and name in self._idle and not self._text_possible(name, content):
-                continue
+            if output_seen and name in idle:
+                # An escape may spell "text" in another way; then the event is decoded.
+                text_possible = name in may_hold_text and (b"text" in content or b"\\u" in content)
+                if not text_possible:
+                    continue
             _take_lines(reader, (name, content), position)
+            output_seen = answer.first_output_offset is not None
             if answer.first_text_offset is not None:
                 return at + 1
         return len(names)
-
-    def _text_possible(self, name: bytes, content: bytes) -> bool:
-        # An escape may spell "text" in another way; then the event is decoded.
-        return name in self._may_hold_text and (b"text" in content or b"\\u" in content)
 
 
 def _take_lines(reader: StreamReader, lines: Sequence[bytes], end: int) -> None:
