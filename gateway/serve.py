@@ -122,12 +122,12 @@ class Supervisor:
             _, late = await asyncio.wait(tasks, timeout=self._config.live.drain_timeout_s + _GRACE_S)
             self._kill(late)
             await asyncio.gather(*tasks)
-        self._close()
 
     def ask_to_stop(self) -> None:
         """Begin the end; a second call makes the children skip the drain."""
         if not self._stopping.is_set():
             self._stopping.set()
+            self._close()  # else connections would queue here for processes that accept no more
             self._forwarding = asyncio.create_task(self._forward_stop())
             return
         for child in self._children:
@@ -250,10 +250,11 @@ class Supervisor:
     async def _run_once(self, child: _Child) -> int:
         """Start the process, tell it what to do, and return its exit code."""
         child.started_at, child.draining = time.monotonic(), False
+        fds = tuple(one.fileno() for one in child.sockets)
         stdin_end, down = os.pipe()
         status_end, status_write = os.pipe()
         try:
-            child.process = await self._spawn(child, stdin_end, status_write)
+            child.process = await self._spawn(child, stdin_end, (*fds, status_write))
         except OSError:
             os.close(down)
             os.close(status_end)
@@ -263,7 +264,14 @@ class Supervisor:
             os.close(status_write)
         reading = asyncio.create_task(self._read_events(child, status_end))
         settings = child.settings
-        await asyncio.to_thread(_write_line, os.dup(down), control.encode(self._start_line(child, status_write)))
+        start = Start(
+            settings=control.plain(settings),
+            socket_fds=fds,
+            status_fd=status_write,
+            tls=self._config.tls if child.module == "gateway.live" else None,
+            worker=child.worker,
+        )
+        await asyncio.to_thread(_write_line, os.dup(down), control.encode(start))
         child.down = down
         if child.settings is not settings:  # reloaded while the first line was on its way
             await self._send(child, Replace(settings=control.plain(child.settings)))
@@ -277,25 +285,16 @@ class Supervisor:
             child.down = child.process = None
         return code
 
-    async def _spawn(self, child: _Child, stdin_end: int, status_write: int) -> asyncio.subprocess.Process:
+    async def _spawn(self, child: _Child, stdin_end: int, inherited: Sequence[int]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # a folder named gateway/ or shadow/ where `serve` was started is not ours
             "-m",
             child.module,
             stdin=stdin_end,
-            pass_fds=(*(one.fileno() for one in child.sockets), status_write),
+            pass_fds=inherited,
             start_new_session=True,  # Ctrl-C reaches the parent only
             env=self._environment(child),
-        )
-
-    def _start_line(self, child: _Child, status_write: int) -> Start:
-        return Start(
-            settings=control.plain(child.settings),
-            socket_fds=tuple(one.fileno() for one in child.sockets),
-            status_fd=status_write,
-            tls=self._config.tls if child.module == "gateway.live" else None,
-            worker=child.worker,
         )
 
     def _environment(self, child: _Child) -> dict[str, str]:
