@@ -48,7 +48,7 @@ class _Stream:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def add(self, kind: EventKind, name: str, **fields: Any) -> None:
+    def add(self, kind: EventKind, name: str, /, **fields: Any) -> None:
         told = {"type": name, "sequence_number": len(self.events), **fields}
         self.events.append(event(kind, told, name=name))
 

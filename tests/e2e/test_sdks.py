@@ -394,6 +394,7 @@ def both_sides(direct: Simulator, behind: Simulator, gateway: str) -> Sides:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 async def test_an_app_sees_the_same_through_the_gateway(sides: Sides, scenario: Any, *, asynchronous: bool) -> None:
     await sides.compare(scenario, asynchronous=asynchronous, max_retries=0)
+    assert {entry.status for entry in sides.direct.log} == {200}
 
 
 def failing(fault: str, api: str, *, stream: bool = False) -> Any:
@@ -477,11 +478,17 @@ async def test_an_app_that_hangs_up_is_noticed_upstream(sides: Sides) -> None:
 
 
 async def test_many_conversations_at_once_keep_their_own_keys_and_answers(tmp_path: Path) -> None:
-    script = Script(models=SCRIPT.models)
-    with Simulator(script) as open_to_all, serving(tmp_path, upstream=open_to_all.base_url) as base_url:
+    with (
+        Simulator(Script(models=SCRIPT.models)) as simulator,
+        serving(tmp_path, upstream=simulator.base_url) as base_url,
+    ):
+        # one pool under all clients, so that their requests meet on the same connections to the gateway
+        async with anthropic.DefaultAsyncHttpxClient() as pool:
 
-        async def conversation(number: int) -> None:
-            async with anthropic.AsyncAnthropic(api_key=f"key-{number}", base_url=base_url, max_retries=0) as client:
+            async def conversation(number: int) -> None:
+                client = anthropic.AsyncAnthropic(
+                    api_key=f"key-{number}", base_url=base_url, max_retries=0, http_client=pool
+                )
                 for turn in range(3):
                     question = f"What is {number} + {turn}?"
                     reply = await client.messages.create(
@@ -489,10 +496,10 @@ async def test_many_conversations_at_once_keep_their_own_keys_and_answers(tmp_pa
                     )
                     assert reply.content[0].text == f"The answer is {number + turn}."
 
-        await asyncio.gather(*(conversation(number) for number in range(40)))
-        keys = [(entry.key, entry.body.split(b"What is ")[1].split(b" ")[0]) for entry in open_to_all.log]
-        assert len(keys) == 120
-        assert all(key == f"key-{asked.decode()}" for key, asked in keys)
+            await asyncio.gather(*(conversation(number) for number in range(40)))
+        asked = [(entry.key, entry.body.split(b"What is ")[1].split(b" ")[0].decode()) for entry in simulator.log]
+        assert len(asked) == 120
+        assert all(key == f"key-{number}" for key, number in asked)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import brotli
@@ -591,6 +596,124 @@ def test_the_log_is_a_page_too(client: httpx2.Client) -> None:
     assert client.get("/_sim/log", params={"after": entry["number"]}).json() == {"requests": []}
     assert client.delete("/_sim/log").json() == {"requests": []}
     assert [each["name"] for each in client.get("/_sim/script").json()["models"]] == ["pebble", "boulder"]
+
+
+def test_responses_refuse_break_and_name_their_tools_in_their_own_way(client: httpx2.Client) -> None:
+    def events(model: str, **more: Any) -> list[tuple[str | None, Any]]:
+        body = {"model": model, "stream": True, **more}
+        return events_of(client.post("/v1/responses", json=body).content)
+
+    refused = events("pebble~refusal", input="What is 1 + 1?")
+    assert "".join(data["delta"] for name, data in refused if name == "response.refusal.delta").startswith("I cannot")
+    tool = {"type": "function", "name": "get_weather", "parameters": WEATHER_SCHEMA}
+    asked = [{"role": "user", "content": [{"type": "input_text", "text": "What is the weather in Oslo?"}]}]
+    called = events("pebble", input=asked, tools=[tool], tool_choice={"type": "function", "name": "get_weather"})
+    deltas = "".join(data["delta"] for name, data in called if name == "response.function_call_arguments.delta")
+    assert json.loads(deltas) == {"city": "Oslo", "unit": "celsius"}
+    call = called[-1][1]["response"]["output"][0]
+    told = [*asked, call, {"type": "function_call_output", "call_id": call["call_id"], "output": "3 degrees"}]
+    reply = client.post("/v1/responses", json={"model": "pebble", "input": told, "tools": [tool]}).json()
+    assert reply["output"][0]["content"][0]["text"] == "Here is what I found: 3 degrees"
+
+
+@pytest.mark.parametrize(
+    ("choice", "called"),
+    [
+        ("auto", False),
+        ("required", True),
+        ("none", False),
+        ({"type": "function", "function": {"name": "get_weather"}}, True),
+    ],
+)
+def test_a_tool_is_called_when_the_client_says_so(client: httpx2.Client, choice: Any, *, called: bool) -> None:
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": WEATHER_SCHEMA}}
+    body = {"model": "pebble", "messages": SUM, "tools": [tool], "tool_choice": choice}
+    message = client.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]
+    assert ("tool_calls" in message) is called
+
+
+@pytest.mark.parametrize(
+    ("manner", "arguments"),
+    [
+        ("wrong", {"city": "Oslo", "unit": "fahrenheit"}),
+        ("off_schema", {"city": "Oslo"}),
+        ("broken_json", {"unparsed": '{"city": "Oslo", "unit":'}),
+    ],
+)
+def test_tool_arguments_are_spoiled_in_their_own_ways(client: httpx2.Client, manner: str, arguments: Any) -> None:
+    question = [{"role": "user", "content": "What is the weather in Oslo?"}]
+    body = messages_body(messages=question, tools=[{"name": "get_weather", "input_schema": WEATHER_SCHEMA}])
+    found = []
+    for number in range(12):  # which value is wrong depends on the prompt
+        body["system"] = f"You are assistant number {number}."
+        told = client.post("/v1/messages", json=body, headers={**ANTHROPIC, "x-sim-manner": manner}).json()
+        found.append(told["content"][0]["input"])
+    assert any(each == arguments or str(each)[:20] == str(arguments)[:20] for each in found)
+    assert {"city": "Oslo", "unit": "celsius"} not in found
+
+
+def test_a_schema_is_filled_whatever_its_types(client: httpx2.Client) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "price": {"type": ["number", "null"]},
+            "urgent": {"type": "boolean"},
+            "kind": {"const": "order"},
+            "address": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+            "note": {"type": "string"},
+        },
+        "required": ["tags", "price", "urgent", "kind", "address"],
+    }
+    text = "Extract it. tags: red, blue; price: 1,299.50 EUR; urgent: yes; city: Quito"
+    body = {
+        "model": "pebble",
+        "messages": [{"role": "user", "content": text}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "any", "schema": schema}},
+    }
+    told = client.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]["content"]
+    assert json.loads(told) == {
+        "tags": ["red", "blue"],
+        "price": 1299.5,
+        "urgent": True,
+        "kind": "order",
+        "address": {"city": "Quito"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("turns", "answer"),
+    [
+        (["What is 9 - 4?"], "5"),
+        (["What is 9 times 4?"], "36"),
+        (["What is 9 plus 4?", "Subtract 3 from that.", "Multiply that by 5."], "50"),
+    ],
+)
+def test_arithmetic_is_right(client: httpx2.Client, turns: list[str], answer: str) -> None:
+    history: list[dict[str, str]] = []
+    for turn in turns:
+        history.append({"role": "user", "content": turn})
+        told = client.post("/v1/chat/completions", json={"model": "pebble", "messages": history}).json()
+        history.append({"role": "assistant", "content": told["choices"][0]["message"]["content"]})
+    assert history[-1]["content"] == f"The answer is {answer}."
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_alone_it_says_where_it_listens_and_ends_on_ctrl_c(host: str, shown: str) -> None:
+    command = [Path(sys.executable).with_name("shadow-gateway"), "simulator", "--port", "0", "--host", host]
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environ, text=True)
+    assert process.stdout
+    try:
+        line = process.stdout.readline()
+        assert line.startswith(f"simulator listening on http://{shown}:")
+        base_url = line.split()[-1]
+        assert httpx2.get(f"{base_url}/v1/models", trust_env=False).json() == {"object": "list", "data": []}
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        process.stdout.close()
+        assert process.wait(20) == 0
 
 
 async def test_a_simulator_also_starts_inside_a_running_loop() -> None:
