@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from shadow.records import Batch
 
 if TYPE_CHECKING:
@@ -45,9 +47,8 @@ class Item:
 
     def give_up_body(self, reason: str) -> None:
         """Go on without the copy: jobs that were pending are dropped for this reason."""
-        jobs = tuple(
-            replace(job, state="dropped", reason=reason) if job.state == "pending" else job for job in self.read.jobs
-        )
+        dropped = {"state": "dropped", "reason": reason}
+        jobs = tuple(structs.replace(job, **dropped) if job.state == "pending" else job for job in self.read.jobs)
         self.read = replace(self.read, jobs=jobs, body=None)
 
 

@@ -1,4 +1,7 @@
-"""The nouns of the product, frozen: what an exchange, a reply, a score and a job are."""
+"""The nouns of the product, frozen: what an exchange, a reply, a score and a job are.
+
+What a live process builds for every exchange is a `msgspec.Struct`: it is made ten times as fast as a frozen dataclass.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
+
+import msgspec
 
 
 class Dialect(StrEnum):
@@ -36,8 +41,7 @@ ENDED_WELL = frozenset({Outcome.OK, Outcome.REFUSAL, Outcome.TRUNCATED})
 """Outcomes that are shadowed and that make a pair; leaving refusals out would flatter the primary."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Token counts of one answer, each bucket apart (no token is counted twice).
 
     `input` is fresh input only: what was neither read from nor written to a cache. Total input is the sum of the
@@ -56,8 +60,7 @@ class Usage:
         return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call of a client-side function, as the model asked for it; scored, never executed."""
 
     name: str
@@ -66,8 +69,7 @@ class ToolCall:
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An answer, understood. Built by `shadow.dialects.read_reply` from the (decoded) body bytes.
 
     `outcome` is judged from the body and status alone: `ok`, `refusal`, `truncated`, `paused`, `error_http`,
@@ -88,8 +90,7 @@ class Reply:
     first_text_offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestFacts:
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one request body says, as far as sampling, tasks and the skip list need it."""
 
     model: str | None
@@ -179,8 +180,7 @@ class Cost:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangeRecord:
+class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One live request with its answer, as it is stored. Never a key, never a query string, never a body."""
 
     id: str
@@ -220,8 +220,7 @@ class ExchangeRecord:
     """Set when the answer was our own: `connect`, `first_byte_timeout`, …"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobBody:
+class JobBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The raw copy of one exchange that its shadow jobs share; deleted when the last of them is done or too old."""
 
     exchange_id: str
@@ -244,8 +243,7 @@ JobState = Literal["pending", "leased", "sent", "done", "skipped", "dropped"]
 """pending -> leased -> sent -> done, or skipped/dropped with a reason. Coverage: leased is pending, done is sent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShadowJob:
+class ShadowJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One candidate to be asked what one exchange asked. Unique per (exchange, candidate)."""
 
     exchange_id: str

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from shadow.records import Batch, Dialect, ExchangeRecord, Outcome, Usage
 from shadow.store import StoreError, open_intake, open_store

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import uvicorn
+from msgspec.structs import replace
 
 from shadow.budget import budget_day
 from shadow.pricing import PriceBook
