@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 OK, FAILED, REFUSED = 0, 1, 2
 """Exit codes: fine, our error or a finding, usage or configuration."""
 
+_PLAIN_WIDTH = 200
+"""Columns where standard output is no terminal: wide enough that no row is cut."""
+
 app = typer.Typer(
     name="shadow-gateway",
     no_args_is_help=True,
@@ -189,8 +192,8 @@ def pairs(
     elif found:
         from rich.console import Console  # noqa: PLC0415
 
-        console = Console()
-        console.print(pairsview.pairs_table(found), width=None if console.is_terminal else 200)
+        console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+        console.print(pairsview.pairs_table(found))
     else:
         _progress("no pairs yet: a sampled conversation must have ended well, and a candidate must have answered")
 

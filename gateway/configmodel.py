@@ -14,7 +14,8 @@ from gateway.yamltree import FromEnvironment, plain_value
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pydantic.json_schema import GetJsonSchemaHandler, JsonSchemaValue
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import CoreSchema
     from pydantic_core.core_schema import ValidationInfo
 

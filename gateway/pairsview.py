@@ -78,8 +78,8 @@ _COLUMNS: Sequence[tuple[str, Literal["left", "right"]]] = (
     ("primary", "left"),
     ("outcome", "left"),
     ("quality difference", "right"),
-    ("primary", "right"),
-    ("candidate", "right"),
+    ("of primary", "right"),
+    ("of candidate", "right"),
     ("latency difference ms", "right"),
     ("cost USD", "right"),
 )

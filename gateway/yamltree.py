@@ -117,7 +117,7 @@ class _Reader:
             return self._mapping(node, path, (*above, node))
         if isinstance(node, yaml.SequenceNode):
             return [self.value(child, (*path, index), (*above, node)) for index, child in enumerate(node.value)]
-        return self._scalar(node, path)
+        return self._replaced(node, path) if "${" in node.value else _scalar(node)
 
     def _mapping(self, node: yaml.MappingNode, path: Path, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -135,13 +135,7 @@ class _Reader:
             values[key] = self.value(value_node, here, above)
         return values
 
-    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
-        text: str = node.value
-        if "${" in text:
-            return self._replaced(node, path)
-        return plain_value(text) if node.style is None else text
-
-    def _replaced(self, node: yaml.ScalarNode, path: Path) -> str:
+    def _replaced(self, node: yaml.Node, path: Path) -> str:
         names: list[str] = []
 
         def replace(match: re.Match[str]) -> str:
@@ -165,6 +159,11 @@ class _Reader:
 
     def _wrong(self, path: Path, sentence: str, node: yaml.Node) -> None:
         self._tree.problems.append(Problem(path=path, sentence=sentence, place=_place(node.start_mark)))
+
+
+def _scalar(node: yaml.Node) -> Any:
+    """Read a quoted scalar as text, a plain one as what it means."""
+    return plain_value(node.value) if getattr(node, "style", None) is None else node.value
 
 
 _PLAIN_TAGS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})

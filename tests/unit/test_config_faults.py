@@ -388,8 +388,10 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "authorities that are none": (
         "upstream: {ca_file: c.yaml}\n",
         [
-            "c.yaml:1:21: upstream.ca_file: {folder}/c.yaml holds no usable PEM certificates: "
-            "no certificate or crl found"
+            (
+                "c.yaml:1:21: upstream.ca_file: {folder}/c.yaml holds no usable PEM certificates: "
+                "no certificate or crl found"
+            )
         ],
     ),
     "a store of another kind": (
