@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class Item:
         """Go on without the copy: jobs that were pending are dropped for this reason."""
         dropped = {"state": "dropped", "reason": reason}
         jobs = tuple(structs.replace(job, **dropped) if job.state == "pending" else job for job in self.read.jobs)
-        self.read = replace(self.read, jobs=jobs, body=None)
+        self.read = structs.replace(self.read, jobs=jobs, body=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bisect
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from shadow.decoding import UndecodableError, decode_slices
 from shadow.dialects import UnreadableError, is_event_stream, read_reply, read_request
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _RESTING_STATUSES = frozenset({429, 529})
 _FIRST_ERROR_STATUS = 400
+_DESCRIBING = frozenset({b"content-type", b"content-encoding"})
 _CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization")
 _COPIED_HEADERS = ("accept", "anthropic-beta", "anthropic-version", "content-type", "openai-beta")
 """All that a candidate needs of the app's headers; never a credential, an account or a session."""
@@ -41,8 +43,7 @@ _CUT_SHORT: Mapping[Ending, tuple[Outcome, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadExchange:
+class ReadExchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One ended exchange, ready for the store."""
 
     record: ExchangeRecord
@@ -53,8 +54,7 @@ class ReadExchange:
     """Origin and the time until which it asked to be left alone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The request's copy, read; `lost` says why it could not be (`tee_full`, `too_large`, `unreadable`)."""
 
     body: bytes = b""
@@ -62,8 +62,7 @@ class _Asked:
     lost: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answered:
+class _Answered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The answer's copy, read, with its two clocks; `lost` as for `_Asked`."""
 
     reply: Reply
@@ -158,6 +157,7 @@ class ExchangeReader:
             if opted_in or is_sampled(record.conversation, _rate(candidate, settings.sample_rate))
         ]
         jobs = []
+        created_at = ended_at(recording) if sampled else recording.started_at
         for candidate in sampled:
             state, reason = _fate(candidate, asked, answered, record)
             job = ShadowJob(
@@ -166,7 +166,7 @@ class ExchangeReader:
                 conversation=record.conversation,
                 task=record.task,
                 primary=record.model or "unknown",
-                created_at=ended_at(recording),
+                created_at=created_at,
                 state=state,
                 reason=reason,
                 counted=not opted_in,
@@ -278,12 +278,12 @@ def _read_request(recording: Recording, dialect: Dialect, headers: Mapping[str, 
 
 
 def _read_answer(recording: Recording, dialect: Dialect) -> _Answered:
-    headers = plain_headers(recording.response_headers)
-    streamed = is_event_stream(headers.get("content-type"))
+    content_type, encoding = _described(recording.response_headers)
+    streamed = is_event_stream(content_type)
     if recording.response is None:
         return _unread(recording, streamed=streamed, lost=recording.copy_lost or "unreadable")
     try:
-        decoded = decode_slices(recording.response, headers.get("content-encoding"), cap=recording.max_body_bytes)
+        decoded = decode_slices(recording.response, encoding, cap=recording.max_body_bytes)
     except UndecodableError as error:
         return _unread(recording, streamed=streamed, lost=_lost(error))
     reply = read_reply(dialect, decoded.body, status=recording.status or 0, streamed=streamed, assemble=False)
@@ -293,6 +293,13 @@ def _read_answer(recording: Recording, dialect: Dialect) -> _Answered:
         ttft_ms=_ms_at(recording, decoded.ends, reply.first_output_offset),
         first_text_ms=_ms_at(recording, decoded.ends, reply.first_text_offset),
     )
+
+
+def _described(fields: Sequence[tuple[bytes, bytes]]) -> tuple[str | None, str | None]:
+    """Content type and content coding of an answer: all that is needed of its header fields."""
+    relevant = [(name, value) for name, value in fields if name.lower() in _DESCRIBING]
+    headers = plain_headers(relevant)
+    return headers.get("content-type"), headers.get("content-encoding")
 
 
 def _unread(recording: Recording, *, streamed: bool, lost: str) -> _Answered:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import brotli
+import msgspec
 import zstandard
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ class UndecodableError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoded:
+class Decoded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A decoded body, as far as it arrived. `ends[n]` is its length once slice n was decoded.
 
     So a position in the body maps to the slice that brought it, and to that slice's time.
@@ -50,7 +50,10 @@ def decode_slices(slices: Sequence[bytes], encoding: str | None, *, cap: int) ->
     `cap` bounds the decoded body, and what lies between stacked codings, in bytes: memory stays little above it. A body
     that was cut gives what arrived of it; whoever reads it will miss its end.
     """
-    stages = [_stage(name) for name in _codings(encoding)]
+    codings = _codings(encoding) if encoding else []
+    if not codings:
+        return _as_they_came(slices, cap)
+    stages = [_stage(name) for name in codings]
     body = bytearray()
     decode = _bounded(body.extend, cap)
     for stage in reversed(stages):
@@ -63,6 +66,13 @@ def decode_slices(slices: Sequence[bytes], encoding: str | None, *, cap: int) ->
             raise UndecodableError("broken", f"the body is not valid {encoding}: {broken}") from broken
         ends.append(len(body))
     return Decoded(body=bytes(body), ends=ends)
+
+
+def _as_they_came(slices: Sequence[bytes], cap: int) -> Decoded:
+    ends = list(accumulate(map(len, slices)))
+    if ends and ends[-1] > cap:
+        raise UndecodableError("over_cap", f"the body is larger than {cap} bytes")
+    return Decoded(body=slices[0] if len(slices) == 1 else b"".join(slices), ends=ends)
 
 
 class _Stage(Protocol):

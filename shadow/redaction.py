@@ -239,6 +239,8 @@ _CREDENTIALS = frozenset(
 
 def clean_query(query: str) -> str:
     """Return a query without the parameters that carry credentials; the others stay as they were written."""
+    if not query:
+        return ""
     return "&".join(part for part in query.split("&") if not _is_credential(part))
 
 

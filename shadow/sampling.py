@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal
 
@@ -45,8 +46,13 @@ def conversation_key(
 
 def conversation_hash(raw: str, *, seed: str) -> str:
     """Return the hash of a raw conversation key, 32 hex digits, the same in every process and Python version."""
-    seed_digest = blake2b(seed.encode("utf-8", "surrogatepass")).digest()
-    return blake2b(raw.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES, key=seed_digest).hexdigest()
+    key = _seed_digest(seed)
+    return blake2b(raw.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES, key=key).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _seed_digest(seed: str) -> bytes:
+    return blake2b(seed.encode("utf-8", "surrogatepass")).digest()
 
 
 def is_sampled(conversation: str, rate: float) -> bool:
@@ -60,6 +66,8 @@ def task_of(tasks: Sequence[Task], *, headers: Mapping[str, str], path: str, mod
 
     Header names are compared without case, values exactly; `path` and `model` may hold `*` and `?`.
     """
+    if not tasks:
+        return DEFAULT_TASK
     given = {name.lower(): value for name, value in headers.items()}
     for task in tasks:
         if _matches(task.match, given, path, model, system):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from shadow.records import Outcome, Reply, ToolCall, Usage
 
@@ -23,8 +23,7 @@ _OUTCOME_BY_STOP_REASON = {
 }
 
 
-@dataclass(slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, kw_only=True):
     """What is known of an answer so far. Filled by the reader of one dialect, turned into a Reply once."""
 
     streamed: bool

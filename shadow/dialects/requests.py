@@ -193,6 +193,8 @@ def mentions_file(roots: Iterable[Any]) -> bool:
 
 def session_of(metadata: Any) -> str | None:
     """Return the session named in `metadata.user_id`: a JSON text with `session_id`, or `user_…_session_<id>`."""
+    if metadata is None:
+        return None
     user_id = as_text((as_object(metadata) or {}).get("user_id"))
     if user_id.startswith("{"):
         try:
