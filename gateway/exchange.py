@@ -197,7 +197,7 @@ class Exchange:
     def _wants_splice(self) -> bool:
         if self._policy.settings.primary_model is None or self._passage.dialect is None:
             return False
-        encoded = any(name == b"content-encoding" for _, name, _ in self._head.fields)
+        encoded = b"content-encoding" in self._head.fields.present
         if encoded or (self._head.length or 0) > MAX_SPLICE_BYTES or not (self._head.length or self._head.chunked):
             self._relay.counters["splice_skipped"] += 1
             return False
@@ -349,7 +349,7 @@ class Exchange:
         recording = self.recording
         recording.status = head.status
         recording.t_first_byte = now
-        recording.response_headers = [(line[: len(name)], value.strip(b" \t")) for line, name, value in head.fields]
+        recording.response_headers = head.fields.pairs
         self._stage = _Stage.ANSWERING
         reader = self._answer = _reader_of(self._head.method, head)
         try:

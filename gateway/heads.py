@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-Field = tuple[bytes, bytes, bytes]
-"""One header line: the raw line without CRLF, the name in lower case, the value with its outer whitespace."""
-
 MAX_REQUEST_HEAD_BYTES = 64 << 10
 MAX_ANSWER_HEAD_BYTES = 256 << 10
 """An answer's head comes from a server we were told to trust, and must pass; it only may not grow without end."""
@@ -26,7 +23,7 @@ _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})( [\t\x20-\x7e\x80-\xff]*)?\r\n")
 # Multi-line `^`: every line must match from its start, or the count of lines and of fields differs. A line that starts
 # with a space (obs-fold), holds a control character or ends with a bare LF does not match.
-_FIELD = re.compile(rb"^((" + _TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*))\r\n", re.MULTILINE)
+_FIELD = re.compile(rb"^(" + _TOKEN + rb"):[ \t]*([\t\x20-\x7e\x80-\xff]*)\r\n", re.MULTILINE)
 _ANSWER_START = b"HTTP/1."
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -71,9 +68,12 @@ _NEVER_TRAILER = (
         b"transfer-encoding",
     }
 )
-_REQUEST_SPECIAL = frozenset({b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"})
-_ANSWER_SPECIAL = frozenset({b"connection", b"content-length", b"transfer-encoding"})
+# Names that mean something here; what a head holds of them is looked up once.
+_MEANT = HOP_BY_HOP | CREDENTIALS | {b"content-encoding", b"content-length", b"expect", b"host", b"transfer-encoding"}
 _NO_NAMES: frozenset[bytes] = frozenset()
+_CHUNKS_ONLY = frozenset({b"trailer", b"transfer-encoding"})
+_CONTINUE = frozenset({b"100-continue"})
+_WEBSOCKET = frozenset({b"websocket"})
 
 
 class BadHeadError(Exception):
@@ -85,6 +85,41 @@ class BadHeadError(Exception):
 
 
 @dataclass(slots=True, kw_only=True)
+class Fields:
+    """The header lines of one head, three lists of equal length, in order."""
+
+    lines: list[bytes]
+    """As they came, without CRLF."""
+    names: list[bytes]
+    """In lower case."""
+    pairs: list[tuple[bytes, bytes]]
+    """Name as it came, value without leading whitespace."""
+    present: frozenset[bytes]
+    """Those names that mean something here."""
+    ours: bool
+    """Whether a name may begin with `x-shadow`."""
+
+    def values(self, name: bytes) -> list[bytes]:
+        """All values of one field (lower-case name), trimmed, in order."""
+        return [
+            value.rstrip(b" \t") for lowered, (_, value) in zip(self.names, self.pairs, strict=True) if lowered == name
+        ]
+
+    def tokens(self, name: bytes) -> frozenset[bytes]:
+        """The comma-separated values of a field, in lower case."""
+        return frozenset(token.strip(b" \t").lower() for value in self.values(name) for token in value.split(b","))
+
+    def without(self, refused: Collection[bytes], lines: list[bytes] | None = None) -> list[bytes]:
+        """The lines (or what stands for them in `lines`) whose names are not refused and not ours."""
+        kept = self.lines if lines is None else lines
+        if self.ours:
+            return [
+                line for line, name in zip(kept, self.names, strict=True) if name not in refused and not is_ours(name)
+            ]
+        return [line for line, name in zip(kept, self.names, strict=True) if name not in refused]
+
+
+@dataclass(slots=True, kw_only=True)
 class RequestHead:
     """A request's head, read and found sound. `length` and `chunked` frame its body: neither means there is none."""
 
@@ -92,7 +127,7 @@ class RequestHead:
     target: bytes
     minor: int
     """HTTP/1.minor, 0 or 1."""
-    fields: list[Field]
+    fields: Fields
     length: int | None
     chunked: bool
     keep_alive: bool
@@ -101,22 +136,22 @@ class RequestHead:
     """Fields the client's Connection field takes away."""
     websocket: bool
     """An upgrade to websocket that may travel."""
-    expects_continue: bool
 
-    def values(self, name: bytes) -> list[bytes]:
-        """All values of one field (lower-case name), trimmed, in order."""
-        return [value.strip(b" \t") for _, lowered, value in self.fields if lowered == name]
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for leave to send its body."""
+        return b"expect" in self.fields.present and self.minor == 1 and self.fields.tokens(b"expect") == _CONTINUE
 
 
 @dataclass(slots=True, kw_only=True)
 class AnswerHead:
-    """An answer's head. `length` and `chunked` are what it says, see `ends_by_close` for what follows from it."""
+    """An answer's head. `length` and `chunked` are what it says; neither means that it ends with the connection."""
 
     minor: int
     status: int
-    line: bytes
-    """The status line from the code on, as it came: code, space and reason."""
-    fields: list[Field]
+    block: bytes
+    """The head from the status code to the last line's CRLF, as it came."""
+    fields: Fields
     length: int | None
     chunked: bool
     keep_alive: bool
@@ -149,13 +184,13 @@ def read_request(block: bytes) -> RequestHead:
     if major != b"1" or minor not in b"01":
         raise BadHeadError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
     fields = _fields(block, line.end())
-    if len(fields) > MAX_REQUEST_FIELDS:
+    if len(fields.names) > MAX_REQUEST_FIELDS:
         raise BadHeadError(431, f"the request has more than {MAX_REQUEST_FIELDS} header fields")
-    present = _REQUEST_SPECIAL.intersection([name for _, name, _ in fields])
+    present = fields.present
     old = minor == b"0"
     _check_host(fields, old=old)
-    length, chunked = _framing(fields, present, old=old)
-    tokens = _tokens(fields, b"connection") if b"connection" in present else _NO_NAMES
+    length, chunked = _framing(fields, old=old)
+    tokens = fields.tokens(b"connection") if b"connection" in present else _NO_NAMES
     return RequestHead(
         method=method,
         target=target,
@@ -165,9 +200,10 @@ def read_request(block: bytes) -> RequestHead:
         chunked=chunked,
         keep_alive=not old and b"close" not in tokens,
         named=tokens - _NEVER_NAMED if tokens else _NO_NAMES,
-        websocket=b"upgrade" in present
-        and _is_websocket(method, fields, tokens, bodiless=not (length or chunked or old)),
-        expects_continue=b"expect" in present and not old and _tokens(fields, b"expect") == {b"100-continue"},
+        websocket=b"upgrade" in tokens
+        and not (length or chunked or old)
+        and method == b"GET"
+        and fields.tokens(b"upgrade") == _WEBSOCKET,
     )
 
 
@@ -177,14 +213,13 @@ def read_answer(block: bytes) -> AnswerHead:
     if line is None:
         raise BadHeadError(502, "the upstream's status line is malformed")
     fields = _fields(block, line.end())
-    present = _ANSWER_SPECIAL.intersection([name for _, name, _ in fields])
     old = line.group(1) == b"0"
-    length, chunked = _framing(fields, present, old=old)
-    tokens = _tokens(fields, b"connection") if b"connection" in present else _NO_NAMES
+    length, chunked = _framing(fields, old=old)
+    tokens = fields.tokens(b"connection") if b"connection" in fields.present else _NO_NAMES
     return AnswerHead(
         minor=0 if old else 1,
         status=int(line.group(2)),
-        line=block[9 : line.end() - 2],
+        block=block[9:],
         fields=fields,
         length=length,
         chunked=chunked,
@@ -193,48 +228,44 @@ def read_answer(block: bytes) -> AnswerHead:
     )
 
 
-def _fields(block: bytes, start: int) -> list[Field]:
+def _fields(block: bytes, start: int) -> Fields:
     """All field lines from `start` on, or a BadHeadError when one of them is not a sound line."""
-    found = _FIELD.findall(block, start)
-    if len(found) != block.count(b"\n") - 1:
+    pairs = _FIELD.findall(block, start)
+    if len(pairs) != block.count(b"\n") - 1:
         raise BadHeadError(400, "a header line is malformed")
-    return [(line, name.lower(), value) for line, name, value in found]
+    names = [name.lower() for name, _ in pairs]
+    return Fields(
+        lines=block[start:-2].split(b"\r\n") if pairs else [],
+        names=names,
+        pairs=pairs,
+        present=_MEANT.intersection(names),
+        ours=b"\nx-shadow" in block.lower(),
+    )
 
 
-def _check_host(fields: Iterable[Field], *, old: bool) -> None:
+def _check_host(fields: Fields, *, old: bool) -> None:
     # RFC 9112 3.2: a 1.1 request without Host, or any request with two, gets 400.
-    hosts = [value for _, name, value in fields if name == b"host"]
-    if len(hosts) != 1 and not (old and not hosts):
+    count = fields.names.count(b"host")
+    if count != 1 and not (old and count == 0):
         raise BadHeadError(400, "a request has exactly one Host field")
-    if hosts and b"," in hosts[0]:
+    if count and b"," in fields.pairs[fields.names.index(b"host")][1]:
         raise BadHeadError(400, "the Host field is malformed")
 
 
-def _framing(fields: Iterable[Field], present: Collection[bytes], *, old: bool) -> tuple[int | None, bool]:
+def _framing(fields: Fields, *, old: bool) -> tuple[int | None, bool]:
     """Length and chunkedness; RFC 9112 6.3 read strictly: anything two readers could read differently is refused."""
+    present = fields.present
     if b"transfer-encoding" in present:
-        codings = [value.strip(b" \t").lower() for _, name, value in fields if name == b"transfer-encoding"]
+        codings = [value.lower() for value in fields.values(b"transfer-encoding")]
         if old or b"content-length" in present or codings != [b"chunked"]:
-            raise BadHeadError(
-                400, "Transfer-Encoding may only be chunked, once, on HTTP/1.1 and without Content-Length"
-            )
+            raise BadHeadError(400, "Transfer-Encoding may only be chunked, once, on HTTP/1.1, without Content-Length")
         return None, True
     if b"content-length" not in present:
         return None, False
-    lengths = [value.strip(b" \t") for _, name, value in fields if name == b"content-length"]
-    if len(lengths) != 1 or not _LENGTH.fullmatch(lengths[0]):
+    length = fields.pairs[fields.names.index(b"content-length")][1].rstrip(b" \t")
+    if fields.names.count(b"content-length") != 1 or not _LENGTH.fullmatch(length):
         raise BadHeadError(400, "Content-Length must be one number")
-    return int(lengths[0]), False
-
-
-def _tokens(fields: Iterable[Field], name: bytes) -> frozenset[bytes]:
-    """The comma-separated values of a field, in lower case."""
-    values = [value for _, lowered, value in fields if lowered == name]
-    return frozenset(token.strip(b" \t").lower() for value in values for token in value.split(b","))
-
-
-def _is_websocket(method: bytes, fields: Iterable[Field], connection: frozenset[bytes], *, bodiless: bool) -> bool:
-    return method == b"GET" and bodiless and b"upgrade" in connection and _tokens(fields, b"upgrade") == {b"websocket"}
+    return int(length), False
 
 
 def request_head(
@@ -252,31 +283,24 @@ def request_head(
     `authority` replaces Host's value in place, `credentials` (whole lines) and our hop mark are appended; `length`
     replaces Content-Length's value (after a splice).
     """
-    refused = HOP_BY_HOP.union(drop, head.named) if drop or head.named else HOP_BY_HOP
-    lines = [b"%s %s HTTP/1.1" % (head.method, target)]
-    hops = []
-    hosted = False
-    for line, name, value in head.fields:
-        if name in refused:
-            continue
-        if name == b"host":
-            hosted = True
-            lines.append(b"%s: %s" % (line[:4], authority))
-        elif name == b"content-length" and length is not None:
-            lines.append(b"%s: %d" % (line[:14], length))
-        elif is_ours(name):
-            if name == HOP_FIELD:
-                hops.append(value.strip(b" \t"))
-        else:
-            lines.append(line)
-    if not hosted:
-        lines.insert(1, b"host: " + authority)
+    fields = head.fields
+    lines = fields.lines.copy()
+    names = fields.names
+    if b"host" in fields.present:
+        at = names.index(b"host")
+        lines[at] = b"%s: %s" % (lines[at][:4], authority)
+    if length is not None:
+        at = names.index(b"content-length")
+        lines[at] = b"%s: %d" % (lines[at][:14], length)
+    lines = fields.without(HOP_BY_HOP.union(drop, head.named) if drop or head.named else HOP_BY_HOP, lines)
+    if b"host" not in fields.present:
+        lines.insert(0, b"host: " + authority)
     if head.websocket:
         lines += (b"connection: Upgrade", b"upgrade: websocket")
     lines += credentials
-    lines.append(b"%s: %s" % (HOP_FIELD, b", ".join([*hops, deployment_id])))
-    lines.append(b"\r\n")
-    return b"\r\n".join(lines)
+    hops = [*fields.values(HOP_FIELD), deployment_id] if fields.ours else [deployment_id]
+    lines.append(b"%s: %s\r\n\r\n" % (HOP_FIELD, b", ".join(hops)))
+    return b"%s %s HTTP/1.1\r\n%s" % (head.method, target, b"\r\n".join(lines))
 
 
 def answer_head(
@@ -287,29 +311,25 @@ def answer_head(
     `close` says that this connection ends after the answer; `dechunked`: the client speaks HTTP/1.0 and gets plain
     bytes; `upgraded`: a 101 keeps its Upgrade field. `request_id` None: an interim answer, which gets nothing of ours.
     """
-    refused = HOP_BY_HOP.union(head.named) if head.named else HOP_BY_HOP
-    lines = [b"HTTP/1.1 " + head.line]
-    lines += [line for line, name, _ in head.fields if name not in refused and name != REQUEST_ID_FIELD]
-    if dechunked:
-        lines = [line for line in lines if not line.lower().startswith((b"transfer-encoding:", b"trailer:"))]
+    fields = head.fields
+    block = head.block
+    if dechunked or fields.ours or head.named or not HOP_BY_HOP.isdisjoint(fields.present):
+        refused = HOP_BY_HOP | head.named | {REQUEST_ID_FIELD}
+        if dechunked:
+            refused |= _CHUNKS_ONLY
+        kept = [line for line, name in zip(fields.lines, fields.names, strict=True) if name not in refused]
+        block = b"\r\n".join([block.partition(b"\r\n")[0], *kept, b""])
+    ours = b"connection: close\r\n" if close else b""
     if upgraded:
-        lines += (b"connection: Upgrade", b"upgrade: websocket")
-    elif close:
-        lines.append(b"connection: close")
+        ours = b"connection: Upgrade\r\nupgrade: websocket\r\n"
     if request_id is not None:
-        lines.append(b"%s: %s" % (REQUEST_ID_FIELD, request_id))
-    lines.append(b"\r\n")
-    return b"\r\n".join(lines)
+        ours += b"%s: %s\r\n" % (REQUEST_ID_FIELD, request_id)
+    return b"HTTP/1.1 %s%s\r\n" % (block, ours)
 
 
 def has_no_body(method: bytes, status: int) -> bool:
     """RFC 9112 6.3: answers that end with their head, whatever their length says."""
     return method == b"HEAD" or status in (204, 304)
-
-
-def ends_by_close(head: AnswerHead) -> bool:
-    """An answer that has a body but names no end: it lasts until upstream closes."""
-    return head.length is None and not head.chunked
 
 
 def trailer_lines(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -23,6 +23,12 @@ _SEPARATORS = re.compile(rb"/|\\|%2f|%5c", re.IGNORECASE)
 _DOT = re.compile(rb"%2e", re.IGNORECASE)
 _ABSOLUTE_FORM = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _MODELS = re.compile(r"/models(?:/[^/]+)?\Z")
+_MAX_KNOWN = 1000
+_MAX_KNOWN_TARGET_BYTES = 512
+_FORBIDDEN = Refusal(status=403, error="forbidden_path", message="this path is not in allow_paths of this gateway")
+_UNAUTHORIZED = Refusal(
+    status=401, error="unauthorized", message="a key of this gateway is needed (x-api-key, or Bearer)"
+)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -106,6 +112,7 @@ class Policy:
             reverse=True,
         )
         self._plain_paths = not (self._guarded or self._routes or self._default.prefix)
+        self._known: dict[tuple[bytes, bytes], Passage | Health | Refusal] = {}
         self._clients = tuple(_digest(key.encode()) for key in settings.clients)
 
     @property
@@ -113,32 +120,43 @@ class Policy:
         """The default upstream's origin: what records of refused requests name."""
         return self._default.label
 
-    def decide(self, head: RequestHead) -> Passage | Health | Refusal:  # noqa: PLR0911 (one return per rule, in order)
+    def decide(self, head: RequestHead) -> Passage | Health | Refusal:
         """Apply rules 8 to 10 of the live path to a sound head."""
-        if head.method == b"CONNECT":
-            return Refusal(
-                status=405, error="method", message="CONNECT is not offered: this gateway has fixed upstreams"
-            )
-        target = _origin_form(head)
+        if self._is_own(head):
+            return Refusal(status=508, error="loop", message="this request already passed through this gateway")
+        # Apps ask few targets over and over. Nothing but the target and the method decides what is remembered.
+        key = (head.method, head.target)
+        decision = self._known.get(key)
+        if decision is None:
+            decision = self._decide(head.method, head.target)
+            self._remember(key, decision)
+        # Who asks comes before where to, so that a stranger learns nothing about paths.
+        if self._guarded and (decision is _FORBIDDEN or isinstance(decision, Passage)) and not self._knows(head):
+            return _UNAUTHORIZED
+        return decision
+
+    def _remember(self, key: tuple[bytes, bytes], decision: Passage | Health | Refusal) -> None:
+        if len(key[1]) > _MAX_KNOWN_TARGET_BYTES:
+            return
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        self._known[key] = decision
+
+    def _decide(self, method: bytes, asked: bytes) -> Passage | Health | Refusal:
+        if method == b"CONNECT":
+            return Refusal(status=405, error="method", message="CONNECT is not offered here")
+        target = _origin_form(method, asked)
         if target is None:
             return Refusal(status=400, error="bad_request", message="the request target must be a path")
         raw_path, _, raw_query = target.partition(b"?")
-        if raw_path in (b"/healthz", b"/readyz") and head.method in (b"GET", b"HEAD"):
+        if raw_path in (b"/healthz", b"/readyz") and method in (b"GET", b"HEAD"):
             return Health(readiness=raw_path == b"/readyz")
-        if self._is_own(head):
-            return Refusal(status=508, error="loop", message="this request already passed through this gateway")
         if not self._plain_paths and has_dot_segments(raw_path):
             return Refusal(status=400, error="dot_segments", message="dot segments are not accepted in this path")
-        path, method = raw_path.decode("utf-8", "replace"), head.method.decode()
-        dialect = self._dialect_of(method, path)
-        if self._guarded and not self._knows(head):
-            return Refusal(
-                status=401, error="unauthorized", message="a key of this gateway is needed (x-api-key, or Bearer)"
-            )
+        path = raw_path.decode("utf-8", "replace")
+        dialect = self._dialect_of(method.decode(), path)
         if self._guarded and dialect is None and not self._may_pass(method, path, raw_path):
-            return Refusal(
-                status=403, error="forbidden_path", message="this path is not in allow_paths of this gateway"
-            )
+            return _FORBIDDEN
         destination = self._route(raw_path)
         return Passage(
             destination=destination,
@@ -149,10 +167,9 @@ class Policy:
         )
 
     def _is_own(self, head: RequestHead) -> bool:
-        for _, name, value in head.fields:
-            if name == HOP_FIELD and self.deployment_id in [hop.strip(b" \t") for hop in value.split(b",")]:
-                return True
-        return False
+        return head.fields.ours and self.deployment_id in [
+            hop.strip(b" \t") for value in head.fields.values(HOP_FIELD) for hop in value.split(b",")
+        ]
 
     def _knows(self, head: RequestHead) -> bool:
         """Whether a presented key is one of `clients`; every pair is compared, so time tells nothing."""
@@ -163,11 +180,11 @@ class Policy:
                 known |= hmac.compare_digest(digest, client)
         return known
 
-    def _may_pass(self, method: str, path: str, raw_path: bytes) -> bool:
+    def _may_pass(self, method: bytes, path: str, raw_path: bytes) -> bool:
         """Unrecognised paths a guarded gateway passes: models, count_tokens, and what `allow_paths` opens."""
-        if method == "POST" and path.endswith("/count_tokens"):
+        if method == b"POST" and path.endswith("/count_tokens"):
             return True
-        if method in {"GET", "HEAD"} and _MODELS.search(path):
+        if method in (b"GET", b"HEAD") and _MODELS.search(path):
             return True
         return any(_under(raw_path, prefix.rstrip("/").encode()) for prefix in self.settings.allow_paths)
 
@@ -188,23 +205,22 @@ def has_dot_segments(path: bytes) -> bool:
 
 def presented_keys(head: RequestHead) -> list[bytes]:
     """The keys a client presents, from both credential headers."""
-    keys = head.values(b"x-api-key")
-    for value in head.values(b"authorization"):
+    keys = head.fields.values(b"x-api-key")
+    for value in head.fields.values(b"authorization"):
         scheme, _, key = value.partition(b" ")
         if scheme.lower() == b"bearer":
             keys.append(key.strip(b" \t"))
     return [key for key in keys if key]
 
 
-def _origin_form(head: RequestHead) -> bytes | None:
+def _origin_form(method: bytes, target: bytes) -> bytes | None:
     """Path and query of the target, or None. The authority of an absolute form is ignored, like Host."""
-    target = head.target
     if b"#" in target:
         return None
     if target.startswith(b"/"):
         return target
     if target == b"*":
-        return target if head.method == b"OPTIONS" else None
+        return target if method == b"OPTIONS" else None
     absolute = _ABSOLUTE_FORM.match(target)
     if absolute is None:
         return None

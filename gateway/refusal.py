@@ -34,7 +34,7 @@ def speaks_anthropic(head: RequestHead | None) -> bool:
     """Whether this client expects Anthropic's error shape: it names a version of that API, or asks one of its paths."""
     if head is None:
         return False
-    if any(name == b"anthropic-version" for _, name, _ in head.fields):
+    if b"anthropic-version" in head.fields.names:
         return True
     path = head.target.partition(b"?")[0]
     return path.endswith((b"/v1/messages", b"/v1/messages/count_tokens"))

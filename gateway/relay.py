@@ -69,24 +69,25 @@ class Relay:
 
     def recording(self, head: RequestHead, passage: Passage | None) -> Recording:
         """Begin the record of one exchange; `passage` is None when it is refused."""
-        settings = self.policy.settings.recording
-        dialect = passage.dialect if passage is not None else None
-        path, _, query = head.target.decode("utf-8", "replace").partition("?")
-        understood = dialect is not None
+        if passage is not None:
+            path, query, origin, dialect = passage.path, passage.query, passage.destination.label, passage.dialect
+        else:
+            path, _, query = head.target.decode("utf-8", "replace").partition("?")
+            origin, dialect = self.policy.origin, None
         return Recording(
             id=new_id(),
             started_at=datetime.now(UTC),
             method=head.method.decode(),
-            path=passage.path if passage is not None else path,
-            query=passage.query if passage is not None else query,
+            path=path,
+            query=query,
             dialect=dialect,
-            origin=passage.destination.label if passage is not None else self.policy.origin,
+            origin=origin,
             budget=self.budget,
-            max_body_bytes=settings.max_body_bytes,
+            max_body_bytes=self.policy.settings.recording.max_body_bytes,
             t_start=self.clock(),
-            request_headers=[(line[: len(name)], value.strip(b" \t")) for line, name, value in head.fields],
-            request=[] if understood else None,
-            response=[] if understood else None,
+            request_headers=head.fields.pairs,
+            request=None if dialect is None else [],
+            response=None if dialect is None else [],
         )
 
     def submit(self, recording: Recording, ending: Ending) -> None:

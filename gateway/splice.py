@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import msgspec
 
@@ -49,8 +48,4 @@ def _model_values(body: bytes) -> list[tuple[int, int] | None]:
 def _is_model(token: bytes) -> bool:
     if b"\\" not in token:
         return token == b'"model"'
-    try:
-        name: Any = json.loads(token)
-    except ValueError:
-        return False
-    return bool(name == "model")
+    return bool(msgspec.json.decode(token) == "model")

@@ -290,7 +290,7 @@ class Pool:
 
 
 def bypasses_proxy(host: str, port: int, no_proxy: Sequence[str]) -> bool:
-    """Whether NO_PROXY names this host: `*`, a domain (and all below), an address, a network; with `:port` or without."""
+    """Whether NO_PROXY names this host: `*`, a domain (and all below), an address, a network; `:port` optional."""
     host = host.lower().rstrip(".")
     return any(_names(entry.strip().lower(), host, port) for entry in no_proxy)
 
