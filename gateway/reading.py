@@ -18,7 +18,7 @@ from shadow.retry_after import rest_s
 from shadow.sampling import conversation_hash, conversation_key, is_sampled, task_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from gateway.recording import Ending, Recording
     from gateway.settings import RecordingSettings
@@ -30,6 +30,16 @@ _DESCRIBING = frozenset({b"content-type", b"content-encoding"})
 _CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization")
 _COPIED_HEADERS = ("accept", "anthropic-beta", "anthropic-version", "content-type", "openai-beta")
 """All that a candidate needs of the app's headers; never a credential, an account or a session."""
+_STEERING_HEADERS = (
+    "content-encoding",
+    "x-claude-code-session-id",
+    "x-shadow",
+    "x-shadow-conversation",
+    "x-shadow-version",
+    "x-stainless-retry-count",
+)
+_WANTED_HEADERS = frozenset(name.encode() for name in (*_CREDENTIAL_HEADERS, *_COPIED_HEADERS, *_STEERING_HEADERS))
+"""What is looked at of a request's header fields, besides those that tasks match."""
 
 _CUT_SHORT: Mapping[Ending, tuple[Outcome, str]] = {
     "client_gone": (Outcome.ABORTED, "the client hung up before the end"),
@@ -77,12 +87,14 @@ class ExchangeReader:
 
     def __init__(self, settings: RecordingSettings) -> None:
         self.settings = settings
+        matched = {name.lower().encode("latin-1", "replace") for task in settings.tasks for name in task.match.header}
+        self._wanted = _WANTED_HEADERS | matched
         # Few clients with few keys: a scrubber per set of keys is built once, not per exchange.
         self._scrubber = lru_cache(maxsize=256)(lambda credentials: Scrubber((*settings.secrets, *credentials)))
 
     def read(self, recording: Recording) -> ReadExchange:
         """Read one ended exchange; the recording stays as it is."""
-        headers = plain_headers(recording.request_headers)
+        headers = plain_headers(recording.request_headers, only=self._wanted)
         scrubber = self._scrubber(credentials_of(headers, recording.query))
         rest = rest_of(recording)
         if recording.dialect is None:
@@ -233,12 +245,17 @@ def rest_of(recording: Recording) -> tuple[str, datetime] | None:
     return recording.origin, now + timedelta(seconds=rest_s(plain_headers(recording.response_headers), now=now))
 
 
-def plain_headers(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Name in lower case -> value; of a repeated field the values are joined by a comma (RFC 9110 5.3)."""
+def plain_headers(fields: Sequence[tuple[bytes, bytes]], *, only: Collection[bytes] | None = None) -> dict[str, str]:
+    """Name in lower case -> value; of a repeated field the values are joined by a comma (RFC 9110 5.3).
+
+    `only` names (in lower case) the fields that matter; None: all of them.
+    """
     headers: dict[str, str] = {}
     for raw_name, raw_value in fields:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        lowered = raw_name.lower()
+        if only is None or lowered in only:
+            name, value = lowered.decode("latin-1"), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
 
@@ -297,8 +314,7 @@ def _read_answer(recording: Recording, dialect: Dialect) -> _Answered:
 
 def _described(fields: Sequence[tuple[bytes, bytes]]) -> tuple[str | None, str | None]:
     """Content type and content coding of an answer: all that is needed of its header fields."""
-    relevant = [(name, value) for name, value in fields if name.lower() in _DESCRIBING]
-    headers = plain_headers(relevant)
+    headers = plain_headers(fields, only=_DESCRIBING)
     return headers.get("content-type"), headers.get("content-encoding")
 
 

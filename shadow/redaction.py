@@ -195,7 +195,8 @@ class Scrubber:
     def scrub(self, text: str) -> str:
         """Return the text with every known secret replaced by `[secret]`."""
         for form in self._forms:
-            text = text.replace(form, SCRUBBED)
+            if form in text:
+                text = text.replace(form, SCRUBBED)
         return text
 
 

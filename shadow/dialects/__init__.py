@@ -91,9 +91,7 @@ def read_reply(dialect: Dialect, body: bytes, *, status: int, streamed: bool, as
     if payload is None:
         answer.fail("the answer is not a JSON object")
     else:
-        _WIRES[dialect].read_whole(payload, answer)
-    if not assemble:
-        answer.text, answer.tool_calls = "", ()
+        _WIRES[dialect].read_whole(payload, answer, assemble=assemble)
     return answer.reply(last_event=_WIRES[dialect].LAST_EVENT)
 
 

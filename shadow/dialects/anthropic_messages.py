@@ -116,7 +116,7 @@ def _may_mention_file(body: bytes) -> bool:
     return may_mention(body, b"file_id") or b"container_upload" in body
 
 
-def read_whole(payload: dict[str, Any], answer: Answer) -> None:
+def read_whole(payload: dict[str, Any], answer: Answer, *, assemble: bool = True) -> None:
     """Read an answer that came as one `message` object."""
     error = error_sentence(payload)
     if error is not None or not isinstance(payload.get("content"), list):
@@ -126,6 +126,8 @@ def read_whole(payload: dict[str, Any], answer: Answer) -> None:
     answer.model = as_name(payload.get("model"))
     answer.stop_reason = as_name(payload.get("stop_reason"))
     answer.usage = usage_of(as_object(payload.get("usage")) or {})
+    if not assemble:
+        return
     blocks = as_objects(payload["content"])
     answer.text = "".join(as_text(block.get("text")) for block in blocks if block.get("type") == "text")
     answer.tool_calls = tuple(

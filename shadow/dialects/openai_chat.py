@@ -166,7 +166,7 @@ def _without_reasoning(turn: Raw) -> Raw | None:
     return kept if len(left) == len(members) else encoded(left)
 
 
-def read_whole(payload: dict[str, Any], answer: Answer) -> None:
+def read_whole(payload: dict[str, Any], answer: Answer, *, assemble: bool = True) -> None:
     """Read an answer that came as one `chat.completion` object; of several choices the first one counts."""
     error = error_sentence(payload)
     choice = _first_choice(payload)
@@ -179,6 +179,8 @@ def read_whole(payload: dict[str, Any], answer: Answer) -> None:
     answer.usage = usage_of(payload.get("usage"))
     message = as_object(choice.get("message")) or {}
     answer.refused = bool(as_text(message.get("refusal")))
+    if not assemble:
+        return
     answer.text = content_text(message.get("content"))
     calls = as_objects(message.get("tool_calls"))
     legacy = as_object(message.get("function_call"))

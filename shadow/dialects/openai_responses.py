@@ -185,7 +185,7 @@ def _without_reasoning(item: Raw) -> Raw | None:
     return item if members.pop("id", None) is None else encoded(members)
 
 
-def read_whole(payload: dict[str, Any], answer: Answer) -> None:
+def read_whole(payload: dict[str, Any], answer: Answer, *, assemble: bool = True) -> None:
     """Read an answer that came as one `response` object, or that the last event of a stream carries."""
     answer.model = as_name(payload.get("model")) or answer.model
     answer.usage = usage_of(payload) or answer.usage
@@ -202,6 +202,8 @@ def read_whole(payload: dict[str, Any], answer: Answer) -> None:
     items = as_objects(payload["output"])
     parts = [part for item in items for part in as_objects(item.get("content")) if item.get("type") == "message"]
     answer.refused = answer.refused or any(part.get("type") == "refusal" for part in parts)
+    if not assemble:
+        return
     answer.text = "".join(as_text(part.get("text")) for part in parts if part.get("type") == "output_text")
     answer.tool_calls = tuple(call for item in items if (call := _tool_call(item)) is not None)
 

@@ -51,7 +51,7 @@ class Wire(Protocol):
         """Return a reader for one streamed answer."""
         ...
 
-    def read_whole(self, payload: dict[str, Any], answer: Answer) -> None:
+    def read_whole(self, payload: dict[str, Any], answer: Answer, *, assemble: bool = True) -> None:
         """Read an answer that came as one JSON object."""
         ...
 

@@ -26,7 +26,8 @@ NO_USAGE = "no usage"
 
 def micros(when: datetime) -> int:
     """Turn an aware time into microseconds since the epoch. Raises TypeError for a naive one."""
-    return (when - _EPOCH) // _MICROSECOND
+    since = when - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def moment(value: int) -> datetime:
