@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from shadow.records import EvalCase, Score
 
 
-
 class JsonSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """1 when the answer is JSON and valid under the schema, else 0.
 

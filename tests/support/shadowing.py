@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from shadow.pricing import PriceBook
-from shadow.redaction import Redactor, Scrubber
-
 from gateway.settings import RedactionRule
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import build_evaluators
+from shadow.pricing import PriceBook
 from shadow.records import (
     Batch,
     Candidate,
@@ -31,6 +29,7 @@ from shadow.records import (
     ShadowJob,
     Usage,
 )
+from shadow.redaction import Redactor, Scrubber
 from shadow.store import Store, open_store
 from shadow.worker import Upkeep, Worker, WorkerLimits
 
