@@ -19,9 +19,9 @@ import uvicorn
 
 from gateway import control
 from gateway.control import Replace, Start
+from gateway.courier import Courier
 from gateway.downstream import Client
 from gateway.policy import Policy
-from gateway.recorder import StoreRecorder
 from gateway.recording import TeeBudget
 from gateway.relay import Relay
 from gateway.settings import LiveSettings
@@ -106,13 +106,10 @@ class Live:
     async def run(self) -> None:
         """Serve until told to stop, then end in order: readiness, accepting, drain, records."""
         settings = self._settings
-        self._recorder = recorder = StoreRecorder(settings.recording)
+        budget = TeeBudget(limit=settings.recording.tee_memory_bytes)
+        self._recorder = recorder = Courier(settings.recording, budget=budget)
         await recorder.start()
-        self._relay = Relay(
-            Policy(settings, dialect_of=dialect_of),
-            recorder=recorder,
-            budget=TeeBudget(limit=settings.recording.tee_memory_bytes),
-        )
+        self._relay = Relay(Policy(settings, dialect_of=dialect_of), recorder=recorder, budget=budget)
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_loop_error)
         self._server = _Server(self._uvicorn_config(), started=self._on_started)

@@ -89,6 +89,15 @@ class StoreRecorder:
         """Counts since the start: `recorded`, `dropped_<reason>` (copies and records lost), `read_failed`."""
         return self._outbox.counters
 
+    @property
+    def unread(self) -> int:
+        """How many submitted exchanges were not read yet."""
+        return len(self._unread)
+
+    def lose(self, reason: str, count: int) -> None:
+        """Count copies or records that were lost on the way here."""
+        self._outbox.lose(reason, count)
+
     async def start(self) -> None:
         """Begin to read and write. A store that cannot be opened is no error here: it is tried again at each flush."""
         self._tasks = [asyncio.create_task(self._read_forever()), asyncio.create_task(self._flush_forever())]

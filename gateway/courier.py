@@ -1,0 +1,182 @@
+"""The live process's recorder: it hands ended exchanges to a scribe, a process of its own, and never waits for it.
+
+Reading an exchange and writing it to the store costs more than relaying it. The scribe does both on another core; here
+a recording is packed, and every few milliseconds a batch goes down a socket pair. What the scribe cannot take in time
+waits, together with all other copies within `tee_memory_mb`; beyond that copies are given up, then records, counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import subprocess
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from gateway.handover import end_frame, exchange_frame, lost_frame, settings_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.recording import Recording, TeeBudget
+    from gateway.settings import RecordingSettings
+
+_log = logging.getLogger(__name__)
+
+_BATCH_S = 0.005
+"""How long packed exchanges wait for company."""
+_RECORDS_ROOM_BYTES = 8 << 20
+"""Room for records without copies when the memory for copies is used up."""
+_SOCKET_BYTES = 1 << 20
+_CLOSE_TIMEOUT_S = 8.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+
+
+class Courier(asyncio.Protocol):
+    """`gateway.recording.Recorder`: `start`, `submit` from the event loop, `replace` on reload, `close`."""
+
+    def __init__(self, settings: RecordingSettings, *, budget: TeeBudget) -> None:
+        self._settings = settings
+        self._budget = budget
+        self._scribe: subprocess.Popen[bytes] | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._packed: list[bytes] = []
+        self._packed_bytes = 0
+        self._due: asyncio.TimerHandle | None = None
+        self._lost: Counter[str] = Counter()
+        self._answer = b""
+        self._ended = asyncio.Event()
+        self._closing = False
+        self._pause_s = _FIRST_PAUSE_S
+        self.counters: Counter[str] = Counter()
+        """Since the start: `handed_over`, `dropped_<reason>`, `scribe_restarts`; after `close` the scribe's too."""
+
+    async def start(self) -> None:
+        """Start the scribe. One that dies is started again; what waits here meanwhile is not lost."""
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+        with theirs:
+            command = [sys.executable, "-P", "-m", "gateway.scribe", str(theirs.fileno())]
+            self._scribe = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: ASYNC220, S603  (a fixed command, once per start; fork and exec take about a millisecond)
+        ours.setblocking(False)
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+
+    def submit(self, recording: Recording) -> None:
+        """Take one ended exchange; returns at once and never raises."""
+        waiting = self._packed_bytes
+        if self._transport is not None:
+            waiting += self._transport.get_write_buffer_size()
+        if waiting + self._budget.used > self._budget.limit and recording.taken:
+            recording.free()
+            recording.copy_lost = "tee_full"
+        if waiting > self._budget.limit + _RECORDS_ROOM_BYTES:
+            self._lose("buffer_full")
+            return
+        frame = exchange_frame(recording)
+        recording.free()
+        self.counters["handed_over"] += 1
+        self._packed.append(frame)
+        self._packed_bytes += len(frame)
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(_BATCH_S, self._send)
+
+    def replace(self, settings: RecordingSettings) -> None:
+        """Record from now on by new settings. Raises ValueError for another store, which needs a restart."""
+        if settings.store != self._settings.store:
+            raise ValueError("another store needs a restart")
+        self._settings = settings
+        self._pack(settings_frame(settings))
+        self._send()
+
+    async def close(self) -> Mapping[str, int]:
+        """Have everything written that was submitted; returns the counters, the scribe's among them.
+
+        A scribe that does not answer in time is told as `dropped_unflushed`: nobody knows how much it had written.
+        """
+        self._closing = True
+        if self._transport is not None:
+            self._pack(end_frame())
+            self._send()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                    await self._ended.wait()
+        self._read_answer()
+        await self._dismiss()
+        return self.counters
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The scribe is there: settings first, then what has waited."""
+        self._transport = transport  # type: ignore[assignment]  # a socket's transport writes
+        self._packed.insert(0, settings_frame(self._settings))
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        """Take the scribe's counters, which it tells once, at its end."""
+        self._answer += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The scribe has ended; unasked, it is started again."""
+        del exc
+        self._transport = None
+        self._ended.set()
+        if not self._closing:
+            self.counters["scribe_restarts"] += 1
+            _log.error("the scribe ended by itself and is started again; up to half a second of records is lost")
+            asyncio.get_running_loop().call_later(self._pause_s, self._restart)
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+    # The rest.
+
+    def _restart(self) -> None:
+        if self._closing:
+            return
+        if self._scribe is not None:
+            self._scribe.poll()
+        self._ended.clear()
+        self._restarting = asyncio.ensure_future(self.start())
+
+    def _pack(self, frame: bytes) -> None:
+        self._packed.append(frame)
+        self._packed_bytes += len(frame)
+
+    def _lose(self, reason: str) -> None:
+        self._lost[reason] += 1
+        self.counters[f"dropped_{reason}"] += 1
+
+    def _send(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if self._transport is None:
+            return
+        if self._lost:
+            self._pack(lost_frame(self._lost))
+            self._lost.clear()
+        if self._packed:
+            self._transport.write(b"".join(self._packed))
+            self._packed, self._packed_bytes = [], 0
+
+    def _read_answer(self) -> None:
+        try:
+            self.counters.update(json.loads(self._answer))
+        except ValueError:
+            self.counters["dropped_unflushed"] += 1
+            _log.error("the scribe did not say what it wrote")
+
+    async def _dismiss(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        scribe = self._scribe
+        if scribe is None:
+            return
+        try:
+            await asyncio.to_thread(scribe.wait, 1.0)
+        except subprocess.TimeoutExpired:
+            scribe.kill()
+            await asyncio.to_thread(scribe.wait)

@@ -1,0 +1,102 @@
+"""The scribe: reads the exchanges of one live process and writes them to the store, in a process of its own.
+
+It ends when its live process does: after the end frame, or at the end of the stream, when the live process was killed;
+either way everything that came is written first. Signals that end a live process are ignored here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from gateway import logs
+from gateway.handover import Frames, Kind, read_exchange, read_lost, read_settings
+from gateway.recorder import StoreRecorder
+from gateway.recording import TeeBudget
+
+if TYPE_CHECKING:
+    from gateway.settings import RecordingSettings
+
+_log = logging.getLogger(__name__)
+
+_NICENESS = 5
+"""The live process goes first when they share a core."""
+_READ_BYTES = 256 << 10
+_MOST_UNREAD = 500
+_PAUSE_S = 0.002
+
+
+class Scribe:
+    """One scribe from its first frame to its exit."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._frames = Frames()
+        self._budget = TeeBudget(limit=0)
+        self._recorder: StoreRecorder | None = None
+        self._open = True
+
+    async def run(self) -> None:
+        """Read frames until the end; then write what waits, and say what was written."""
+        loop = asyncio.get_running_loop()
+        while self._open:
+            data = await loop.sock_recv(self._channel, _READ_BYTES)
+            if not data:
+                break
+            for kind, body in self._frames.feed(data):
+                await self._take(kind, body)
+            await self._keep_pace()
+        counters = {} if self._recorder is None else await self._recorder.close()
+        try:
+            await loop.sock_sendall(self._channel, json.dumps(counters).encode())
+        except OSError:
+            _log.info("the live process is gone; its last records are written")
+
+    async def _take(self, kind: Kind, body: bytes) -> None:
+        if kind is Kind.SETTINGS:
+            await self._follow(read_settings(body))
+        elif self._recorder is None:
+            _log.error("a frame came before the settings and is lost")
+        elif kind is Kind.EXCHANGE:
+            self._recorder.submit(read_exchange(body, budget=self._budget))
+        elif kind is Kind.LOST:
+            for reason, count in read_lost(body).items():
+                self._recorder.lose(reason, count)
+        else:
+            self._open = False
+
+    async def _follow(self, settings: RecordingSettings) -> None:
+        self._budget.limit = settings.tee_memory_bytes
+        if self._recorder is None:
+            self._recorder = StoreRecorder(settings)
+            await self._recorder.start()
+        else:
+            self._recorder.replace(settings)
+
+    async def _keep_pace(self) -> None:
+        """Read on only when what came is nearly read: what waits longer waits in the live process, within its bound."""
+        await asyncio.sleep(0)
+        while self._recorder is not None and self._recorder.unread > _MOST_UNREAD:  # noqa: ASYNC110  (a pace, no event)
+            await asyncio.sleep(_PAUSE_S)
+
+
+def main() -> int:
+    """Run one scribe on the socket whose number is the only argument; returns its exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.nice(_NICENESS)
+    logs.configure(process="scribe", level=logging.WARNING)
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        channel.setblocking(False)
+        asyncio.run(Scribe(channel).run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
