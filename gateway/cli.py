@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from gateway.config import Config
 
@@ -225,10 +225,10 @@ def version(*, as_json: JsonOption = False) -> None:
     _print_json({"shadow-gateway": own, "python": platform.python_version(), "libraries": libraries})
 
 
-def main() -> None:
+def main(run: Callable[[], object] = app) -> None:
     """Run the console script; an unexpected fault is one sentence and exit 1, with --debug its traceback."""
     try:
-        app()
+        run()
     except Exception as error:
         if "--debug" in sys.argv:
             raise

@@ -101,7 +101,7 @@ def load(
     """Read the file (None: the environment alone), check everything and resolve it.
 
     `deployment_id` keeps its value over a reload; None draws a new one. `load_python` also loads `python` evaluators,
-    which runs the user's code. Raises ConfigErrors with every fault found.
+    each in a process of its own, for that runs the user's code. Raises ConfigErrors with every fault found.
     """
     source = read_environment(environ) if path is None else read_file(os.fspath(path), environ)
     source.load_python = load_python

@@ -178,11 +178,15 @@ def _evaluator_type_fault(name: str) -> str | None:
 
 def _evaluator_options_fault(entry: EvaluatorSection, source: Source) -> str | None:
     from shadow.evaluators import EvaluatorConfigError, build_evaluators  # noqa: PLC0415
+    from shadow.evaluators.probe import loading_fault  # noqa: PLC0415
+    from shadow.evaluators.python import target_of  # noqa: PLC0415
 
-    if entry.type == "python" and not source.load_python:
-        return None
+    spec, config_dir = spec_of(entry, quality=True), str(source.folder)
     try:
-        build_evaluators((spec_of(entry, quality=True),), config_dir=str(source.folder))
+        if entry.type != "python":
+            build_evaluators((spec,), config_dir=config_dir)
+        elif target_of(spec.options) and source.load_python:
+            return loading_fault(spec, config_dir=config_dir)
     except EvaluatorConfigError as error:
         return str(error)
     return None

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from gateway.addresses import ListenAddress, base_url_of, proxy_url_of
 from gateway.yamltree import FromEnvironment, plain_value
+from shadow.redaction import BUILT_IN_REDACTIONS, RedactionRuleError, Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import CoreSchema
     from pydantic_core.core_schema import ValidationInfo
-
-BUILT_IN_REDACTIONS = ("email", "phone", "card", "key")
 
 
 def takes_text(annotation: Any) -> bool:
@@ -218,16 +217,21 @@ def _redaction(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-def _known_redaction(value: RedactionSection) -> RedactionSection:
+def _usable_redaction(value: RedactionSection) -> RedactionSection:
+    """Build it as the measuring side will, so that it cannot fail there."""
     if value.pattern is None and value.name not in BUILT_IN_REDACTIONS:
         raise ValueError(
             f"'{value.name}' is no built-in name ({', '.join(BUILT_IN_REDACTIONS)}); "
             "give it a pattern: {name: …, pattern: …}"
         )
+    try:
+        Redactor([value])
+    except RedactionRuleError as error:
+        raise ValueError(str(error)) from None
     return value
 
 
-Redaction = Annotated[RedactionSection, BeforeValidator(_redaction), AfterValidator(_known_redaction)]
+Redaction = Annotated[RedactionSection, BeforeValidator(_redaction), AfterValidator(_usable_redaction)]
 
 
 class ShadowSection(Section):

@@ -41,7 +41,7 @@ class Source:
     variables: dict[Path, str] = field(default_factory=dict)
     """Paths that were filled from a variable."""
     load_python: bool = False
-    """Also load `python` evaluators, which runs the user's code."""
+    """Also load `python` evaluators, in a process of their own: that runs the user's code."""
 
     def line(self, problem: Problem) -> str:
         """Say it in one line: where, which key, what is wrong and what would be right."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from shadow.evaluators import json_text
-from shadow.evaluators.base import Measures, not_applicable, passed
+from shadow.evaluators.base import EvaluatorConfigError, Measures, not_applicable, passed
 from shadow.evaluators.request_checks import schema_of
-from shadow.evaluators.schemas import validate
+from shadow.evaluators.schemas import UnusableSchemaError, validate, validator_of
 
 if TYPE_CHECKING:
     from shadow.records import EvalCase, Score
@@ -20,7 +20,8 @@ class JsonSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     The schema is `schema`, or the request's (`response_format`, `text.format`, `output_config.format`); with neither it
     is not applicable, as for an answer that is only tool calls. `lenient: true` accepts JSON inside a fence or between
-    words. A schema that cannot be used is `failed`. References to other documents are never fetched.
+    words. A configured schema that cannot be used is refused, a request's is `failed`. References to other documents
+    are never fetched.
     """
 
     schema: dict[str, Any] | None = None
@@ -29,6 +30,13 @@ class JsonSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     version: ClassVar[str] = "1"
     measures: ClassVar[Measures] = "format"
     absolute: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.schema is not None:
+            try:
+                validator_of(self.schema)
+            except UnusableSchemaError as error:
+                raise EvaluatorConfigError(f"json-schema: {error}") from error
 
     def check(self, case: EvalCase) -> Score:
         """Read the answer and validate it."""

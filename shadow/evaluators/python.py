@@ -37,6 +37,17 @@ class Adapter:
     measures: Measures = "content"
 
 
+def target_of(options: Mapping[str, Any]) -> str:
+    """Give the `module:attr` among an evaluator's options. Raises EvaluatorConfigError."""
+    target = options.get("target")
+    if not isinstance(target, str):
+        raise EvaluatorConfigError('python: needs `target: "module:attr"`')
+    module_name, _, attribute = target.partition(":")
+    if not module_name or not attribute:
+        raise EvaluatorConfigError(f'python: target must be "module:attr", not {target!r}')
+    return target
+
+
 def load(
     target: str, *, config_dir: str, arguments: Mapping[str, Any]
 ) -> ScoreAdapter | EvaluateAdapter | CompareAdapter:
@@ -48,8 +59,6 @@ def load(
     edited evaluator is another version. Raises EvaluatorConfigError.
     """
     module_name, _, attribute = target.partition(":")
-    if not module_name or not attribute:
-        raise EvaluatorConfigError(f'python: target must be "module:attr", not {target!r}')
     module = _module(module_name, config_dir=config_dir)
     found = getattr(module, attribute, None)
     if found is None:
@@ -146,13 +155,20 @@ def _adapt(built: Any, *, target: str) -> ScoreAdapter | EvaluateAdapter | Compa
         return CompareAdapter(built)
     if callable(getattr(built, "score", None)):
         return ScoreAdapter(built.score, takes_case=False, needs_expected=True)
-    if callable(built):
-        count = len(inspect.signature(built).parameters)
-        if count in {1, 2}:
-            return ScoreAdapter(built, takes_case=count == 1, needs_expected=False)
+    count = _parameter_count(built) if callable(built) else 0
+    if count in {1, 2}:
+        return ScoreAdapter(built, takes_case=count == 1, needs_expected=False)
     raise EvaluatorConfigError(
         f"python: {target} must be a function of (case) or (output, expected), or have score, evaluate or compare"
     )
+
+
+def _parameter_count(function: Callable[..., Any]) -> int:
+    """Count what it takes; 0 for one written in C that does not say."""
+    try:
+        return len(inspect.signature(function).parameters)
+    except ValueError:
+        return 0
 
 
 def _module(name: str, *, config_dir: str) -> ModuleType:
@@ -166,6 +182,10 @@ def _module(name: str, *, config_dir: str) -> ModuleType:
             return importlib.import_module(name)
         except ImportError as error:
             raise EvaluatorConfigError(f"python: no module {name!r} in {config_dir} or on the path: {error}") from error
+        except Exception as error:
+            raise EvaluatorConfigError(
+                f"python: module {name!r} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
     spec = importlib.util.spec_from_file_location(f"shadow_evaluator_{name.replace('.', '_')}", file)
     if spec is None or spec.loader is None:
         raise EvaluatorConfigError(f"python: {file} cannot be imported")

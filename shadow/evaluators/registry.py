@@ -127,11 +127,8 @@ def _build(spec: EvaluatorSpec, *, config_dir: str) -> Check | CaseEvaluator | P
 
 
 def _python(spec: EvaluatorSpec, *, config_dir: str) -> CaseEvaluator | PairEvaluator:
-    options = dict(spec.options)
-    target = options.pop("target", None)
-    if not isinstance(target, str):
-        raise EvaluatorConfigError('python: needs `target: "module:attr"`')
-    return python.load(target, config_dir=config_dir, arguments=options)
+    options = {name: value for name, value in spec.options.items() if name != "target"}
+    return python.load(python.target_of(spec.options), config_dir=config_dir, arguments=options)
 
 
 async def _both(member: Named, primary: EvalCase, candidate: EvalCase) -> list[StoredScore]:

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 MAX_REASON_CHARS = 200
 
 
+class UnusableSchemaError(Exception):
+    """The schema is none, or needs another document; the message says why."""
+
+
 def validate(value: Any, schema: Any) -> Score:
     """Score a JSON value against a schema; the first violation is the reason."""
     try:
-        validator = jsonschema_rs.validator_for(schema, retriever=_never_fetch)
-    except (ValueError, TypeError) as error:
-        return failed(f"the schema cannot be used: {_short(error)}")
+        validator = validator_of(schema)
+    except UnusableSchemaError as error:
+        return failed(str(error))
     try:
         violation = next(iter(validator.iter_errors(value)), None)
     except ValueError as error:
@@ -28,6 +32,14 @@ def validate(value: Any, schema: Any) -> Score:
         return passed(ok=True, reason="")
     where = "/".join(str(part) for part in violation.instance_path) or "the top"
     return passed(ok=False, reason=f"at {where[:MAX_REASON_CHARS]}: violates {violation.kind.name}")
+
+
+def validator_of(schema: Any) -> Any:
+    """Compile a schema. Raises UnusableSchemaError."""
+    try:
+        return jsonschema_rs.validator_for(schema, retriever=_never_fetch)
+    except (ValueError, TypeError) as error:
+        raise UnusableSchemaError(f"the schema cannot be used: {_short(error)}") from error
 
 
 def _never_fetch(uri: str) -> Any:

@@ -317,17 +317,11 @@ def test_a_wrong_option_is_exit_2_and_a_missing_command_too() -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("--debug",)])
 def test_an_unexpected_fault_is_one_sentence_and_with_debug_its_traceback(
-    tmp_path: Path, arguments: tuple[str, ...]
+    arguments: tuple[str, ...],
 ) -> None:
-    # An evaluator whose own code ends in something no one expects: not an Exception the registry turns into a sentence.
-    (tmp_path / "mine.py").write_text(
-        "class Strange:\n    @property\n    def version(self):\n        raise KeyError('strange')\n"
-        "    def evaluate(self, case): ...\nscore = Strange()\n",
-        encoding="utf-8",
-    )
-    write("evaluators: [{type: python, target: 'mine:score'}]\n")
+    program = "from gateway.cli import main; main(lambda: {}['strange'])"
     ended = subprocess.run(
-        [SCRIPT, *arguments, "check"], env=plain_environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", program, *arguments, "check"], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 1
     assert ended.stdout == ""

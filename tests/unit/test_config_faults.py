@@ -329,6 +329,37 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
         "evaluators: [{type: regex, pattern: '('}]\n",
         ["c.yaml:1:14: evaluators[0]: regex: pattern '(' is not RE2 syntax: missing ): ("],
     ),
+    "an evaluator's option nobody knows": (
+        "evaluators: [{type: icontains, vlue: x}]\n",
+        ["c.yaml:1:14: evaluators[0]: icontains: Object contains unknown field `vlue`"],
+    ),
+    "a schema that is none": (
+        "evaluators: [{type: json-schema, schema: {type: text}}]\n",
+        [
+            (
+                "c.yaml:1:14: evaluators[0]: json-schema: the schema cannot be used: "
+                "\"text\" is not valid under any of the schemas listed in the 'anyOf' keyword"
+            )
+        ],
+    ),
+    "a task's schema that needs another document": (
+        "tasks:\n- name: a\n  match: {path: /v1}\n  evaluators: [{type: json-schema, schema: {$ref: 'http://x/y'}}]\n",
+        [
+            (
+                "c.yaml:4:16: tasks[0].evaluators[0]: json-schema: the schema cannot be used: "
+                "Resource 'http://x/y' is not present in a registry and retrieving it failed: ValueError: "
+                "references another document (http://x/y), which is never fetched"
+            )
+        ],
+    ),
+    "a python evaluator without target": (
+        "evaluators: [{type: python, path: mine.py}]\n",
+        ['c.yaml:1:14: evaluators[0]: python: needs `target: "module:attr"`'],
+    ),
+    "a python evaluator whose target is no attribute": (
+        "evaluators: [{type: python, target: mine.py}]\n",
+        ["c.yaml:1:14: evaluators[0]: python: target must be \"module:attr\", not 'mine.py'"],
+    ),
     "a python evaluator that is not there": (
         "evaluators: [{type: python, target: 'nowhere_at_all:score'}]\n",
         [
@@ -344,6 +375,24 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
             (
                 "c.yaml:1:26: shadow.redact[1]: 'iban' is no built-in name (email, phone, card, key); "
                 "give it a pattern: {name: …, pattern: …}"
+            )
+        ],
+    ),
+    "a redaction of its own without pattern": (
+        "shadow: {redact: [{name: iban}]}\n",
+        [
+            (
+                "c.yaml:1:19: shadow.redact[0]: 'iban' is no built-in name (email, phone, card, key); "
+                "give it a pattern: {name: …, pattern: …}"
+            )
+        ],
+    ),
+    "a redaction that would match everywhere": (
+        "shadow: {redact: [{name: digits, pattern: '[0-9]*'}]}\n",
+        [
+            (
+                "c.yaml:1:19: shadow.redact[0]: the pattern of redaction 'digits' matches the empty text; "
+                "it must need a character"
             )
         ],
     ),
