@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway import heads
 from gateway.framing import BodyReader, BrokenFramingError, ChunkedBody, LengthBody, UntilCloseBody
@@ -25,22 +24,18 @@ _ONE_WRITE_BYTES = 32 << 10
 """Head and body up to this size go in one write; above, copying them together costs more than a second call."""
 _MAX_OUTBOX_BYTES = 64 << 10
 """Request bytes kept while a connection is being made, before reading from the client pauses."""
+# Stages of an exchange; plain numbers, because an enum's members cost a lookup at every event.
+_CONNECTING: Final = 0  # no connection yet, or (with a splice) no whole request body yet
+_WAITING: Final = 1  # the request goes up, no answer's head is complete
+_ANSWERING: Final = 2
+_TUNNEL: Final = 3
+_DONE: Final = 4
 _END_OF_HEAD = b"\r\n\r\n"
 _EXPECT = frozenset({b"expect"})
 _CONTINUE = 100
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL = 200
 _FIRST_ERROR = 400
-
-
-class _Stage(IntEnum):
-    CONNECTING = 0
-    """No connection yet, or (with a splice) no whole request body yet."""
-    WAITING = 1
-    """The request goes up, no answer's head is complete."""
-    ANSWERING = 2
-    TUNNEL = 3
-    DONE = 4
 
 
 class Exchange:
@@ -79,7 +74,7 @@ class Exchange:
         self._passage = passage
         self._policy = relay.policy
         self._pool = relay.pool
-        self._stage = _Stage.CONNECTING
+        self._stage: int = _CONNECTING
         self._request: BodyReader = ChunkedBody() if head.chunked else LengthBody(head.length or 0)
         self._answer: BodyReader | None = None
         self._connection: Connection | None = None
@@ -125,7 +120,7 @@ class Exchange:
     def client_data(self, data: bytes) -> bytes:
         """Take bytes of the request body; returns what is already the next request."""
         self._heard = self._relay.clock()
-        if self._stage is _Stage.TUNNEL:
+        if self._stage == _TUNNEL:
             self._write_up(data)
             return b""
         try:
@@ -143,9 +138,9 @@ class Exchange:
 
     def client_gone(self) -> None:
         """The client hung up: upstream is closed at once."""
-        if self._stage is _Stage.TUNNEL:
+        if self._stage == _TUNNEL:
             self._close_tunnel()
-        elif self._stage is not _Stage.DONE:
+        elif self._stage != _DONE:
             self._end("client_gone")
 
     def client_paused(self) -> None:
@@ -241,7 +236,7 @@ class Exchange:
     def connected(self, connection: Connection) -> None:
         """A new connection is there (upstream.Waiter)."""
         self._dial = None
-        if self._stage is _Stage.DONE:
+        if self._stage == _DONE:
             connection.abort()
             return
         wire = b"".join(self._outbox)
@@ -252,14 +247,14 @@ class Exchange:
     def connect_failed(self, why: str) -> None:
         """There is no connection (upstream.Waiter)."""
         self._dial = None
-        if self._stage is not _Stage.DONE:
+        if self._stage != _DONE:
             self._refuse(Refusal(status=502, error="connect", message=why), "connect_failed")
 
     def _send(self, connection: Connection, wire: bytes) -> None:
         head = self._request_head()
         self._connection = connection
         connection.receiver = self
-        self._stage = _Stage.WAITING
+        self._stage = _WAITING
         self._heard = self.recording.t_sent = self._relay.clock()
         transport = connection.transport
         if transport is None:
@@ -287,18 +282,18 @@ class Exchange:
     def upstream_data(self, data: bytes) -> None:
         """Bytes of the answer (upstream.Receiver)."""
         self._heard = now = self._relay.clock()
-        if self._stage is _Stage.ANSWERING:
+        if self._stage == _ANSWERING:
             self._relay_body(data, now)
-        elif self._stage is _Stage.TUNNEL:
+        elif self._stage == _TUNNEL:
             self._client.write(data)
         else:
             self._read_heads(self._held + data if self._held else data, now)
 
     def upstream_ended(self, *, clean: bool) -> None:
         """Upstream ended or broke its side (upstream.Receiver)."""
-        if self._stage is _Stage.DONE:
+        if self._stage == _DONE:
             return
-        if self._stage is _Stage.TUNNEL:
+        if self._stage == _TUNNEL:
             self._close_tunnel()
         elif clean and isinstance(self._answer, UntilCloseBody):
             self._complete()
@@ -307,7 +302,7 @@ class Exchange:
 
     def upstream_paused(self) -> None:
         """Upstream reads too slowly: the client waits (upstream.Receiver)."""
-        if self._stage is _Stage.TUNNEL or not self._request.done:
+        if self._stage == _TUNNEL or not self._request.done:
             self._client.pause_reading()
         connection = self._connection
         self._stall = Stall(connection.transport if connection is not None else None, self._relay.clock())
@@ -350,7 +345,7 @@ class Exchange:
         recording.status = head.status
         recording.t_first_byte = now
         recording.response_headers = head.fields.pairs
-        self._stage = _Stage.ANSWERING
+        self._stage = _ANSWERING
         reader = self._answer = _reader_of(self._head.method, head)
         try:
             plain, size = reader.feed(rest)
@@ -412,7 +407,7 @@ class Exchange:
             return
         self.recording.status = head.status
         self.recording.t_first_byte = self._heard
-        self._stage = _Stage.TUNNEL
+        self._stage = _TUNNEL
         self._client.keep = False
         down = heads.answer_head(head, request_id=self.recording.id.encode(), close=False, upgraded=True)
         self._client.write(down + rest)
@@ -423,7 +418,7 @@ class Exchange:
     @property
     def tunnelled(self) -> bool:
         """Whether both sides now speak past us."""
-        return self._stage is _Stage.TUNNEL
+        return self._stage == _TUNNEL
 
     def _close_tunnel(self) -> None:
         """One side ended: what it said last is still delivered, then both are closed."""
@@ -440,18 +435,18 @@ class Exchange:
         """Enforce the deadlines of this exchange."""
         settings = self._policy.settings
         silent_s = now - self._heard
-        if self._stage is _Stage.CONNECTING and self._dial is not None:
+        if self._stage == _CONNECTING and self._dial is not None:
             if silent_s > settings.connect_timeout_s:
                 self._refuse(
                     Refusal(status=502, error="connect", message="no connection to the upstream"), "connect_failed"
                 )
         elif self._stall is not None and self._stall.lasts(now) > settings.write_stall_timeout_s:
             self._timed_out("the upstream stopped reading the request")
-        elif self._stage in (_Stage.CONNECTING, _Stage.WAITING) and not self._request.done:
+        elif self._stage in (_CONNECTING, _WAITING) and not self._request.done:
             if self._stall is None and silent_s > settings.idle_timeout_s:
                 refusal = Refusal(status=408, error="request_timeout", message="the request body stopped arriving")
                 self._refuse(refusal, "client_gone")
-        elif self._stage is _Stage.WAITING:
+        elif self._stage == _WAITING:
             if silent_s > settings.first_byte_timeout_s:
                 self._timed_out("the upstream did not begin to answer in time")
         elif silent_s > settings.idle_timeout_s and not self._client.paused:
@@ -463,12 +458,12 @@ class Exchange:
 
     def drained(self) -> None:
         """The drain is over: broken off, not ended."""
-        if self._stage is not _Stage.DONE:
+        if self._stage != _DONE:
             self._abort("drained")
 
     def failed(self) -> None:
         """A fault of ours: both sides are closed."""
-        if self._stage is not _Stage.DONE:
+        if self._stage != _DONE:
             self.recording.gateway_error = "internal"
             self._abort("upstream_broken")
 
@@ -477,7 +472,7 @@ class Exchange:
 
     def _broken(self, why: str) -> None:
         """Upstream failed us: before the answer's head went down the client is told, afterwards it is cut off."""
-        if self._stage is not _Stage.WAITING:
+        if self._stage != _WAITING:
             self._abort("upstream_broken")
             return
         race = self._connection is not None and self._connection.used and self._held == b""
@@ -487,7 +482,7 @@ class Exchange:
 
     def _refuse(self, refusal: Refusal, ending: Ending) -> None:
         """Answer for upstream, or cut the client off when its answer has begun."""
-        if self._stage in (_Stage.ANSWERING, _Stage.TUNNEL):
+        if self._stage in (_ANSWERING, _TUNNEL):
             self._abort(ending)
             return
         recording = self.recording
@@ -506,18 +501,17 @@ class Exchange:
 
     def _end(self, ending: Ending) -> None:
         """The one way out: both connections let go, the record handed over, exactly once."""
-        if self._stage is _Stage.DONE:
+        if self._stage == _DONE:
             return
-        self._stage = _Stage.DONE
+        self._stage = _DONE
         if self._dial is not None:
             self._dial.cancel()
         connection, self._connection = self._connection, None
         if connection is not None:
             self._let_go(connection, reusable=ending == "complete" and self._keep_upstream and self._request.done)
-        for reader in (self._request, self._answer):
-            if isinstance(reader, ChunkedBody):
-                reader.close()
-        self._outbox = []
+        self._request.close()
+        if self._answer is not None:
+            self._answer.close()
         self._client.ended(unread=not self._request.done)
         self._relay.submit(self.recording, ending)
 

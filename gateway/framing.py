@@ -28,6 +28,10 @@ class BodyReader(Protocol):
         """Read one slice: its plain bytes and the number of its bytes that belong to this body."""
         ...
 
+    def close(self) -> None:
+        """Let go of everything, at the end or before."""
+        ...
+
 
 class LengthBody:
     """A body of a known length, zero included."""
@@ -48,6 +52,9 @@ class LengthBody:
         self.done = self.left == 0
         return data, size
 
+    def close(self) -> None:
+        """See BodyReader."""
+
 
 class UntilCloseBody:
     """A body that lasts until the connection ends."""
@@ -60,6 +67,9 @@ class UntilCloseBody:
     def feed(self, data: bytes) -> tuple[bytes, int]:
         """See BodyReader."""
         return data, len(data)
+
+    def close(self) -> None:
+        """See BodyReader."""
 
 
 class ChunkedBody:
@@ -106,7 +116,7 @@ class ChunkedBody:
         self._parser = None
 
     def close(self) -> None:
-        """Let go of the parser before the end."""
+        """See BodyReader. The parser would hold us in a cycle."""
         self._parser = None
 
     def _parse(self, data: bytes) -> int:

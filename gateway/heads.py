@@ -84,7 +84,7 @@ class BadHeadError(Exception):
         self.status = status
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Fields:
     """The header lines of one head, three lists of equal length, in order."""
 
@@ -186,11 +186,10 @@ def read_request(block: bytes) -> RequestHead:
     fields = _fields(block, line.end())
     if len(fields.names) > MAX_REQUEST_FIELDS:
         raise BadHeadError(431, f"the request has more than {MAX_REQUEST_FIELDS} header fields")
-    present = fields.present
     old = minor == b"0"
     _check_host(fields, old=old)
     length, chunked = _framing(fields, old=old)
-    tokens = fields.tokens(b"connection") if b"connection" in present else _NO_NAMES
+    tokens = fields.tokens(b"connection") if b"connection" in fields.present else _NO_NAMES
     return RequestHead(
         method=method,
         target=target,
@@ -234,13 +233,8 @@ def _fields(block: bytes, start: int) -> Fields:
     if len(pairs) != block.count(b"\n") - 1:
         raise BadHeadError(400, "a header line is malformed")
     names = [name.lower() for name, _ in pairs]
-    return Fields(
-        lines=block[start:-2].split(b"\r\n") if pairs else [],
-        names=names,
-        pairs=pairs,
-        present=_MEANT.intersection(names),
-        ours=b"\nx-shadow" in block.lower(),
-    )
+    lines = block[start:-2].split(b"\r\n") if pairs else []
+    return Fields(lines, names, pairs, _MEANT.intersection(names), b"\nx-shadow" in block.lower())
 
 
 def _check_host(fields: Fields, *, old: bool) -> None:
