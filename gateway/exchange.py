@@ -462,7 +462,7 @@ class Exchange:
             self._abort("drained")
 
     def failed(self) -> None:
-        """A fault of ours: both sides are closed."""
+        """A fault of ours: both sides are closed (upstream.Receiver)."""
         if self._stage != _DONE:
             self.recording.gateway_error = "internal"
             self._abort("upstream_broken")

@@ -39,6 +39,10 @@ class Receiver(Protocol):
         """No more bytes will come; `clean` when upstream ended its side in order (FIN, or close_notify under TLS)."""
         ...
 
+    def failed(self) -> None:
+        """A fault of ours: both sides are to be closed."""
+        ...
+
     def upstream_paused(self) -> None:
         """Upstream takes no more bytes for now."""
         ...
@@ -94,7 +98,7 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 (a fault of ours ends this exchange, never the process)
             self.pool.crashed(error)
             self.abort()
-            receiver.upstream_ended(clean=False)
+            receiver.failed()
 
     def eof_received(self) -> None:
         """Upstream ended its side; the transport closes itself after this (asyncio)."""

@@ -70,6 +70,9 @@ class Exchange:
         if self.ended is None:
             self.ended = clean
 
+    def failed(self) -> None:
+        self.ended = False
+
     def upstream_paused(self) -> None:
         pass
 
