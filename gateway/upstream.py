@@ -63,6 +63,10 @@ class Waiter(Protocol):
         """There will be none; `why` names no internals."""
         ...
 
+    def failed(self) -> None:
+        """A fault of ours: the exchange is to be closed."""
+        ...
+
 
 class Connection(asyncio.Protocol):
     """One connection to an origin. It belongs to one exchange at a time, or lies in the pool."""
@@ -241,15 +245,17 @@ class Pool:
         """Start connecting; the waiter is told. Cancelling the task gives up."""
         task = asyncio.get_running_loop().create_task(self._dial(origin, waiter))
         self._dials.add(task)
-        task.add_done_callback(self._dialled)
+        task.add_done_callback(self._dials.discard)
         return task
 
-    def _dialled(self, task: asyncio.Task[None]) -> None:
-        self._dials.discard(task)
-        if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            self.crashed(error)
-
     async def _dial(self, origin: Origin, waiter: Waiter) -> None:
+        try:
+            await self._tell(origin, waiter)
+        except Exception as error:  # noqa: BLE001 (a fault of ours ends this exchange, never leaves it waiting)
+            self.crashed(error)
+            waiter.failed()
+
+    async def _tell(self, origin: Origin, waiter: Waiter) -> None:
         try:
             if origin.tls:
                 async with self._handshakes:

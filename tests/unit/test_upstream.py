@@ -55,8 +55,8 @@ class Exchange:
         self.ended: bool | None = None
 
     def connected(self, connection: Connection) -> None:
-        connection.receiver = self
         self.came.set_result(connection)
+        connection.receiver = self
 
     def connect_failed(self, why: str) -> None:
         self.came.set_exception(ConnectionError(why))
@@ -208,6 +208,16 @@ async def test_a_fault_of_ours_ends_the_exchange_and_is_counted(
     await until(lambda: exchange.ended is not None)
     assert exchange.ended is False
     assert [str(error) for error in faults] == ["a fault of ours"]
+
+
+async def test_a_fault_of_ours_while_connecting_does_not_leave_anybody_waiting(
+    pool: Pool, server: Server, faults: list[Exception]
+) -> None:
+    exchange = Exchange()
+    exchange.came.cancel()  # so that taking the connection raises
+    pool.dial(server.origin, exchange)
+    await until(lambda: exchange.ended is not None)
+    assert len(faults) == 1
 
 
 async def test_nobody_listens(pool: Pool, unused_tcp_port: int) -> None:
