@@ -125,6 +125,10 @@ BODIES: dict[str, tuple[bytes, bytes]] = {
 
 METHODS = [
     "GET",
+    "get",
+    "BREW",
+    "M-SEARCH",
+    "!#$%&'*+-.^_`|~",
     "POST",
     "PUT",
     "PATCH",
@@ -160,6 +164,7 @@ TARGETS = [
     "/*",
     "/a:b@c!$&'()*+,=-._~",
     '/a"<>^`{|}\\b',
+    "/größe/\xff",
     "/openai/v1/chat/completions?api-version=2024-10-21",
     "/v1/responses",
     "/v1/messages/",

@@ -341,6 +341,30 @@ def test_a_slow_but_steady_upstream_is_not_cut(impatient: tuple[Upstream, Live])
     assert received.body == EVENTS
 
 
+def test_an_upload_may_take_longer_than_the_first_byte(impatient: tuple[Upstream, Live]) -> None:
+    upstream, live = impatient
+    upstream.start_over()
+    with Client(live.address) as client:
+        client.send(request(headers=b"Content-Length: 10\r\n"))
+        for _ in range(10):
+            client.send(b"x")
+            assert not client.closes_within(0.1)
+        assert client.receive().body == b"ok"
+
+
+def test_a_client_that_stops_uploading_is_not_waited_for_for_ever(impatient: tuple[Upstream, Live]) -> None:
+    upstream, live = impatient
+    upstream.start_over()
+    with Client(live.address) as client:
+        client.send(request(headers=b"Content-Length: 10\r\n") + b"hello")
+        connection, seen = upstream.wait_for_request()
+        received = client.receive()
+        assert received.status in (400, 408)
+        assert client.closes_within(1)
+    eventually(lambda: connection.closed_at, within_s=1)
+    assert not seen.complete
+
+
 @contextlib.contextmanager
 def unreachable(wrong: str) -> Iterator[str]:
     """A base URL that cannot be connected to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
@@ -535,6 +536,23 @@ def test_bytes_sent_right_behind_a_101_arrive(upstream: Upstream, live: Live) ->
         assert client.receive_tunnelled(13) == b"from upstream"
         connection = upstream.connections[-1]
     eventually(lambda: connection.closed_at, within_s=1)
+
+
+def test_a_tunnel_has_back_pressure_and_bounded_memory(upstream: Upstream, live: Live) -> None:
+    switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    endless = itertools.chain((switching,), itertools.repeat(bytes(65536)))
+    upstream.answer(Answer(parts=endless, end="stall"))
+    before = live.peak_memory_bytes(since_now=True)
+    with Client(live.address, receive_buffer=65536) as client:
+        client.send(request("GET", "/ws", b"Connection: Upgrade\r\nUpgrade: websocket\r\n"))
+        connection, _ = upstream.wait_for_request()
+        sent = -1
+        while sent != connection.sent:  # until nothing moves any more
+            sent = connection.sent
+            time.sleep(0.3)
+    assert sent < 24 << 20
+    assert live.peak_memory_bytes() - before < 12 << 20
+    eventually(lambda: connection.closed_at, within_s=2)
 
 
 def test_nothing_of_an_own_error_repeats_what_the_client_sent(upstream: Upstream, live: Live) -> None:

@@ -11,6 +11,7 @@ from tests.live.identity_cases import request, upload
 from tests.support.client import Client, ask
 from tests.support.http1 import chunked
 from tests.support.upstream import Answer, Upstream
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.support.http1 import Message
@@ -103,6 +104,23 @@ def test_a_redirect_is_handed_on_and_not_followed(upstream: Upstream, live: Live
     assert received.status == 307
     assert received.header(b"location") == b"/elsewhere"
     assert len(upstream.requests) == 1
+
+
+def test_the_connection_used_last_is_used_first(upstream: Upstream, live: Live) -> None:
+    gates = {b"/one": upstream.gate(), b"/two": upstream.gate()}
+    ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    upstream.answer(lambda seen: Answer(parts=(gates[seen.target], ok)))
+    with Client(live.address) as one, Client(live.address) as two:
+        one.send(request("GET", "/one"))
+        eventually(lambda: len(upstream.connections) == 1)
+        two.send(request("GET", "/two"))
+        eventually(lambda: len(upstream.requests) == 2)
+        gates[b"/two"].open()
+        two.receive()
+        gates[b"/one"].open()
+        one.receive()
+        two.ask(request("GET", "/one"))
+    assert [[seen.target for seen in log.requests] for log in upstream.connections] == [[b"/one", b"/one"], [b"/two"]]
 
 
 def test_connections_to_upstream_are_kept_and_shared(upstream: Upstream, live: Live) -> None:

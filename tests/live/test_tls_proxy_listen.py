@@ -6,7 +6,7 @@ import base64
 import socket
 import ssl
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -181,6 +181,23 @@ def test_an_upstream_that_speaks_no_tls_or_never_ends_its_handshake_is_a_502(tmp
             assert ask(live.address, request(body=b"{}")).status == 502
             assert ask(live.address, request("POST", "/silent", body=b"{}")).status == 502
         speaking.join()
+
+
+def test_at_most_eight_handshakes_are_under_way_at_once(tmp_path: Path, ca_file: str) -> None:
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
+        silent.settimeout(0.5)
+        base_url = f"https://localhost:{silent.getsockname()[1]}"
+        settings = settings_for(base_url, tmp_path / "shadow.db", ca_file=ca_file, connect_timeout_s=20)
+        live = stack.enter_context(running(settings, tmp_path))
+        for _ in range(20):
+            stack.enter_context(Client(live.address)).send(request(body=b"{}"))
+        handshakes = 0
+        with suppress(TimeoutError):
+            while True:
+                stack.enter_context(silent.accept()[0])
+                handshakes += 1
+    assert handshakes == 8
 
 
 def refuse_to_speak_tls(plain: socket.socket) -> None:

@@ -29,13 +29,18 @@ DEPLOYMENT_ID = "deployment-of-the-tests"
 
 
 def settings_for(base_url: str, store: Path, **changes: Any) -> LiveSettings:
-    """Settings under which everything is recorded and every conversation sampled, with some of them changed."""
+    """Settings under which everything is recorded and every conversation sampled, with some of them changed.
+
+    `changes` are fields of LiveSettings or of RecordingSettings.
+    """
     recording = RecordingSettings(
         store=f"sqlite:///{store}",
         shadow_enabled=True,
         sample_rate=1.0,
         candidates=(Candidate(model="candidate-model", base_url=base_url),),
     )
+    fields = {field.name for field in dataclasses.fields(RecordingSettings)}
+    recording = dataclasses.replace(recording, **{name: changes.pop(name) for name in fields & changes.keys()})
     settings = LiveSettings(deployment_id=DEPLOYMENT_ID, upstream=Upstream(base_url=base_url), recording=recording)
     return dataclasses.replace(settings, **changes)
 
