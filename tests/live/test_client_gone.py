@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,6 +80,24 @@ def test_a_client_that_leaves_while_it_uploads(upstream: Upstream, live: Live, h
     assert_closed_within_a_second(connection, left_at)
     assert not seen.complete
     assert live.exchange(path=path)["outcome"] == "aborted"
+
+
+def test_a_client_that_resets_while_its_upload_is_held_back(upstream: Upstream, live: Live) -> None:
+    """A FIN would wait behind the bytes nobody reads; a RST is there at once."""
+    gate = upstream.gate()
+    upstream.answer(Answer(read_after=gate, parts=(OK,)))
+    path = "/held-back/v1/files"
+    client = Client(live.address, timeout_s=0.3)
+    client.send(request("POST", path, b"Content-Length: 500000000\r\n"))
+    connection, seen = upstream.wait_for_request()
+    with suppress(TimeoutError):
+        while True:
+            client.send(bytes(65536))
+    client.reset()
+    assert live.exchange(path=path)["outcome"] == "aborted"
+    gate.open()  # an upstream that does not read sees the close only now
+    eventually(lambda: connection.closed_at, within_s=1, what="closing the upstream connection")
+    assert not seen.complete
 
 
 def test_a_client_that_leaves_mid_chunk(upstream: Upstream, live: Live) -> None:
