@@ -266,6 +266,7 @@ def _candidate(entry: CandidateSection, upstream: UpstreamSection) -> Candidate:
         base_url=base_url,
         api_key=entry.api_key or (upstream.api_key if at_home else None),
         api_key_header=entry.api_key_header or upstream.api_key_header,
+        bearer_for_openai=entry.api_key_header is None,
         same_origin=at_home,
         sample_rate=entry.sample_rate,
         dialects=None if entry.dialects is None else tuple(Dialect(name) for name in entry.dialects),

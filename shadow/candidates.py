@@ -46,6 +46,7 @@ reserve sees it, and at most the calls already under way pass this bound."""
 
 MAX_ERROR_CHARS = 300
 
+_KeyForm = Literal["x-api-key", "bearer", "both"]
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _RESTING = frozenset({429, 529})
 _UNACCEPTED = frozenset({400, 404, 422})
@@ -116,7 +117,7 @@ def copy_for(candidate: Candidate, body: JobBody, *, redactor: Redactor, deploym
         raise UnsendableError("unreadable") from error
     return ShadowCopy(
         url=_url_for(candidate, body),
-        headers=(*_kept_headers(body.request_headers), *_own_headers(candidate, deployment_id)),
+        headers=(*_kept_headers(body.request_headers), *_own_headers(candidate, body.dialect, deployment_id)),
         content=content,
         redaction_changed=changed,
     )
@@ -386,16 +387,23 @@ def _kept_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), kept[name].encode("latin-1", "replace")) for name in SENT_HEADERS if name in kept]
 
 
-def _own_headers(candidate: Candidate, deployment_id: str) -> list[tuple[bytes, bytes]]:
+def _own_headers(candidate: Candidate, dialect: Dialect, deployment_id: str) -> list[tuple[bytes, bytes]]:
     return [
         (b"user-agent", f"shadow-gateway/{version('shadow-gateway')}".encode()),
         (b"accept-encoding", ACCEPT_ENCODING),
         (HOP_HEADER, deployment_id.encode()),
-        *_credentials(candidate.api_key or "", candidate.api_key_header),
+        *_credentials(candidate.api_key or "", _key_form(candidate, dialect)),
     ]
 
 
-def _credentials(api_key: str, form: Literal["x-api-key", "bearer", "both"]) -> list[tuple[bytes, bytes]]:
+def _key_form(candidate: Candidate, dialect: Dialect) -> _KeyForm:
+    form = candidate.api_key_header
+    if form == "x-api-key" and candidate.bearer_for_openai and dialect is not Dialect.ANTHROPIC_MESSAGES:
+        return "both"
+    return form
+
+
+def _credentials(api_key: str, form: _KeyForm) -> list[tuple[bytes, bytes]]:
     forms = {"x-api-key": (b"x-api-key", api_key.encode()), "bearer": (b"authorization", f"Bearer {api_key}".encode())}
     return list(forms.values()) if form == "both" else [forms[form]]
 

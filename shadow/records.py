@@ -149,6 +149,8 @@ class Candidate:
     base_url: str
     api_key: str | None = None
     api_key_header: Literal["x-api-key", "bearer", "both"] = "x-api-key"
+    bearer_for_openai: bool = False
+    """Copies in an OpenAI dialect carry the key as bearer too: those APIs know no other form."""
     same_origin: bool = True
     """True when it is asked at the primary's origin; another origin gets the redacted copy."""
     sample_rate: float | None = None

@@ -140,6 +140,28 @@ async def test_the_key_travels_in_the_configured_form(form: str, headers: dict[s
     assert {name: got[name] for name in ("x-api-key", "authorization") if name in got} == headers
 
 
+@pytest.mark.parametrize(
+    ("dialect", "names"),
+    [
+        (Dialect.ANTHROPIC_MESSAGES, {"x-api-key"}),
+        (Dialect.OPENAI_CHAT, {"x-api-key", "authorization"}),
+        (Dialect.OPENAI_RESPONSES, {"x-api-key", "authorization"}),
+    ],
+)
+async def test_openai_copies_carry_the_key_as_bearer_too_unless_the_candidate_says_otherwise(
+    dialect: Dialect, names: set[str]
+) -> None:
+    with Upstream() as upstream:
+        upstream.answer(ok())
+        upstream.answer(ok())
+        await ask(candidate("rival", upstream.base_url, bearer_for_openai=True), body(dialect=dialect))
+        await ask(candidate("rival", upstream.base_url, bearer_for_openai=False), body(dialect=dialect))
+        inherited, said = (headers_of(request) for request in upstream.requests)
+
+    assert {"x-api-key", "authorization"} & inherited.keys() == names
+    assert {"x-api-key", "authorization"} & said.keys() == {"x-api-key"}
+
+
 async def test_the_copy_asks_the_candidates_model_at_its_prefix_with_the_apps_query() -> None:
     with Upstream() as upstream:
         upstream.answer(ok())
