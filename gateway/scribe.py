@@ -99,4 +99,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # All is written. A thread of a store that could not be closed must not keep a process nobody watches any more.
+    os._exit(main())
