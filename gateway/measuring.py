@@ -139,12 +139,12 @@ class Crew:
     @classmethod
     def hire(cls, settings: MeasuringSettings) -> Crew:
         """Build it. Raises EvaluatorConfigError with a sentence."""
-        keys = (candidate.api_key for candidate in settings.candidates)
+        keys = {*settings.secrets, *(candidate.api_key for candidate in settings.candidates if candidate.api_key)}
         return cls(
             settings=settings,
             prices=PriceBook(settings.prices),
-            scrubber=Scrubber({*settings.secrets, *(key for key in keys if key)}),
-            redactor=Redactor(settings.redact),
+            scrubber=Scrubber(keys),
+            redactor=Redactor(settings.redact, secrets=keys),
             evaluators=_evaluators(settings),
         )
 

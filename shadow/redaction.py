@@ -74,17 +74,21 @@ class Rule(Protocol):
 
 
 class Redactor:
-    """Takes personal data and keys out of texts and JSON bodies, in time that grows only with their length."""
+    """Takes personal data and keys out of texts and JSON bodies, in time that grows only with their length.
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    `secrets` are known keys, taken out whatever the rules are.
+    """
+
+    def __init__(self, rules: Iterable[Rule], *, secrets: Iterable[str] = ()) -> None:
         """Compile the rules; raises RedactionRuleError. Built-in keys and cards come first, for they contain others."""
+        self._scrubber = Scrubber(secrets)
         self._steps = [step for rule in sorted(rules, key=_order) for step in _steps(rule)]
 
     def redact_text(self, text: str) -> tuple[str, bool]:
         """Return the text with every find replaced by its rule's name in brackets, and whether there was one."""
         # RE2 reads UTF-8, in which a lone surrogate (half of a cut emoji) cannot be written.
         readable = text.encode("utf-8", "replace").decode()
-        kept = readable
+        kept = self._scrubber.scrub(readable)
         for pattern, replace in self._steps:
             kept = pattern.sub(replace, kept)
         return (text, False) if kept == readable else (kept, True)

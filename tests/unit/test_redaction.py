@@ -291,6 +291,16 @@ def test_a_secret_that_holds_another_one_goes_whole() -> None:
     assert Scrubber(["secret-key", "my-secret-key-longer"]).scrub("my-secret-key-longer") == "[secret]"
 
 
+def test_a_known_key_leaves_a_copy_whatever_the_rules_are() -> None:
+    redactor = Redactor([], secrets=["a-Key/of+ours"])
+    body = b'{"messages": [{"role": "user", "content": "use a-Key\\/of+ours, in a URL a-Key%2Fof%2Bours"}]}'
+    assert redactor.redact_json(body) == (
+        b'{"messages":[{"role":"user","content":"use [secret], in a URL [secret]"}]}',
+        True,
+    )
+    assert redactor.redact_text("a-Key") == ("a-Key", False)
+
+
 def test_short_secrets_and_none_at_all_change_nothing() -> None:
     assert Scrubber(["short", ""]).scrub("a short text") == "a short text"
     assert Scrubber([]).scrub("a text") == "a text"
