@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from gateway import heads
@@ -33,6 +34,7 @@ class Client(asyncio.Protocol):
         "_crowded",
         "_deadline",
         "_exchange",
+        "_left",
         "_linger_end",
         "_relay",
         "_stall",
@@ -62,6 +64,7 @@ class Client(asyncio.Protocol):
         self._linger_end: float | None = None
         self._stall: Stall | None = None
         self._crowded = False
+        self._left = False
         self.closing = False
         """No further request is taken."""
         self.keep = False
@@ -157,7 +160,7 @@ class Client(asyncio.Protocol):
         """The exchange is over; `unread` when the client may still be sending its body."""
         self._exchange = None
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None or transport.is_closing() or self._left:
             return
         if not self.keep or self.closing:
             self._close(unread=unread)
@@ -305,7 +308,7 @@ class Client(asyncio.Protocol):
 
     def _gone(self) -> None:
         exchange, self._exchange = self._exchange, None
-        self.closing = True
+        self.closing = self._left = True
         if exchange is not None:
             exchange.client_gone()
 
@@ -332,7 +335,8 @@ class Client(asyncio.Protocol):
         self._linger_end = now + _LINGER_IN_ALL_S
         self.resume_reading()
         if transport.can_write_eof():
-            transport.write_eof()
+            with contextlib.suppress(OSError):  # the client reset the connection, and we were not told yet
+                transport.write_eof()
 
     def _linger(self, data: bytes) -> None:
         """Drop what a client sends after its answer."""

@@ -512,8 +512,10 @@ class Exchange:
         self._request.close()
         if self._answer is not None:
             self._answer.close()
-        self._client.ended(unread=not self._request.done)
-        self._relay.submit(self.recording, ending)
+        try:
+            self._client.ended(unread=not self._request.done)
+        finally:
+            self._relay.submit(self.recording, ending)
 
     def _let_go(self, connection: Connection, *, reusable: bool) -> None:
         connection.receiver = None
