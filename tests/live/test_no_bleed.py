@@ -123,6 +123,18 @@ def test_the_connection_used_last_is_used_first(upstream: Upstream, live: Live) 
     assert [[seen.target for seen in log.requests] for log in upstream.connections] == [[b"/one", b"/one"], [b"/two"]]
 
 
+def test_a_connection_whose_close_was_announced_is_not_used_again(upstream: Upstream, live: Live) -> None:
+    closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\ncontent-length: 2\r\n\r\nok"
+    old = b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    for announced in (closing, old):
+        upstream.answer(Answer(parts=(announced,), end="stall"))
+        with Client(live.address) as client:
+            assert client.ask(request("GET", "/")).body == b"ok"
+            assert client.ask(request("GET", "/")).body == b"ok"
+        assert [len(log.requests) for log in upstream.connections] == [1, 1]
+        eventually(lambda: all(log.closed_at for log in upstream.connections), within_s=1)
+
+
 def test_connections_to_upstream_are_kept_and_shared(upstream: Upstream, live: Live) -> None:
     for _ in range(10):
         assert ask(live.address, request(body=b"{}")).status == 200

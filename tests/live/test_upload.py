@@ -143,6 +143,21 @@ def feed(client: Client, stop: threading.Event) -> None:
             return
 
 
+def test_an_upload_stops_as_soon_as_an_error_begins(upstream: Upstream, live: Live) -> None:
+    gate = upstream.gate()
+    refusal = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 9\r\n\r\ntoo "
+    upstream.answer(Answer(on_head=(refusal, gate, b"large"), read_body=False, end="stall"))
+    with Client(live.address) as client:
+        client.send(request("POST", "/v1/messages", b"Content-Length: 1000000\r\n") + b"before")
+        assert client.receive_until(b"too ") == b"too "
+        client.send(b"after")
+        assert not client.closes_within(0.2)
+        gate.open()
+        assert client.receive().body == b"too large"
+    (seen,) = upstream.requests
+    assert bytes(seen.body) == b"before"
+
+
 def test_an_early_answer_may_end_after_the_upload(upstream: Upstream, live: Live) -> None:
     """Upstream may begin to answer while it still reads: nothing is cut when both go on to their end."""
     gate = upstream.gate()
