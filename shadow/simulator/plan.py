@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shadow.simulator import chat, messages, responses
+from shadow.simulator import batches, chat, files, messages, responses
 from shadow.simulator.answer import answer, output_tokens
 from shadow.simulator.events import Event, Exchange, compact
 from shadow.simulator.faults import BIG_BODY_BYTES, Fault, UnknownFaultError, read_fault, spoil_events, spoil_json
 from shadow.simulator.log import LogEntry, RequestLog
 from shadow.simulator.question import Api, BadRequestError, Question, read_question
+from shadow.simulator.refused import RefusedError
 from shadow.simulator.script import MANNERS, Manner, Script, SimModel, Timing, draw
 from shadow.simulator.steps import (
     CODINGS,
@@ -38,7 +39,7 @@ from shadow.simulator.steps import (
 from shadow.simulator.usage import PromptCache, input_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 NEWEST_ANTHROPIC_VERSION = "2026-10-21"
 
@@ -73,19 +74,11 @@ class State:
     """(model, fingerprint) -> how often it was asked, so that a retry draws its faults anew."""
     struck: Counter[str] = field(default_factory=Counter)
     """Fault text -> how often it struck, for `times`."""
+    batches: batches.Batches = field(default_factory=batches.Batches)
     continued: set[str] = field(default_factory=set)
     """Messages a thread has continued from; each can be continued once."""
     closing: AsyncEvent = field(default_factory=AsyncEvent)
     """Set when the server stops: stalled answers are broken off."""
-
-
-class _RefusedError(Exception):
-    """The request is answered with an HTTP error; caught by `plan`."""
-
-    def __init__(self, status: int, text: str, *, fault: Fault | None = None) -> None:
-        super().__init__(text)
-        self.status = status
-        self.fault = fault
 
 
 def plan(state: State, entry: LogEntry) -> Iterator[Step]:
@@ -94,8 +87,8 @@ def plan(state: State, entry: LogEntry) -> Iterator[Step]:
     try:
         yield from call.steps()
     except (BadRequestError, UnknownFaultError) as error:
-        yield from call.refusal(_RefusedError(400, str(error)))
-    except _RefusedError as refused:
+        yield from call.refusal(RefusedError(400, str(error)))
+    except RefusedError as refused:
         yield from call.refusal(refused)
 
 
@@ -117,21 +110,18 @@ class _Call:
         """Give all steps of the answer. Raises what `plan` catches."""
         script, entry = self.state.script, self.entry
         if script.keys is not None and entry.key not in script.keys:
-            raise _RefusedError(401, "invalid x-api-key")
+            raise RefusedError(401, "invalid x-api-key")
         fault = self._counted(entry.header("x-sim-fault"))
         if self.api is None:
-            yield from self._model_list()
+            yield from self._other()
             return
         if entry.method != "POST":
-            raise _RefusedError(405, f"{entry.method} is not allowed here, use POST")
+            raise RefusedError(405, f"{entry.method} is not allowed here, use POST")
         if entry.header("content-encoding") not in {None, "identity"}:
-            raise _RefusedError(400, "request_body_encoding_unsupported: send the body without a content-encoding")
+            raise RefusedError(400, "request_body_encoding_unsupported: send the body without a content-encoding")
         question = read_question(self.api, entry.body)
         entry.model = question.model
-        name, _, suffix = question.model.partition("~")
-        model = script.model(name)
-        if model is None:
-            raise _RefusedError(404, f"model: {question.model}")
+        model, suffix = self._played(question)
         if entry.path.endswith("/count_tokens"):
             yield from self._json({"input_tokens": input_tokens(question)}, None)
             return
@@ -140,7 +130,7 @@ class _Call:
         yield from self._strike(fault)
         yield from self._completion(question, model, fault, self._forced_manner(suffix))
 
-    def refusal(self, refused: _RefusedError) -> Iterator[Step]:
+    def refusal(self, refused: RefusedError) -> Iterator[Step]:
         """Give an HTTP error in the API's shape, or as a page of a proxy in front of it."""
         fault, text = refused.fault, str(refused)
         if fault is not None and fault.html:
@@ -160,14 +150,14 @@ class _Call:
         if self.api != "messages":
             return
         if question.max_tokens is None:
-            raise _RefusedError(400, "max_tokens: Field required")
+            raise RefusedError(400, "max_tokens: Field required")
         version = self.entry.header("anthropic-version")
         if version is None:
-            raise _RefusedError(400, "anthropic-version: header is required")
+            raise RefusedError(400, "anthropic-version: header is required")
         request = msgspec.json.decode(self.entry.body, type=dict[str, Any])
         sampling = next((name for name in _SAMPLING_PARAMETERS if name in request), None)
         if version == NEWEST_ANTHROPIC_VERSION and sampling is not None:
-            raise _RefusedError(400, f"{sampling}: sampling parameters are not accepted by anthropic-version {version}")
+            raise RefusedError(400, f"{sampling}: sampling parameters are not accepted by anthropic-version {version}")
         thread = request.get("thread")
         if isinstance(thread, dict) and thread.get("type") == "continue":
             self._continue_thread(str(thread.get("previous_message_id")))
@@ -175,7 +165,7 @@ class _Call:
     def _continue_thread(self, previous: str) -> None:
         """Let each message of a thread be continued once."""
         if previous in self.state.continued:
-            raise _RefusedError(400, f"thread_already_continued: {previous}")
+            raise RefusedError(400, f"thread_already_continued: {previous}")
         self.state.continued.add(previous)
 
     def _counted(self, text: str | None) -> Fault | None:
@@ -205,8 +195,16 @@ class _Call:
         header = self.entry.header("x-sim-manner")
         manner = next((each for each in MANNERS if each == (header or suffix)), None)
         if header and manner is None:
-            raise _RefusedError(400, f"x-sim-manner must be one of {', '.join(MANNERS)}, not {header!r}")
+            raise RefusedError(400, f"x-sim-manner must be one of {', '.join(MANNERS)}, not {header!r}")
         return manner
+
+    def _played(self, question: Question) -> tuple[SimModel, str]:
+        """Find the model that is asked, and what follows `~` in its name."""
+        name, _, suffix = question.model.partition("~")
+        model = self.state.script.model(name)
+        if model is None:
+            raise RefusedError(404, f"model: {question.model}")
+        return model, suffix
 
     def _strike(self, fault: Fault | None) -> Iterator[Step]:
         """Let a fault strike that leaves nothing of the answer."""
@@ -215,18 +213,28 @@ class _Call:
         self.entry.fault = fault.name
         if fault.status is not None:
             text = _FAULT_TEXTS.get(fault.status, f"simulated: status {fault.status}")
-            raise _RefusedError(fault.status, text, fault=fault)
+            raise RefusedError(fault.status, text, fault=fault)
         if fault.strikes_before_head:
             yield Stall() if fault.name == "hang" else Reset()
 
     def _completion(
         self, question: Question, model: SimModel, fault: Fault | None, forced: Manner | None
     ) -> Iterator[Step]:
-        script = self.state.script
         timing = _timing(model.timing, self.entry.header("x-sim-timing"))
+        exchange = self._exchange(question, model, fault, forced)
+        self.entry.manner = exchange.said.manner
+        yield Pause(seconds=timing.header_delay_ms / 1000)
+        if question.stream:
+            yield from self._stream(exchange, timing, fault)
+            return
+        yield Pause(seconds=json_wait_ms(timing, tokens=output_tokens(exchange.said)) / 1000)
+        yield from self._json(_WHOLE[question.api](exchange), fault)
+
+    def _exchange(self, question: Question, model: SimModel, fault: Fault | None, forced: Manner | None) -> Exchange:
+        """Let the model answer."""
+        script = self.state.script
         said = answer(question, model, script, forced=forced)
-        self.entry.manner = said.manner
-        exchange = Exchange(
+        return Exchange(
             question=question,
             said=said,
             usage=self.state.cache.usage(question, said, script, now=time.monotonic()),
@@ -235,12 +243,6 @@ class _Call:
             id=hashlib.blake2b(f"{question.model}/{question.fingerprint}".encode(), digest_size=12).hexdigest(),
             created=int(time.time()),
         )
-        yield Pause(seconds=timing.header_delay_ms / 1000)
-        if question.stream:
-            yield from self._stream(exchange, timing, fault)
-            return
-        yield Pause(seconds=json_wait_ms(timing, tokens=output_tokens(said)) / 1000)
-        yield from self._json(_WHOLE[question.api](exchange), fault)
 
     def _stream(self, exchange: Exchange, timing: Timing, fault: Fault | None) -> Iterator[Step]:
         api = exchange.question.api
@@ -259,24 +261,74 @@ class _Call:
             body = body[: len(body) // 2]
         if fault is not None and fault.name == "big_body":
             body += b" " * BIG_BODY_BYTES
+        yield from self._bytes(body, "application/json", fault)
+
+    def _bytes(self, body: bytes, kind: str, fault: Fault | None = None) -> Iterator[Step]:
         coding = self._coding(wanted=self.state.script.compress)
         if coding:
             codec = coder(coding)
             body = codec(body) + codec.end()
-        yield self._head(200, "application/json", len(body), _coding_header(coding))
+        yield self._head(200, kind, len(body), _coding_header(coding))
         yield from spoil_json(body, fault)
+
+    def _other(self) -> Iterator[Step]:
+        """Answer what asks no model: batches, files, models."""
+        path = self.entry.path
+        if batches.PATH in path:
+            yield from self._batches(path.partition(batches.PATH)[2].strip("/"))
+        elif files.PATH in path:
+            name = path.partition(files.PATH)[2].strip("/")
+            self._only("GET", "HEAD")
+            yield from self._json(files.get(name) if name else files.page(), None)
+        else:
+            yield from self._model_list()
+
+    def _only(self, *methods: str) -> None:
+        if self.entry.method not in methods:
+            raise RefusedError(405, f"{self.entry.method} is not allowed here, use {methods[0]}")
+
+    def _batches(self, rest: str) -> Iterator[Step]:
+        """Answer below /v1/messages/batches; the address of results is the one this request was sent to."""
+        known, origin = self.state.batches, f"http://{self.entry.header('host')}"
+        batch_id, _, action = rest.partition("/")
+        if not rest and self.entry.method == "POST":
+            yield from self._json(known.create(self.entry.body, origin=origin, ask=self._batch_result), None)
+        elif action == "cancel":
+            self._only("POST")
+            yield from self._json(known.cancel(batch_id, origin=origin), None)
+        elif action == "results":
+            self._only("GET")
+            yield from self._bytes(known.results(batch_id), "application/x-jsonl")
+        elif action:
+            raise RefusedError(404, f"not found: {self.entry.method} {self.entry.path}")
+        else:
+            self._only("GET", "HEAD")
+            told = known.get(batch_id, origin=origin) if batch_id else known.page(origin=origin)
+            yield from self._json(told, None)
+
+    def _batch_result(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one request of a batch."""
+        try:
+            question = read_question("messages", msgspec.json.encode(parameters))
+            model, suffix = self._played(question)
+            manner = next((each for each in MANNERS if each == suffix), None)
+            exchange = self._exchange(question, model, None, manner)
+        except (BadRequestError, RefusedError) as error:
+            status = error.status if isinstance(error, RefusedError) else 400
+            return {"type": "errored", "error": messages.error(status, str(error), request_id=self.request_id)}
+        return {"type": "succeeded", "message": messages.message(exchange)}
 
     def _model_list(self) -> Iterator[Step]:
         """Answer the list of models, or one of them, in the shape the client's headers ask for."""
         script, entry = self.state.script, self.entry
         before, found, rest = entry.path.partition("/models")
         if not found or entry.method not in {"GET", "HEAD"} or before not in {"", "/v1", "/openai/v1"}:
-            raise _RefusedError(404, f"not found: {entry.method} {entry.path}")
+            raise RefusedError(404, f"not found: {entry.method} {entry.path}")
         anthropic = entry.header("anthropic-version") is not None
         info = messages.model_info if anthropic else chat.model_info
         name, names = rest.removeprefix("/"), [each.name for each in script.models]
         if name and script.model(name) is None:
-            raise _RefusedError(404, f"model: {name}")
+            raise RefusedError(404, f"model: {name}")
         if name:
             payload = info(name)
         elif anthropic:
@@ -318,7 +370,7 @@ class _Call:
         """Choose a content coding; `x-sim-encoding` decides when it is there."""
         forced = self.entry.header("x-sim-encoding")
         if forced and forced not in {*CODINGS, "identity"}:
-            raise _RefusedError(400, f"x-sim-encoding must be identity or one of {', '.join(CODINGS)}, not {forced!r}")
+            raise RefusedError(400, f"x-sim-encoding must be identity or one of {', '.join(CODINGS)}, not {forced!r}")
         if forced:
             return None if forced == "identity" else forced
         return chosen_coding(self.entry.header("accept-encoding") or "") if wanted else None
@@ -338,5 +390,5 @@ def _timing(timing: Timing, text: str | None) -> Timing:
         try:
             changes[known[known.index(name)]] = kinds.get(name, float)(value)
         except ValueError as error:
-            raise _RefusedError(400, f"x-sim-timing takes {', '.join(known)} with numbers, not {part!r}") from error
+            raise RefusedError(400, f"x-sim-timing takes {', '.join(known)} with numbers, not {part!r}") from error
     return replace(timing, **changes)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anthropic
 import brotli
 import httpx2
 import pytest
@@ -338,6 +339,63 @@ def test_a_thread_continues_once_from_each_message(client: httpx2.Client) -> Non
     assert client.post("/v1/messages", json=body, headers=ANTHROPIC).status_code == 200
     again = client.post("/v1/messages", json=body, headers=ANTHROPIC)
     assert (again.status_code, "thread_already_continued" in again.text) == (400, True)
+
+
+def test_a_batch_is_in_progress_then_ended_with_a_result_per_request(simulator: Simulator) -> None:
+    params = {"model": "pebble", "max_tokens": 100, "messages": SUM}
+    with anthropic.Anthropic(base_url=simulator.base_url, api_key="key-of-the-app", max_retries=0) as sdk:
+        wanted = [{"custom_id": name, "params": params} for name in ("a", "b")]
+        wanted += [{"custom_id": "bad", "params": {"model": "pebble"}}, {"custom_id": "odd", "params": {}}]
+        made = sdk.messages.batches.create(requests=wanted)
+        assert (made.processing_status, made.request_counts.processing, made.results_url) == ("in_progress", 4, None)
+        ended = sdk.messages.batches.retrieve(made.id)
+        assert (ended.processing_status, ended.ended_at is None) == ("ended", False)
+        assert (ended.request_counts.succeeded, ended.request_counts.errored) == (2, 2)
+        results = {each.custom_id: each.result for each in sdk.messages.batches.results(made.id)}
+        assert [results[name].message.content[0].text for name in ("a", "b")] == ["The answer is 42."] * 2
+        assert results["bad"].error.error.type == results["odd"].error.error.type == "invalid_request_error"
+        assert [batch.id for batch in sdk.messages.batches.list()] == [made.id]
+
+
+def test_a_canceled_batch_ends_with_nothing_but_canceled_requests(simulator: Simulator) -> None:
+    params = {"model": "pebble", "max_tokens": 100, "messages": SUM}
+    with anthropic.Anthropic(base_url=simulator.base_url, api_key="key-of-the-app", max_retries=0) as sdk:
+        made = sdk.messages.batches.create(requests=[{"custom_id": "a", "params": params}])
+        assert sdk.messages.batches.cancel(made.id).processing_status == "canceling"
+        assert sdk.messages.batches.retrieve(made.id).request_counts.canceled == 1
+        assert [each.result.type for each in sdk.messages.batches.results(made.id)] == ["canceled"]
+        for call in (sdk.messages.batches.retrieve, sdk.messages.batches.cancel):
+            with pytest.raises(anthropic.NotFoundError):
+                call("msgbatch_none")
+
+
+def test_files_are_listed_and_told_about(simulator: Simulator) -> None:
+    with anthropic.Anthropic(base_url=simulator.base_url, api_key="key-of-the-app", max_retries=0) as sdk:
+        listed = list(sdk.files.list())
+        assert [file.filename for file in listed] == ["terms.pdf", "notes.txt"]
+        assert sdk.files.retrieve_metadata(listed[0].id) == listed[0]
+        with pytest.raises(anthropic.NotFoundError):
+            sdk.files.retrieve_metadata("file_none")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/v1/messages/batches", {}, 400),
+        ("POST", "/v1/messages/batches", {"requests": []}, 400),
+        ("POST", "/v1/messages/batches", {"requests": [{"custom_id": "a", "params": {}}] * 2}, 400),
+        ("DELETE", "/v1/messages/batches", None, 405),
+        ("GET", "/v1/messages/batches/x/cancel", None, 405),
+        ("GET", "/v1/messages/batches/x/results", None, 404),
+        ("GET", "/v1/messages/batches/x/more", None, 404),
+        ("POST", "/v1/files", {}, 405),
+    ],
+)
+def test_what_batches_and_files_do_not_do_is_refused(
+    client: httpx2.Client, method: str, path: str, body: Any, status: int
+) -> None:
+    refused = client.request(method, path, json=body, headers=ANTHROPIC)
+    assert (refused.status_code, refused.json()["type"]) == (status, "error")
 
 
 def test_unknown_paths_methods_and_encodings_are_refused_in_the_apis_shape(client: httpx2.Client) -> None:
