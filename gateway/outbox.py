@@ -79,8 +79,9 @@ class Parcel:
     def halves(self) -> list[Parcel]:
         """Split the items in two; counts and rests become a parcel of their own."""
         middle = (len(self.items) + 1) // 2
-        parts = [Parcel(items=self.items[:middle]), Parcel(items=self.items[middle:])]
-        return [Parcel(dropped=self.dropped, rests=self.rests), *(part for part in parts if part.items)]
+        counts = Parcel(dropped=self.dropped, rests=self.rests)
+        parts = [counts, Parcel(items=self.items[:middle]), Parcel(items=self.items[middle:])]
+        return [part for part in parts if part.items or part.dropped or part.rests]
 
 
 class Outbox:
@@ -135,7 +136,8 @@ class Outbox:
         self._enough.clear()
         self._wake()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._enough.wait(), patience_s)
+            async with asyncio.timeout(patience_s):
+                await self._enough.wait()
 
     def take(self, *, records: int, body_bytes: int) -> Parcel:
         """Take out the oldest records, and all counts and rests; hand each parcel to `settle` or `put_back` later.

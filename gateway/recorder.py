@@ -259,6 +259,8 @@ class _Post:
             await (await self._open_door()).expire_jobs(before=now - timedelta(seconds=max_age_s), now=now)
         except StoreError as error:
             self._tell_failure(error)
+        except Exception as error:  # noqa: BLE001  (a fault of ours here must not stop the writing)
+            LOG.error("old jobs cannot be expired (%s)", type(error).__name__)  # noqa: TRY400  (see above)
 
     async def close(self) -> None:
         """Close what was opened; a store that cannot even be closed is told."""

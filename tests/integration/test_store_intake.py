@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from shadow.records import Batch, Dialect, ExchangeRecord, Outcome, Usage
 from shadow.store import StoreError, open_intake, open_store
 from shadow.store.base import UnstorableError
-from tests.support.stored import DAY, NOW, body, exchange, job, pair_result, rows, sampled, url
+from tests.support.stored import DAY, NOW, body, exchange, job, locked, pair_result, rows, sampled, url
 from tests.support.stored import Day as Budget
 
 if TYPE_CHECKING:
@@ -178,11 +178,9 @@ async def test_jobs_nobody_takes_are_dropped_and_their_copies_deleted_by_the_liv
 async def test_a_locked_store_is_told_within_about_a_second_and_takes_the_batch_later(tmp_path: Path) -> None:
     path = tmp_path / "shadow.db"
     intake = await open_intake(url(path))
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
+    async with locked(path):
         with pytest.raises(StoreError, match="database is locked"):
             await intake.write(sampled(1))
-        other.execute("ROLLBACK")
     await intake.write(sampled(1))
     await intake.close()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from shadow.records import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from shadow.records import LeasedJob
@@ -140,6 +142,20 @@ def _score(value: float | None) -> Score:
 def url(path: Path) -> str:
     """The address of a store's file."""
     return f"sqlite:///{path}"
+
+
+@asynccontextmanager
+async def locked(path: Path) -> AsyncIterator[None]:
+    """Hold the file as another program would; the event loop goes on, because whoever writes now may need it to end."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
+        while True:
+            try:
+                other.execute("BEGIN EXCLUSIVE")
+                break
+            except sqlite3.OperationalError:
+                await asyncio.sleep(0.005)
+        yield
+        other.execute("ROLLBACK")
 
 
 def rows(path: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -1,0 +1,423 @@
+"""What an ended exchange is read as: outcome, clocks, sampling, jobs and their reasons, and no key anywhere."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from gateway.reading import ExchangeReader, ReadExchange, bare_record, credentials_of, plain_headers
+from gateway.recording import Recording, TeeBudget
+from shadow.records import Candidate, Dialect, Outcome, Task, TaskMatch, Usage
+from shadow.retry_after import rest_s
+from tests.support.recordings import ANSWER, KEY, QUESTION, STARTED, STREAM, event, recording, settings
+
+if TYPE_CHECKING:
+    from gateway.recording import Ending
+
+
+def read(of: Recording, **changes: Any) -> ReadExchange:
+    return ExchangeReader(settings(**changes)).read(of)
+
+
+def fates(of: Recording, **changes: Any) -> list[tuple[str, str, str | None]]:
+    return [(job.candidate, job.state, job.reason) for job in read(of, **changes).jobs]
+
+
+# --- the record ---
+
+
+def test_a_whole_answer_becomes_a_record_with_model_usage_and_latency_from_the_first_byte_sent() -> None:
+    found = read(recording()).record
+
+    assert (found.id, found.started_at, found.method, found.path) == ("exchange-1", STARTED, "POST", "/v1/messages")
+    assert (found.outcome, found.status, found.stop_reason) == (Outcome.OK, 200, "end_turn")
+    assert (found.model, found.model_answered) == ("primary", "primary-20261101")
+    assert found.usage == Usage(input=12, output=6)
+    assert found.latency_ms == pytest.approx(110)
+    assert (found.ttft_ms, found.first_text_ms, found.streamed) == (None, None, False)
+    assert found.eligible
+    assert found.error is None
+
+
+def test_a_streams_first_output_is_timed_by_the_slice_that_brought_it() -> None:
+    found = read(recording(slices=STREAM)).record
+
+    assert found.streamed
+    assert found.ttft_ms == pytest.approx(140)
+    assert found.first_text_ms == pytest.approx(140)
+    assert found.latency_ms == pytest.approx(260)
+    assert found.usage == Usage(input=12, output=6)
+
+
+def test_a_compressed_stream_is_timed_by_the_slice_whose_decoded_part_brought_it() -> None:
+    import zlib  # noqa: PLC0415  (only here)
+
+    coder = zlib.compressobj(wbits=31)
+    slices = [coder.compress(part) + coder.flush(zlib.Z_SYNC_FLUSH) for part in STREAM]
+    slices[-1] += coder.flush()
+    of = recording(slices=slices, response_headers={"content-type": "text/event-stream", "content-encoding": "gzip"})
+
+    found = read(of)
+
+    assert found.record.ttft_ms == pytest.approx(140)
+    assert found.body is not None
+    assert found.body.response == b"".join(STREAM)
+
+
+def test_the_first_text_comes_after_thinking() -> None:
+    thinking = event("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""}) + event(
+        "content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": "Hm"}
+    )
+    found = read(recording(slices=[STREAM[0], thinking, *STREAM[1:]])).record
+
+    assert found.ttft_ms == pytest.approx(140)
+    assert found.first_text_ms == pytest.approx(190)
+
+
+def test_the_model_is_the_one_that_went_upstream() -> None:
+    assert read(recording(upstream_model="promoted")).record.model == "promoted"
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome", "eligible"),
+    [
+        ("client_gone", Outcome.ABORTED, False),
+        ("client_stalled", Outcome.ABORTED, False),
+        ("drained", Outcome.ABORTED, False),
+        ("connect_failed", Outcome.ERROR_CONNECT, True),
+        ("first_byte_timeout", Outcome.TIMEOUT, True),
+        ("idle_timeout", Outcome.TIMEOUT, True),
+        ("upstream_broken", Outcome.ERROR_STREAM, True),
+        ("rejected", Outcome.ERROR_HTTP, True),
+    ],
+)
+def test_an_exchange_that_was_cut_short_says_how_and_keeps_the_usage_it_saw(
+    ending: Ending, outcome: Outcome, *, eligible: bool
+) -> None:
+    found = read(recording(slices=STREAM[:2], ending=ending))
+
+    assert found.record.outcome is outcome
+    assert found.record.error
+    assert found.record.eligible is eligible
+    assert found.body is None
+    assert [(job.state, job.reason) for job in found.jobs] == ([("skipped", "primary_error")] if eligible else [])
+    assert found.record.usage is None or found.record.usage.input == 12
+
+
+def test_a_connection_that_broke_before_an_answer_began_is_a_failed_connection() -> None:
+    lost_race = recording(slices=[], ending="upstream_broken", t_first_byte=None, status=502, gateway_error="connect")
+
+    found = read(lost_race).record
+
+    assert found.outcome is Outcome.ERROR_CONNECT
+    assert (found.status, found.gateway_error) == (502, "connect")
+
+
+def test_an_exchange_that_was_never_sent_is_timed_from_its_arrival() -> None:
+    found = read(recording(slices=[], ending="rejected", t_sent=None, t_first_byte=None, status=401)).record
+
+    assert found.latency_ms == pytest.approx(120)
+
+
+def test_clocks_that_were_never_read_give_no_negative_time() -> None:
+    assert read(recording(t_end=None)).record.latency_ms == 0
+    assert read(recording(t_end=99.0)).record.latency_ms == 0
+
+
+def test_an_http_error_is_an_error_with_upstreams_sentence_and_nothing_is_shadowed() -> None:
+    error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    found = read(recording(slices=[json.dumps(error).encode()], status=529))
+
+    assert found.record.outcome is Outcome.ERROR_HTTP
+    assert "Overloaded" in (found.record.error or "")
+    assert [(job.state, job.reason) for job in found.jobs] == [("skipped", "primary_error")]
+
+
+def test_a_path_we_do_not_understand_is_recorded_by_status_and_time_only() -> None:
+    of = recording(dialect=None, path="/v1/models", request=b"", slices=[])
+    of.free()
+
+    good, bad = read(of), read(replace_recording(of, status=404))
+
+    assert (good.record.outcome, bad.record.outcome) == (Outcome.OK, Outcome.ERROR_HTTP)
+    assert not good.record.eligible
+    assert (good.jobs, good.body, good.record.conversation, good.record.model) == ((), None, None, None)
+
+
+def replace_recording(of: Recording, **changes: Any) -> Recording:
+    for name, value in changes.items():
+        setattr(of, name, value)
+    return of
+
+
+def test_a_record_without_a_reading_leaves_the_path_out() -> None:
+    found = bare_record(recording())
+
+    assert (found.path, found.outcome, found.model) == ("", Outcome.OK, None)
+
+
+def test_an_ending_that_was_never_told_counts_as_aborted() -> None:
+    assert read(recording(ending=None)).record.outcome is Outcome.ABORTED
+
+
+def test_what_the_headers_say_reaches_the_record() -> None:
+    headers = {"x-shadow-version": "v7", "x-stainless-retry-count": "2", "x-shadow-conversation": "talk"}
+    one, two = read(recording(headers=headers)).record, read(recording(headers=headers, request=b"{}")).record
+
+    assert (one.version, one.client_retry) == ("v7", True)
+    assert one.conversation == two.conversation
+    assert "talk" not in str(one.conversation)
+
+
+@pytest.mark.parametrize(("count", "is_retry"), [("0", False), ("", False), ("x", False), ("-1", False), ("1", True)])
+def test_a_retry_is_what_the_sdk_counts_above_zero(count: str, *, is_retry: bool) -> None:
+    assert read(recording(headers={"x-stainless-retry-count": count})).record.client_retry is is_retry
+
+
+def test_the_task_is_found_by_header_path_model_and_system_prompt() -> None:
+    task = Task(
+        name="support",
+        match=TaskMatch(header={"x-app": "help"}, path="/v1/messages", model="primary", system_contains="support"),
+    )
+    asked = QUESTION | {"system": "You are a support agent."}
+
+    hit = read(recording(request=asked, headers={"x-app": "help"}), tasks=(task,))
+    miss = read(recording(request=asked), tasks=(task,))
+
+    assert (hit.record.task, miss.record.task) == ("support", "default")
+    assert hit.jobs[0].task == "support"
+
+
+# --- jobs ---
+
+
+def test_a_sampled_exchange_gets_a_job_for_each_candidate_and_one_copy() -> None:
+    rivals = (Candidate(model="a", base_url="https://x"), Candidate(model="b", base_url="https://y"))
+    found = read(recording(), candidates=rivals)
+
+    assert [(job.candidate, job.state, job.counted) for job in found.jobs] == [
+        ("a", "pending", True),
+        ("b", "pending", True),
+    ]
+    assert {job.conversation for job in found.jobs} == {found.record.conversation}
+    assert found.jobs[0].created_at == STARTED + timedelta(seconds=0.12)
+    assert found.body is not None
+    assert json.loads(found.body.request) == QUESTION
+    assert json.loads(found.body.response) == ANSWER
+    assert (found.body.path, found.body.query, found.body.response_status) == ("/v1/messages", "beta=true", 200)
+
+
+def test_the_copy_has_only_headers_a_candidate_needs_and_no_credential() -> None:
+    headers = {
+        "authorization": f"Bearer {KEY}",
+        "cookie": "session=1",
+        "x-shadow-conversation": "talk",
+        "anthropic-version": "2023-06-01",
+        "anthropic-beta": "tools",
+        "accept": "application/json",
+        "idempotency-key": "once",
+    }
+    found = read(recording(headers=headers, query=f"beta=true&key={KEY}"))
+
+    assert found.body is not None
+    assert dict(found.body.request_headers) == {
+        "accept": "application/json",
+        "anthropic-beta": "tools",
+        "anthropic-version": "2023-06-01",
+        "content-type": "application/json",
+    }
+    assert found.body.query == "beta=true"
+
+
+@pytest.mark.parametrize("changes", [{"shadow_enabled": False}, {"sample_rate": 0.0}, {"candidates": ()}])
+def test_nothing_is_shadowed_when_it_is_off(changes: dict[str, Any]) -> None:
+    found = read(recording(), **changes)
+
+    assert (found.jobs, found.body) == ((), None)
+    assert found.record.eligible
+
+
+def test_a_candidates_own_rate_wins() -> None:
+    rivals = (
+        Candidate(model="never", base_url="https://x", sample_rate=0.0),
+        Candidate(model="always", base_url="https://x", sample_rate=1.0),
+        Candidate(model="default", base_url="https://x"),
+    )
+
+    assert [name for name, _, _ in fates(recording(), candidates=rivals, sample_rate=0.0)] == ["always"]
+
+
+def test_a_conversation_is_sampled_as_a_whole_and_by_its_hash() -> None:
+    turns = [recording(id=f"x{n}", headers={"x-shadow-conversation": f"talk-{n % 40}"}) for n in range(200)]
+    reader = ExchangeReader(settings(sample_rate=0.5))
+
+    found = [reader.read(turn) for turn in turns]
+
+    by_talk: dict[str | None, set[bool]] = {}
+    for one in found:
+        by_talk.setdefault(one.record.conversation, set()).add(bool(one.jobs))
+    assert len(by_talk) == 40
+    assert all(len(decisions) == 1 for decisions in by_talk.values())
+    assert 8 <= sum(True in decisions for decisions in by_talk.values()) <= 32
+
+
+def test_the_app_can_opt_out() -> None:
+    assert fates(recording(headers={"x-shadow": " OFF "})) == []
+
+
+def test_opting_in_needs_leave_and_is_never_counted() -> None:
+    of = recording(headers={"x-shadow": "on"})
+
+    refused = read(of, sample_rate=0.0)
+    granted = read(of, sample_rate=0.0, allow_opt_in=True)
+
+    assert refused.jobs == ()
+    assert [(job.state, job.counted) for job in granted.jobs] == [("pending", False)]
+
+
+def test_each_reason_not_to_shadow_is_told() -> None:
+    stateful = QUESTION | {"container": "c1"}
+    chat_only = Candidate(model="chat", base_url="https://x", dialects=(Dialect.OPENAI_CHAT,))
+    same = Candidate(model="primary", base_url="https://x")
+
+    assert fates(recording(headers={"x-stainless-retry-count": "1"})) == [("rival", "skipped", "client_retry")]
+    assert fates(recording(), candidates=(chat_only, same)) == [
+        ("chat", "skipped", "dialect"),
+        ("primary", "skipped", "same_model"),
+    ]
+    [(_, state, reason)] = fates(recording(request=stateful))
+    assert state == "skipped"
+    assert reason not in {None, "primary_error"}
+    assert fates(recording(request=b"not JSON")) == [("rival", "skipped", "unreadable")]
+
+
+def test_a_request_or_answer_in_an_unknown_coding_cannot_be_shadowed_but_is_recorded() -> None:
+    asked = recording(headers={"content-encoding": "rot13"})
+    answered = recording(response_headers={"content-encoding": "rot13"})
+
+    assert fates(asked) == fates(answered) == [("rival", "skipped", "unreadable")]
+    assert read(answered).record.outcome is Outcome.OK
+    assert read(answered).record.usage is None
+
+
+def test_a_compressed_request_is_read() -> None:
+    of = recording(request=gzip.compress(json.dumps(QUESTION).encode()), headers={"content-encoding": "gzip"})
+
+    found = read(of)
+
+    assert found.record.model == "primary"
+    assert found.body is not None
+    assert json.loads(found.body.request) == QUESTION
+
+
+def test_a_copy_that_grows_beyond_the_cap_when_decoded_is_too_large() -> None:
+    bomb = gzip.compress(b" " * (5 << 20))
+
+    of = recording(request=bomb, headers={"content-encoding": "gzip"})
+
+    assert fates(of) == [("rival", "skipped", "too_large")]
+
+
+def test_a_lost_copy_is_counted_for_its_sampled_share_and_the_record_stays() -> None:
+    full = recording(budget=TeeBudget(limit=10))
+    large = recording(max_body_bytes=10)
+
+    assert (full.copy_lost, large.copy_lost) == ("tee_full", "too_large")
+    assert fates(full) == [("rival", "dropped", "tee_full")]
+    assert fates(large) == [("rival", "skipped", "too_large")]
+    assert fates(full, sample_rate=0.0) == []
+    found = read(full)
+    assert (found.record.outcome, found.record.model, found.record.eligible) == (Outcome.OK, None, True)
+    assert found.jobs[0].primary == "unknown"
+
+
+def test_an_error_without_a_copy_is_an_error_by_its_status() -> None:
+    full = recording(budget=TeeBudget(limit=10), status=500)
+
+    assert read(full).record.outcome is Outcome.ERROR_HTTP
+
+
+# --- rests ---
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 60),
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after": "-3"}, 0),
+        ({"retry-after": "86400"}, 300),
+        ({"retry-after": "inf"}, 300),
+        ({"retry-after": "nan"}, 60),
+        ({"retry-after": "soon"}, 60),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after": "Mon, 23 Nov 2026 12:00:30 GMT"}, 30),
+        ({"retry-after": "Mon, 23 Nov 2026 12:00:30"}, 30),
+        ({"retry-after": "Mon, 23 Nov 2026 11:00:00 GMT"}, 0),
+    ],
+)
+def test_an_origin_rests_as_long_as_it_asks_and_at_most_five_minutes(headers: dict[str, str], seconds: float) -> None:
+    assert rest_s(headers, now=STARTED) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("dialect", [Dialect.ANTHROPIC_MESSAGES, None])
+@pytest.mark.parametrize("status", [429, 529])
+def test_a_live_429_or_529_lets_its_origin_rest_from_the_end_of_the_answer(
+    status: int, dialect: Dialect | None
+) -> None:
+    found = read(recording(status=status, dialect=dialect, response_headers={"Retry-After": "10"}))
+
+    assert found.rest == ("https://api.example:443", STARTED + timedelta(seconds=10.12))
+
+
+def test_our_own_refusal_and_other_statuses_let_no_origin_rest() -> None:
+    assert read(recording(status=429, gateway_error="limit")).rest is None
+    assert read(recording(status=500)).rest is None
+
+
+# --- keys ---
+
+
+def test_no_key_of_the_client_or_the_gateway_reaches_anything_but_the_copy() -> None:
+    own = "sk-gateway-9876543210"
+    error = {"error": {"message": f"Incorrect API key provided: {KEY}, not {own}, nor query-key-0123456789"}}
+    of = recording(
+        request=QUESTION | {"model": f"model-{KEY}"},
+        slices=[json.dumps(error).encode()],
+        status=401,
+        headers={"Authorization": f"Bearer {KEY}", "x-shadow-version": own},
+        path=f"/{own}/v1/messages",
+        query="key=query-key-0123456789&beta=true",
+    )
+
+    found = msgspec.json.encode(read(of, secrets=(own,))).decode()
+
+    assert "Incorrect API key provided" in found
+    for secret in (KEY, own, "query-key-0123456789"):
+        assert secret not in found
+
+
+def test_credentials_are_found_without_their_scheme_and_in_the_query() -> None:
+    headers = {"authorization": "Bearer abc", "x-api-key": "def", "content-type": "application/json"}
+
+    assert credentials_of(headers, "api_key=ghi&beta=true") == ("abc", "def", "ghi")
+    assert credentials_of({}, "") == ()
+
+
+def test_repeated_header_fields_are_joined() -> None:
+    assert plain_headers([(b"Accept", b"a"), (b"accept", b"b"), (b"X", b"\xe9")]) == {"accept": "a, b", "x": "é"}
+
+
+def test_reading_leaves_the_recording_as_it_was() -> None:
+    of = recording()
+    read(of)
+
+    assert of.request
+    assert of.response
+    assert of.budget.used == of.taken > 0
