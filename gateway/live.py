@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
+import uvloop
 
 from gateway import control
 from gateway.control import Replace, Start
@@ -128,7 +129,7 @@ class Live:
             self._relay,  # type: ignore[arg-type]  # our protocol class takes the relay where others take an ASGI app
             http=Client,
             ws="none",
-            loop="asyncio",
+            loop="none",
             lifespan="off",
             interface="asgi3",
             log_config=None,
@@ -228,7 +229,8 @@ def main() -> int:
     first = lines.first()
     if not first:
         return 0
-    asyncio.run(Live(control.decode(first, Start), lines).run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Live(control.decode(first, Start), lines).run())
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from gateway.policy import Origin, origin_of
+from gateway.race import open_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +24,6 @@ MAX_IDLE_S = 15.0
 MAX_AGE_S = 300.0
 """A connection older than this is not used again, so that a changed DNS answer is followed."""
 MAX_HANDSHAKES = 8
-_HAPPY_EYEBALLS_DELAY_S = 0.25
 _MAX_PROXY_ANSWER_BYTES = 16 << 10
 _SALVAGE_BYTES = 256 << 10
 
@@ -278,11 +278,9 @@ class Pool:
             return await _connect_through(proxy, origin, context, lambda: Connection(self))
         _, connection = await loop.create_connection(
             lambda: Connection(self),
-            origin.host,
-            origin.port,
+            sock=await open_socket(origin.host, origin.port),
             ssl=context,
             server_hostname=origin.host if context is not None else None,
-            happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S,
         )
         return connection
 
@@ -365,9 +363,7 @@ async def _connect_through(
     """CONNECT to the origin through an http:// proxy; https and http origins alike, so the proxy sees no request."""
     loop = asyncio.get_running_loop()
     via = origin_of(proxy)
-    transport, waiting = await loop.create_connection(
-        _ProxyAnswer, via.host, via.port, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S
-    )
+    transport, waiting = await loop.create_connection(_ProxyAnswer, sock=await open_socket(via.host, via.port))
     try:
         transport.write(_connect_request(proxy, origin))
         head = await waiting.answer

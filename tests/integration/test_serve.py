@@ -368,7 +368,7 @@ def test_post_reload_reloads_and_new_candidates_are_asked(tmp_path: Path, upstre
 
 # --- what a live process loads ---
 
-ALLOWED = frozenset({"gateway", "shadow", "uvicorn", "click", "typing_extensions", "httptools", "msgspec"})
+ALLOWED = frozenset({"gateway", "shadow", "uvicorn", "click", "typing_extensions", "httptools", "msgspec", "uvloop"})
 """Announced: what a live process loads beside the standard library. uvicorn brings click and typing_extensions."""
 
 SET_UP = frozenset({"cython_runtime", "_distutils_hack"})
