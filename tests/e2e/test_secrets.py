@@ -195,7 +195,7 @@ def shown(serving: Serve) -> bytes:
         page = json.loads(ask(serving.admin, "GET", f"/pairs?limit=100{cursor}", None, token)[1])
         told.append(json.dumps(page).encode())
         pairs += page["pairs"]
-        cursor = f"&cursor={quote(page['next'], safe='')}" if page.get("next") else None
+        cursor = f"&cursor={quote(page['next_cursor'], safe='')}" if page["next_cursor"] else None
     assert pairs
     paths = ["/stats", "/verdicts", "/healthz", "/readyz", "/", "/openapi.json"]
     paths += [f"/pairs/{quote(pair['id'], safe='')}" for pair in pairs]
