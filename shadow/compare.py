@@ -16,6 +16,7 @@ from shadow.records import (
     ExchangeRecord,
     JobBody,
     LeasedJob,
+    Outcome,
     PairResult,
     Reply,
     StoredContent,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from shadow.pricing import PriceBook
 
 ContentMode = Literal["none", "redacted", "full"]
+
+_GIVEN_UP = frozenset({Outcome.PAUSED, Outcome.ABORTED})
+"""Answers that never came to an end: such a pair enters no comparison."""
 
 
 def price_exchange(exchange: ExchangeRecord, *, prices: PriceBook) -> Cost:
@@ -92,11 +96,15 @@ class Comparer:
         self._keeper = keeper
 
     async def pair(self, leased: LeasedJob, body: JobBody, asked: Asked, *, redaction_changed: bool) -> PairResult:
-        """Read the live answer, score both where both ended well, and keep what may be kept."""
+        """Read the live answer, score both where both ended well, and keep what may be kept.
+
+        Where the candidate failed or refused the request, the live answer is scored all the same: a refused request
+        counts as quality 0 against it, and whether the evaluator would have applied is known only from it.
+        """
         primary = await asyncio.to_thread(_primary_reply, body)
         cost = price_exchange(leased.exchange, prices=self._prices)
         scores: Sequence[StoredScore] = ()
-        if primary.outcome in ENDED_WELL and asked.answer.outcome in ENDED_WELL:
+        if primary.outcome in ENDED_WELL and asked.answer.outcome not in _GIVEN_UP:
             scores = await self._score(leased, body, primary, asked, cost)
         return PairResult(
             answer=replace(asked.answer, error=self._keeper.error(asked)),
@@ -111,11 +119,10 @@ class Comparer:
     ) -> tuple[StoredScore, ...]:
         evaluators = self._evaluators.get(leased.job.task) or self._evaluators["default"]
         request = await asyncio.to_thread(msgspec.json.decode, body.request)
-        return await evaluators.score_pair(
-            _primary_case(request, primary, leased.exchange, cost),
-            _candidate_case(request, asked),
-            dialect=body.dialect,
-        )
+        live = _primary_case(request, primary, leased.exchange, cost)
+        if asked.answer.outcome not in ENDED_WELL:
+            return await evaluators.score_primary(live)
+        return await evaluators.score_pair(live, _candidate_case(request, asked), dialect=body.dialect)
 
 
 def _primary_reply(body: JobBody) -> Reply:

@@ -83,6 +83,15 @@ class EvaluatorSet:
         groups = await asyncio.gather(*(_both(member, primary, candidate) for member in self.members))
         return tuple(score for group in groups for score in group)
 
+    async def score_primary(self, primary: EvalCase) -> tuple[StoredScore, ...]:
+        """Score the primary's answer alone, where the candidate gave none: what was lost by that is to be known.
+
+        Evaluators that compare two answers say nothing. Never raises.
+        """
+        alone = [member for member in self.members if not isinstance(member.evaluator, PairEvaluator)]
+        found = await asyncio.gather(*(_one(member, primary) for member in alone))
+        return tuple(_stored(member, "primary", score) for member, score in zip(alone, found, strict=True))
+
 
 def build_evaluators(specs: tuple[EvaluatorSpec, ...] | None, *, config_dir: str) -> EvaluatorSet:
     """Build a task's evaluators; None means `auto`. Raises EvaluatorConfigError with a sentence."""

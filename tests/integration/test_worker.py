@@ -99,7 +99,7 @@ async def test_a_pair_whose_copy_was_redacted_says_so(tmp_path: Path, simulator:
 
 
 @pytest.mark.parametrize("fault", ["400", "404", "422"])
-async def test_a_request_the_candidate_refuses_is_incompatible_and_has_no_score(
+async def test_a_request_the_candidate_refuses_is_incompatible_and_the_live_answer_is_scored_all_the_same(
     tmp_path: Path, simulator: Simulator, fault: str
 ) -> None:
     async with workshop(tmp_path, candidate(f"rival~{fault}", simulator.base_url)) as shop:
@@ -112,7 +112,35 @@ async def test_a_request_the_candidate_refuses_is_incompatible_and_has_no_score(
     assert tally == {(f"rival~{fault}", "done", None): 1}
     assert answer["outcome"] == "incompatible"
     assert pair is not None
-    assert pair["scores"] == []
+    assert [(score["role"], score["value"]) for score in pair["scores"]] == [("primary", 1.0)]
+
+
+async def test_an_only_candidate_that_refuses_everything_loses_every_comparison(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    async with workshop(tmp_path, candidate("rival~400", simulator.base_url)) as shop:
+        await shop.add(batch(1, "rival~400"), batch(2, "rival~400"))
+        async with running(shop.worker()):
+            await shop.ended(2)
+        (task,) = (await shop.stats())["tasks"]
+
+    (comparison,) = task["comparisons"]
+    assert (comparison["scored"], comparison["left_out"]) == (2, {})
+    assert (comparison["quality_diff"]["mean"], comparison["loss_rate"]) == (-1.0, 1.0)
+
+
+async def test_failures_on_free_text_say_nothing_about_quality(tmp_path: Path, simulator: Simulator) -> None:
+    """An evaluator that does not apply to the question must not turn a failed answer into quality 0."""
+    async with workshop(tmp_path, candidate("rival~500", simulator.base_url), evaluators=None) as shop:
+        await shop.add(batch(1, "rival~500"), batch(2, "rival~500"))
+        async with running(shop.worker()):
+            await shop.ended(2)
+        (task,) = (await shop.stats())["tasks"]
+
+    rival = task["models"][-1]
+    assert rival["outcomes"] == {"error_http": 2}
+    assert rival["cost_per_quality_point_usd"]["n"] == 0
+    assert rival["cost_per_quality_point_usd"]["reason"] == "n/a: no answer is scored yet"
 
 
 # --- what is not asked ---

@@ -30,6 +30,9 @@ from shadow.records import (
     Usage,
 )
 from shadow.redaction import Redactor, Scrubber
+from shadow.stats.build import build_stats
+from shadow.stats.conversations import ConversationRules
+from shadow.stats.rows import StatsRows
 from shadow.store import Store, open_store
 from shadow.worker import Upkeep, Worker, WorkerLimits
 
@@ -199,6 +202,29 @@ class Workshop:
     async def spent(self) -> Mapping[str, float]:
         """The money of the day."""
         return await self.store.reader.budget(day=self.now().date().isoformat())
+
+    async def stats(self) -> Mapping[str, Any]:
+        """`/stats` over all there is."""
+        since, until = self._long_ago, self._far_ahead
+        reader = self.store.reader
+        found = StatsRows(
+            exchanges=await reader.exchanges(since=since, until=until),
+            answers=await reader.answers(since=since, until=until),
+            scores=await reader.scores(since=since, until=until),
+            coverage=await reader.coverage(since=since, until=until),
+            dropped=await reader.dropped(),
+            budget=await self.spent(),
+            budget_day=self.now().date().isoformat(),
+        )
+        return build_stats(
+            found,
+            since=since,
+            until=until,
+            now=self.now(),
+            rules=ConversationRules(),
+            missing_line=lambda _model: None,
+            budget_usd_per_day=self.limits.budget_usd_per_day,
+        )
 
     @property
     def _long_ago(self) -> datetime:
