@@ -19,8 +19,12 @@ Row = dict[str, Any]
 FAILURES = frozenset({Outcome.ERROR_CONNECT, Outcome.ERROR_HTTP, Outcome.ERROR_STREAM, Outcome.TIMEOUT})
 """Ends for which the model or its server is to blame and which the app would have seen as an error."""
 
-_NEVER_BILLED = frozenset({Outcome.ERROR_CONNECT, Outcome.ERROR_HTTP, Outcome.INCOMPATIBLE})
-"""Refused before an answer began: no provider bills these, so without token counts they cost nothing."""
+_NEVER_BILLED = frozenset({Outcome.ERROR_HTTP, Outcome.INCOMPATIBLE})
+"""Refused by status: no provider bills these, so without token counts they cost nothing."""
+
+_NOT_CONNECTED = "connect"
+"""Our own error where no connection came about: nothing was sent, nothing is billed. A connection that was lost later
+leaves the cost unknown, because the provider may have worked on the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +162,8 @@ def _answer(row: Row, exchange: Exchange) -> Answer:
 def _call(row: Row, *, model: str | None, is_retry: bool = False) -> Call:
     outcome = Outcome(row["outcome"])
     tokens = _tokens(row)
-    free = 0.0 if tokens is None and outcome in _NEVER_BILLED else None
+    unbilled = outcome in _NEVER_BILLED or row.get("gateway_error") == _NOT_CONNECTED
+    free = 0.0 if tokens is None and unbilled else None
     billed, uncached = finite(row["cost_billed_usd"]), finite(row["cost_uncached_usd"])
     return Call(
         model=model,

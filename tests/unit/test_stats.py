@@ -260,6 +260,16 @@ def test_a_request_refused_before_any_answer_cost_nothing() -> None:
     assert row["cost_usd"]["unpriced"] == 0
 
 
+def test_a_lost_connection_has_an_unknown_cost_and_one_never_made_costs_nothing() -> None:
+    lost = {"outcome": "error_connect", "input_tokens": None, "cost_billed_usd": None, "cost_uncached_usd": None}
+    never_made = the_primary(exchange(1, gateway_error="connect", **lost), exchange(2))["cost_usd"]
+    assert (never_made["per_request"], never_made["unpriced"]) == (0.005, 0)
+    live = the_primary(exchange(1, gateway_error="bad_answer", **lost), exchange(2))["cost_usd"]
+    assert (live["per_request"], live["unpriced"]) == (0.01, 1)
+    shadowed = the_candidate(rows(exchanges=[exchange(1)], answers=[answer(1, **lost)]))["cost_usd"]
+    assert (shadowed["total"], shadowed["unpriced"]) == (None, 1)
+
+
 def test_an_aborted_stream_without_token_counts_has_an_unknown_cost() -> None:
     nothing = {"input_tokens": None, "cost_billed_usd": None, "cost_uncached_usd": None}
     cost = the_primary(exchange(1, outcome="aborted", **nothing), exchange(2))["cost_usd"]
