@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
-from shadow.redaction import Redactor, Scrubber
 
 from gateway.settings import RedactionRule
 from shadow.candidates import (
@@ -27,6 +26,7 @@ from shadow.candidates import (
 )
 from shadow.pricing import PriceBook
 from shadow.records import Dialect, JobBody, Outcome
+from shadow.redaction import Redactor, Scrubber
 from shadow.simulator import Script, SimModel, Simulator, Timing
 from tests.support.shadowing import ANSWER, KEY, PRICE, batch, candidate, question
 from tests.support.upstream import Answer, Upstream
