@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -72,7 +73,7 @@ async def _run(folder: Path, say: Console, stop: asyncio.Event, *, once: bool) -
         stats = await _unless(stop, _measured(upstream, base_url, admin_url, say))
         if stats is None:
             return _INTERRUPTED
-        _print_result(stats, base_url=base_url, admin_url=admin_url)
+        _print_result(stats, base_url=base_url, admin_url=admin_url, once=once)
         unfinished = _unfinished(stats)
         if unfinished:
             say.print(f"{unfinished} shadow calls did not end within {_SCORED_WITHIN_S:.0f} s; the tables lack them")
@@ -147,13 +148,20 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
     return None
 
 
-def _print_result(stats: Stats, *, base_url: str, admin_url: str) -> None:
+def _command() -> str:
+    """Give the name by which the user can call us: from a virtual environment that is not active, with its path."""
+    return "shadow-gateway" if shutil.which("shadow-gateway") else sys.argv[0]
+
+
+def _print_result(stats: Stats, *, base_url: str, admin_url: str, once: bool) -> None:
     """Print the result to standard output."""
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     for task in stats["tasks"]:
-        console.print(models_table(task))
-    console.print(coverage_table(stats["tasks"]))
-    for line in next_steps(base_url=base_url, admin_url=admin_url):
+        console.print(models_table(task, width=console.width))
+        console.print()
+    console.print(coverage_table(stats["tasks"], width=console.width))
+    console.print()
+    for line in next_steps(base_url=base_url, admin_url=admin_url, command=_command(), stays=not once):
         console.print(line, markup=False, soft_wrap=True)
 
 

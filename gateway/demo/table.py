@@ -5,61 +5,88 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     Row = Mapping[str, Any]
 
 _NONE = "n/a"
 
 
-def models_table(task: Row) -> Table:
-    """One row a model of this task."""
+def models_table(task: Row, *, width: int) -> Table:
+    """One row a model of this task; where `width` columns are too few, the least telling figures are left out."""
+    variants = (_LEAST_TELLING[:count] for count in range(len(_LEAST_TELLING) + 1))
+    return _first_that_fits((_models(task, without) for without in variants), width=width)
+
+
+def coverage_table(tasks: Sequence[Row], *, width: int) -> Table:
+    """One row a task and candidate: what became of every exchange that could be shadowed."""
+    counts = ("eligible", "sampled", "sent", "pending")
+    variants = ((counts, ", "), (counts, "\n"), (counts[1:], "\n"))
+    return _first_that_fits((_coverage(tasks, names, between) for names, between in variants), width=width)
+
+
+def _models(task: Row, without: Sequence[str]) -> Table:
     scored_by = ", ".join(dict.fromkeys(name for row in task["models"] for name in row["quality"]["by_evaluator"]))
     table = _table(f"DEMO, made-up models and prices (* primary). Task {task['task']}, quality by {scored_by or '-'}")
-    table.add_column("model")
-    for name in _FIGURES:
-        table.add_column(name, justify="right")
+    figures = {name: figure for name, figure in _FIGURES.items() if name not in without}
+    table.add_column("model", no_wrap=True)
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
     for row in task["models"]:
         name = f"{row['model']} *" if row["role"] == "primary" else row["model"]
-        table.add_row(name, *(figure(row) for figure in _FIGURES.values()))
+        table.add_row(name, *(figure(row) for figure in figures.values()))
     return table
 
 
-def coverage_table(tasks: Sequence[Row]) -> Table:
-    """One row a task and candidate: what became of every exchange that could be shadowed."""
-    names = ("eligible", "sampled", "sent", "pending")
+def _coverage(tasks: Sequence[Row], names: Sequence[str], between: str) -> Table:
+    """Lay the coverage out with these counts, and `between` two reasons."""
     table = _table("Coverage, in exchanges: sampled = sent + pending + left out")
     for name in ("task", "candidate"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in names:
-        table.add_column(name, justify="right")
-    table.add_column("left out")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("left out", overflow="fold")
     for task in tasks:
         for each in task["comparisons"]:
             coverage = each["coverage"]
             left_out = {**coverage["skipped"], **coverage["dropped"]}
-            reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+            reasons = between.join(f"{count} {reason}" for reason, count in left_out.items())
             table.add_row(task["task"], each["candidate"], *(str(coverage[name]) for name in names), reasons or "none")
     return table
 
 
-def next_steps(*, base_url: str, admin_url: str) -> Sequence[str]:
-    """Where to look, and the one line to change."""
+def _first_that_fits(tables: Iterable[Table], *, width: int) -> Table:
+    """Choose the first table that needs no more than `width` columns; the last when none does."""
+    roomy = Console(width=1000)
+    for table in tables:
+        if Measurement.get(roomy, roomy.options, table).maximum <= width:
+            break
+    return table
+
+
+def next_steps(*, base_url: str, admin_url: str, command: str, stays: bool) -> Sequence[str]:
+    """Where to look (or where it was, when nothing `stays`), and the one line to change."""
     return (
         f"gateway  {base_url}",
         f"stats    {admin_url}/stats",
-        f"pairs    {admin_url}/pairs?sort=worst   (both answers side by side, the worst first)",
+        f"pairs    {admin_url}/pairs?sort=worst   (/pairs/<id> shows both answers)",
+        *(() if stays else ("These have ended; without --once they stay up until Ctrl-C.",)),
         "",
-        "On your own traffic:  EZAI_API_KEY=… SHADOW_CANDIDATES=gpt-4o,gemini-2.5-pro shadow-gateway serve",
+        f"On your own traffic:  EZAI_API_KEY=… SHADOW_CANDIDATES=gpt-4o,gemini-2.5-pro {command} serve",
         'and one line in your app:  base_url="http://127.0.0.1:8080"  (openai SDK: "http://127.0.0.1:8080/v1")',
     )
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.pad_edge = table.show_edge = False
+    table.collapse_padding = True
+    return table
 
 
 def _ms(value: float | None) -> str:
@@ -90,3 +117,4 @@ _FIGURES: Mapping[str, Callable[[Row], str]] = {
     "n": lambda row: str(row["quality"]["n"]),
     "$ per 1k\nquality": lambda row: _per_thousand(row["cost_per_quality_point_usd"]["value"]),
 }
+_LEAST_TELLING = ("n", "p95\nms", "requests", "TTFT\nms")
