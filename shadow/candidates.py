@@ -212,7 +212,7 @@ class CandidateClient:
             async with asyncio.timeout(limits.total_s):
                 await self._call(copy, heard)
         except _AnswerTooLargeError:
-            return _Trouble(Outcome.ERROR_STREAM, f"the answer is larger than {limits.max_body_bytes} bytes", ours=True)
+            return _Trouble(Outcome.ABORTED, f"the answer is larger than {limits.max_body_bytes} bytes", ours=True)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
             return _Trouble(Outcome.ERROR_CONNECT, f"no connection to the candidate ({type(error).__name__})")
         except httpx2.TimeoutException as error:
@@ -340,9 +340,9 @@ def _understand(heard: _Heard, dialect: Dialect, max_body_bytes: int) -> tuple[R
     try:
         decoded = decode_slices(heard.slices, heard.encoding, cap=max_body_bytes)
     except UndecodableError as error:
-        return Reply(
-            outcome=Outcome.ERROR_STREAM, error=f"the answer cannot be decoded: {error}", streamed=streamed
-        ), []
+        # Our own bound is no failure of the candidate's; a coding we do not know or a broken one is.
+        outcome = Outcome.ABORTED if error.reason == "over_cap" else Outcome.ERROR_STREAM
+        return Reply(outcome=outcome, error=f"the answer cannot be decoded: {error}", streamed=streamed), []
     return read_reply(dialect, decoded.body, status=heard.status, streamed=streamed), decoded.ends
 
 

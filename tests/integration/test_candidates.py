@@ -472,13 +472,14 @@ async def test_an_answer_that_breaks_off_is_a_stream_error(end: Any) -> None:
     assert asked.healthy is False
 
 
-async def test_a_huge_answer_is_cut_off_and_is_not_the_candidates_illness() -> None:
+async def test_a_huge_answer_is_given_up_by_us_and_is_no_failure_of_the_candidate() -> None:
     with Upstream() as upstream:
         upstream.answer(ok(b"x" * 1_000_000))
         asked = await ask(candidate("rival", upstream.base_url))
 
-    assert asked.answer.outcome is Outcome.ERROR_STREAM
+    assert asked.answer.outcome is Outcome.ABORTED
     assert asked.answer.error == "the answer is larger than 64000 bytes"
+    assert asked.answer.cost.billed_usd is None
     assert asked.healthy is None
 
 
@@ -487,7 +488,7 @@ async def test_a_compression_bomb_stops_at_the_same_bound() -> None:
         upstream.answer(ok(gzip.compress(b" " * 20_000_000), b"content-encoding: gzip"))
         asked = await ask(candidate("rival", upstream.base_url))
 
-    assert asked.answer.outcome is Outcome.ERROR_STREAM
+    assert asked.answer.outcome is Outcome.ABORTED
 
 
 async def test_garbage_is_a_broken_answer() -> None:

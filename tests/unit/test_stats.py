@@ -512,6 +512,17 @@ def test_failures_are_compared_apart() -> None:
     assert comparison["failure_rate"] == {"primary": 1 / 3, "candidate": 0.5}
 
 
+def test_an_answer_we_gave_up_ourselves_is_no_failure_of_the_candidate() -> None:
+    found = rows(
+        exchanges=[exchange(1), exchange(2)],
+        answers=[answer(1), answer(2, outcome="aborted")],
+        scores=scores(1, 1.0, 1.0),
+    )
+    comparison = the_comparison(found)
+    assert (comparison["failure_rate"]["candidate"], comparison["left_out"]) == (0.0, {"unfinished": 1})
+    assert the_candidate(found)["error_rate"] == 0.0
+
+
 def test_a_pair_is_scored_only_when_both_sides_have_a_score() -> None:
     found = rows(
         exchanges=[exchange(number) for number in range(1, 7)],
