@@ -193,6 +193,7 @@ def _recording(model: ConfigFile, source: Source) -> RecordingSettings:
         allow_opt_in=shadow.allow_opt_in,
         secrets=_ordered(_live_secrets(model)),
         max_job_age_s=shadow.max_job_age_s,
+        content=shadow.content,
     )
 
 

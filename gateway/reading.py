@@ -53,6 +53,9 @@ _CUT_SHORT: Mapping[Ending, tuple[Outcome, str]] = {
 }
 
 
+_NOT_KEPT = "what the provider said is not kept (content: none)"
+
+
 class ReadExchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One ended exchange, ready for the store."""
 
@@ -104,6 +107,8 @@ class ExchangeReader:
         record = self._record(recording, headers, asked, answered, scrubber)
         jobs = self._jobs(recording, headers, asked, answered, record)
         needs_body = any(job.state == "pending" for job in jobs)
+        if needs_body and any(_holds_key(scrubber, part.body) for part in (asked, answered)):
+            jobs, needs_body = tuple(_skipped(job, "holds_key") for job in jobs), False
         body = _body(recording, recording.dialect, headers, asked, answered) if needs_body else None
         return ReadExchange(record=record, jobs=jobs, body=body, rest=rest)
 
@@ -145,7 +150,10 @@ class ExchangeReader:
             client_retry=is_client_retry(headers),
             version=_scrubbed(scrubber, headers.get("x-shadow-version")),
             eligible=outcome is not Outcome.ABORTED,
-            error=_scrubbed(scrubber, error),
+            error=_scrubbed(
+                scrubber,
+                _NOT_KEPT if error is not None and error == reply.error and settings.content == "none" else error,
+            ),
             gateway_error=recording.gateway_error,
         )
 
@@ -276,6 +284,17 @@ def is_client_retry(headers: Mapping[str, str]) -> bool:
 
 def _scrubbed(scrubber: Scrubber, text: str | None) -> str | None:
     return None if text is None else scrubber.scrub(text)
+
+
+def _skipped(job: ShadowJob, reason: str) -> ShadowJob:
+    """End a job that was to be pending."""
+    return msgspec.structs.replace(job, state="skipped", reason=reason) if job.state == "pending" else job
+
+
+def _holds_key(scrubber: Scrubber, body: bytes) -> bool:
+    """Say whether a live key is in what would be copied: it must neither be kept nor sent to anyone else."""
+    text = body.decode("utf-8", "replace")
+    return scrubber.scrub(text) != text
 
 
 def _rate(candidate: Candidate, default: float) -> float:

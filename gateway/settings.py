@@ -68,6 +68,8 @@ class RecordingSettings:
     secrets: tuple[str, ...] = ()
     """Configured keys, for the scrubber; client keys are added per exchange."""
     max_job_age_s: float = 600
+    content: Literal["none", "redacted", "full"] = "redacted"
+    """What may be kept of what people and models said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -244,7 +244,6 @@ def test_no_key_is_stored_logged_shown_or_sent_to_anyone_it_was_not_meant_for(
         assert held(whole(request), *CANARIES) == [FAR]
 
 
-@pytest.mark.xfail(strict=True, reason="a live process does not yet look for the app's key in what it copies")
 def test_the_apps_own_key_in_a_prompt_or_an_answer_is_neither_kept_nor_sent_on(
     tmp_path: Path, near: Simulator, echo: Upstream, far: Upstream
 ) -> None:
@@ -281,7 +280,6 @@ def test_with_content_none_nothing_of_prompts_and_answers_stays_in_the_store(
     assert rows(tmp_path, "SELECT count(*) FROM content") == [(0,)]
 
 
-@pytest.mark.xfail(strict=True, reason="a live process does not yet know what may be kept of an upstream's error")
 def test_with_content_none_an_upstreams_sentence_about_an_error_is_not_kept(
     tmp_path: Path, near: Simulator, echo: Upstream, far: Upstream
 ) -> None:

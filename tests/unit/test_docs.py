@@ -31,8 +31,8 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
 
 SKIPPED = {
-    "primary_error", "stateful", "server_tools", "mcp", "files", "client_retry", "too_large", "unreadable", "dialect",
-    "same_model", "no_credentials", "price_unknown", "over_budget", "not_configured",
+    "primary_error", "stateful", "server_tools", "mcp", "files", "holds_key", "client_retry", "too_large", "unreadable",
+    "dialect", "same_model", "no_credentials", "price_unknown", "over_budget", "not_configured",
 }  # fmt: skip
 DROPPED = {
     "tee_full", "queue_full", "too_old", "lost_on_crash", "worker_error", "buffer_full", "unstorable", "unflushed",
