@@ -31,7 +31,10 @@ class ModelPrice:
     def sentence(self) -> str:
         """The price and its source, or that the model is not shadowed and what to add."""
         if self.input_usd is None or self.output_usd is None:
-            return f"not shadowed: price unknown, add {self.advice}"
+            left_out = (
+                "not shadowed: price unknown" if self.role == "candidate" else "price unknown: its cost stays empty"
+            )
+            return f"{left_out}, add {self.advice}"
         return f"{_dollars(self.input_usd)} in, {_dollars(self.output_usd)} out per 1M tokens ({self.source})"
 
 
@@ -81,20 +84,27 @@ def banner(config: Config, *, listen: ListenAddress, admin_listen: ListenAddress
 
 
 def shadow_lines(config: Config) -> Iterator[str]:
-    """Tell whom the traffic is shadowed to, how much of it and for how much, or why it is not."""
+    """Tell whom the traffic is shadowed to, how much of it and for how much, or why it is not; then every price."""
     measuring = config.measuring
+    prices = model_prices(config)
+    known = {price.model for price in prices if price.input_usd is not None}
+    count = len(measuring.candidates)
+    asked = sum(each.api_key is not None and each.model in known for each in measuring.candidates)
     if measuring.shadow_off_reason is not None:
         yield f"shadowing is off: {measuring.shadow_off_reason}"
-        return
-    count = len(measuring.candidates)
-    yield (
-        f"shadowing {_percent(measuring.sample_rate)} of conversations to {count} "
-        f"candidate{'' if count == 1 else 's'}, at most ${measuring.budget_usd_per_day:.2f} a day"
-    )
-    prices = {price.model: price.sentence for price in model_prices(config) if price.role == "candidate"}
+    elif not asked:
+        yield "nothing is shadowed: no candidate can be asked"
+    else:
+        among = str(count) if asked == count else f"{asked} of {count}"
+        yield (
+            f"shadowing {_percent(measuring.sample_rate)} of conversations to {among} "
+            f"candidate{'' if count == 1 else 's'}, at most ${measuring.budget_usd_per_day:.2f} a day"
+        )
+    sentences = {(price.model, price.role): price.sentence for price in prices}
+    yield from (f"  {price.model}: {price.sentence} (primary)" for price in prices if price.role == "primary")
     for candidate in measuring.candidates:
-        sentence = prices[candidate.model]
-        if candidate.api_key is None:
+        sentence = sentences[candidate.model, "candidate"]
+        if candidate.api_key is None and measuring.shadow_off_reason is None:
             sentence = f"not shadowed: no API key for {candidate.base_url}, add api_key to this candidate"
         own_rate = "" if candidate.sample_rate is None else f", {_percent(candidate.sample_rate)} of conversations"
         yield f"  {candidate.model}: {sentence}{own_rate}"

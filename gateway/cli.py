@@ -38,10 +38,21 @@ RoleOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def _print_version(asked: bool) -> None:  # noqa: FBT001  (typer calls it with the flag alone)
+    from importlib import metadata  # noqa: PLC0415
+
+    if asked:
+        _say(metadata.version("shadow-gateway"))
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     *,
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an unexpected fault.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Know, from your own traffic, which model to run."""
 
@@ -193,7 +204,8 @@ def pairs(
         from rich.console import Console  # noqa: PLC0415
 
         console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
-        console.print(pairsview.pairs_table(found))
+        console.print(pairsview.pairs_view(found, width=console.width))
+        _progress("both answers of one: GET /pairs/<pair> on the admin port")
     else:
         _progress("no pairs yet: a sampled conversation must have ended well, and a candidate must have answered")
 

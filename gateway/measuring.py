@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from shadow.store import Store
     from shadow.store.base import Reader
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("gateway.measuring")
 
 NICENESS = 10
 """Well below the live processes (on a full core about a tenth of their share), yet never starved by them."""

@@ -7,6 +7,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
+from rich.console import Console, Group
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +17,8 @@ from shadow.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from rich.console import RenderableType
 
     from gateway.config import Config
 
@@ -55,21 +59,43 @@ async def _from_store(
     return rows
 
 
-def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
-    """Lay pairs out for a terminal; a number with a sign is the candidate's minus the primary's."""
+def pairs_view(pairs: Sequence[Mapping[str, Any]], *, width: int) -> RenderableType:
+    """Lay pairs out for a terminal: a table, or two lines a pair where `width` columns are too few for it.
+
+    A number with a sign is the candidate's minus the primary's.
+    """
+    table = _table(pairs)
+    roomy = Console(width=1000)
+    if Measurement.get(roomy, roomy.options, table).maximum <= width:
+        return table
+    return Group(*(Text(line) for pair in pairs for line in _lines(pair)))
+
+
+def _table(pairs: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading, justify in _COLUMNS:
-        table.add_column(heading, justify=justify, no_wrap=heading == "pair")
+        table.add_column(heading, justify=justify, no_wrap=True)
     for pair in pairs:
-        table.add_row(
-            *(Text(str(pair[name])) for name in ("id", "task", "primary", "outcome")),
-            _number(pair["quality_diff"], "+.2f"),
-            _number(pair["quality_primary"], ".2f"),
-            _number(pair["quality_candidate"], ".2f"),
-            _number(pair["latency_ms"] - pair["primary_latency_ms"], "+.0f"),
-            _number(pair["cost_billed_usd"], ".6f"),
-        )
+        table.add_row(*(Text(cell) for cell in _cells(pair)))
     return table
+
+
+def _lines(pair: Mapping[str, Any]) -> Sequence[str]:
+    name, task, primary, outcome, of_primary, of_candidate, difference, latency, cost = _cells(pair)
+    quality = "no quality score" if difference == _NONE else f"quality {of_primary} -> {of_candidate} ({difference})"
+    return name, f"  {task}, {primary}: {outcome}, {quality}, {latency} ms, {cost} USD"
+
+
+def _cells(pair: Mapping[str, Any]) -> Sequence[str]:
+    """Give one pair as text, in the order of the columns."""
+    return (
+        *(_plain(pair[name]) for name in ("id", "task", "primary", "outcome")),
+        _number(pair["quality_primary"], ".2f"),
+        _number(pair["quality_candidate"], ".2f"),
+        _number(pair["quality_diff"], "+.2f"),
+        _number(pair["latency_ms"] - pair["primary_latency_ms"], "+.0f"),
+        _number(pair["cost_billed_usd"], ".6f"),
+    )
 
 
 _COLUMNS: Sequence[tuple[str, Literal["left", "right"]]] = (
@@ -77,13 +103,19 @@ _COLUMNS: Sequence[tuple[str, Literal["left", "right"]]] = (
     ("task", "left"),
     ("primary", "left"),
     ("outcome", "left"),
-    ("quality difference", "right"),
-    ("of primary", "right"),
-    ("of candidate", "right"),
+    ("primary's quality", "right"),
+    ("candidate's", "right"),
+    ("difference", "right"),
     ("latency difference ms", "right"),
     ("cost USD", "right"),
 )
+_NONE = "-"
+
+
+def _plain(name: object) -> str:
+    """Show a name that a client chose; what would steer the terminal becomes a question mark."""
+    return "".join(char if char.isprintable() else "?" for char in str(name))
 
 
 def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+    return _NONE if value is None else format(value, form)

@@ -23,7 +23,7 @@ from gateway.recording import TeeBudget
 if TYPE_CHECKING:
     from gateway.settings import RecordingSettings
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("gateway.scribe")
 
 _NICENESS = 5
 """The live process goes first when they share a core."""

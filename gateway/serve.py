@@ -18,7 +18,7 @@ import msgspec
 
 from gateway import config as configuration
 from gateway import control, logs, sockets
-from gateway.announce import banner
+from gateway.announce import banner, shadow_lines
 from gateway.control import Event, Replace, Start
 from gateway.settings import LiveSettings, MeasuringSettings
 from shadow.redaction import Scrubber
@@ -138,6 +138,11 @@ class Supervisor:
         for child in self._children:
             if not child.draining:
                 _signal(child, signal.SIGTERM)
+
+    @property
+    def config(self) -> Config:
+        """What is in force."""
+        return self._config
 
     async def reload(self, load: Callable[[str], Config]) -> bool:
         """Take over a new configuration, or none of it; `load` gets the deployment id. False: refused, and said why."""
@@ -401,15 +406,20 @@ async def _serve(
 ) -> int:
     supervisor = Supervisor(config, role=role, environ=environ)
     loop = asyncio.get_running_loop()
-    reloads: set[asyncio.Task[bool]] = set()
+    reloads: set[asyncio.Task[None]] = set()
 
     def load_again(deployment_id: str) -> Config:
         new = configuration.load(file, environ, deployment_id=deployment_id, load_python=True)
         _configure_logs(new)
         return new
 
+    async def reload_and_tell() -> None:
+        if await supervisor.reload(load_again) and role != "gateway":
+            for line in shadow_lines(supervisor.config):
+                say(line)
+
     def reload() -> None:
-        task = asyncio.create_task(supervisor.reload(load_again))
+        task = asyncio.create_task(reload_and_tell())
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
@@ -420,6 +430,7 @@ async def _serve(
     for line in banner(config, listen=supervisor.listen, admin_listen=supervisor.admin_listen, role=role):
         say(line)
     await supervisor.wait()
+    say(f"stopping: answers under way have {supervisor.config.live.drain_timeout_s:g} s; a second signal does not wait")
     await supervisor.stop()
     return 1 if supervisor.killed else 0
 

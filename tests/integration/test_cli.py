@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.config import load
+from gateway.pairsview import pairs_view
 from shadow.records import Batch, Dialect, ExchangeRecord, Outcome, Usage
 from shadow.simulator import Simulator
 from shadow.store import open_store
@@ -28,6 +30,8 @@ from tests.support.serving import SCRIPT, Serve, ask, plain_environment, questio
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from click.testing import Result
 
 
@@ -89,7 +93,7 @@ def test_check_shows_what_is_in_force_with_prices_and_without_secrets() -> None:
     assert "the-key" not in checked.stdout
     assert "the-token" not in checked.stdout
     assert rest.splitlines() == [
-        "shadowing 50 % of conversations to 2 candidates, at most $5.00 a day",
+        "shadowing 50 % of conversations to 1 of 2 candidates, at most $5.00 a day",
         "  cheap: $1.00 in, $2.00 out per 1M tokens (config)",
         (
             '  unheard-of: not shadowed: price unknown, add prices: {"unheard-of": '
@@ -98,6 +102,15 @@ def test_check_shows_what_is_in_force_with_prices_and_without_secrets() -> None:
         "cost of shadowing unknown: no traffic is recorded yet; never more than $5.00 a day",
         "config.yaml: ok",
     ]
+
+
+def test_check_shows_prices_also_when_shadowing_is_off_and_of_a_fixed_primary() -> None:
+    write(CONFIG.replace("api_key: the-key", "api_key: ''") + "primary: {model: never-heard-of}\n")
+    _, _, rest = run("check").stdout.partition("\n\n")
+    lines = rest.splitlines()
+    assert lines[0].startswith("shadowing is off: no API key for any candidate")
+    assert lines[1].startswith("  never-heard-of: price unknown: its cost stays empty, add prices: ")
+    assert lines[2] == "  cheap: $1.00 in, $2.00 out per 1M tokens (config)"
 
 
 def test_check_of_a_broken_file_exits_with_2_and_says_it_as_json_too() -> None:
@@ -263,6 +276,38 @@ def test_pairs_come_from_the_running_server_and_without_one_from_the_store(tmp_p
     assert json.loads(run("pairs", "--candidate", "other", "--json").stdout) == []
 
 
+PAIR = {
+    "id": "0123456789abcdef0123456789abcdef:cheap",
+    "task": "default",
+    "primary": "primary\x1b[31m",
+    "outcome": "ok",
+    "quality_primary": 0.5,
+    "quality_candidate": 1.0,
+    "quality_diff": 0.5,
+    "latency_ms": 20.0,
+    "primary_latency_ms": 32.0,
+    "cost_billed_usd": None,
+}
+
+
+def shown_at(width: int, pair: Mapping[str, object]) -> list[str]:
+    console = Console(width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(pairs_view([pair], width=width))
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def test_pairs_fit_a_narrow_terminal_whole_and_a_name_cannot_steer_it() -> None:
+    assert shown_at(80, PAIR) == [
+        "0123456789abcdef0123456789abcdef:cheap",
+        "  default, primary?[31m: ok, quality 0.50 -> 1.00 (+0.50), -12 ms, - USD",
+    ]
+    unscored = {**PAIR, "quality_primary": None, "quality_candidate": None, "quality_diff": None}
+    assert "ok, no quality score, -12 ms" in shown_at(80, unscored)[1]
+    assert len(shown_at(200, PAIR)) == 2
+    assert shown_at(200, PAIR)[0].startswith("pair  ")
+
+
 def test_pairs_without_any_say_so_and_make_no_store() -> None:
     write(CONFIG)
     shown = run("pairs", "--worst", "5")
@@ -284,6 +329,7 @@ def test_pairs_asked_of_somebody_elses_port_are_an_error() -> None:
 
 def test_version_tells_the_version_and_the_libraries() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", run("version").stdout)
+    assert run("--version").stdout == run("version").stdout
     told = json.loads(run("version", "--json").stdout)
     assert told["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"uvicorn", "pydantic", "msgspec"} <= set(told["libraries"])

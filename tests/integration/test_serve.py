@@ -84,6 +84,7 @@ def test_serve_tells_where_it_is_and_relays_records_and_ends_with_0(tmp_path: Pa
         "shadowing 100 % of conversations to 1 candidate, at most $5.00 a day",
         "  candidate: $1.00 in, $2.00 out per 1M tokens (config)",
         f"recording to sqlite:///{tmp_path}/shadow.db",
+        "stopping: answers under way have 30 s; a second signal does not wait",
     ]
     assert rows(tmp_path, "SELECT model, outcome FROM exchange") == [("primary", "ok")]
 
@@ -93,6 +94,7 @@ def test_why_nothing_is_shadowed_is_told(tmp_path: Path, upstream: Simulator) ->
     with Serve(tmp_path, text(upstream, shadow=shadow, prices="{}")) as serving:
         assert '  a: not shadowed: price unknown, add prices: {"a": {input:' in serving.stdout
         assert "  b: not shadowed: no API key for https://b.example, add api_key to this candidate" in serving.stdout
+        assert "nothing is shadowed: no candidate can be asked\n" in serving.stdout
         assert serving.stop() == 0
     with Serve(tmp_path, text(upstream, shadow="{}")) as serving:
         assert "shadowing is off: no candidates; list them under shadow.candidates\n" in serving.stdout
