@@ -102,7 +102,9 @@ def _named(model: Model) -> str:
 
 
 def _quality(model: Model) -> str:
-    return f"{model['quality']['avg']:.2f} over {model['quality']['n']} answers"
+    """Quality is of answers that came; a share of requests that got none is said beside it."""
+    failed = f" ({100 * model['error_rate']:.1f} % of requests failed)" if model["error_rate"] else ""
+    return f"{model['quality']['avg']:.2f} over {model['quality']['n']} answers{failed}"
 
 
 def _cost(model: Model) -> str:

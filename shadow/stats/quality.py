@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -89,7 +90,7 @@ def quality_figures(
     """
     deciding = [_deciding(scores) for scores in answers]
     absolute = [score.value for score in deciding if score and score.value is not None and score.role != "pair"]
-    not_applicable = sum(score is not None and score.status == "not_applicable" for score in deciding)
+    inapplicable = [score for score in deciding if score is not None and score.status == "not_applicable"]
     pairwise = sum(score is not None and score.role == "pair" for score in deciding)
     missing = sum(score is None or score.status == "failed" for score in deciding)
     return {
@@ -97,7 +98,7 @@ def quality_figures(
         "ci": None,
         "n": len(absolute),
         "missing": missing,
-        "not_applicable": not_applicable,
+        "not_applicable": len(inapplicable),
         "not_counted": not_counted,
         "reason": _why(
             scored=len(absolute),
@@ -106,12 +107,22 @@ def quality_figures(
             answers=len(answers),
             ended_well=ended_well,
             whose=whose,
+            inapplicable=inapplicable,
         ),
         "by_evaluator": _by_evaluator(answers),
     }
 
 
-def _why(*, scored: int, pairwise: int, missing: int, answers: int, ended_well: int, whose: str) -> str:
+def _why(
+    *,
+    scored: int,
+    pairwise: int,
+    missing: int,
+    answers: int,
+    ended_well: int,
+    whose: str,
+    inapplicable: Sequence[ReadScore],
+) -> str:
     if scored:
         return f"ci is null: {NO_INTERVAL}"
     if pairwise:
@@ -122,7 +133,9 @@ def _why(*, scored: int, pairwise: int, missing: int, answers: int, ended_well: 
         return whose
     if missing:
         return f"none of the {answers} answers has a score: {missing} missing"
-    return f"the deciding evaluator applies to none of the {answers} answers"
+    told, _ = Counter(score.reason for score in inapplicable).most_common(1)[0]
+    names = ", ".join(sorted({score.evaluator for score in inapplicable}))
+    return f"the deciding evaluator ({names}) applies to none of the {answers} answers" + (f": {told}" if told else "")
 
 
 def _by_evaluator(answers: Sequence[Sequence[ReadScore]]) -> dict[str, Any]:

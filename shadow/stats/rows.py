@@ -113,6 +113,7 @@ class ReadScore:
     role: Literal["primary", "candidate", "pair"]
     status: ScoreStatus
     value: float | None
+    reason: str = ""
 
 
 ScoreKey = tuple[str, str]
@@ -199,4 +200,5 @@ def _score(row: Row) -> ReadScore:
         role=row["role"],
         status=cast("ScoreStatus", "scored" if usable else unusable_status),
         value=value if usable else None,
+        reason=row.get("reason") or "",
     )

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shadow.records import Outcome
+from shadow.evaluators.auto import RequestChecks
+from shadow.records import EvalCase, Outcome
 from shadow.stats import ConversationRules, StatsRows, build_stats
 from shadow.stats.conversations import Extent, extent
 from shadow.stats.figures import difference, distribution, mean, nearest_rank, ratio, total
@@ -346,7 +347,19 @@ def test_an_evaluator_that_applies_to_nothing_says_so() -> None:
         answers=[answer(1)],
         scores=[not_scored(1, "not_applicable", candidate=CANDIDATE, role="candidate")],
     )
-    assert the_candidate(found)["quality"]["reason"] == "the deciding evaluator applies to none of the 1 answers"
+    reason = "the deciding evaluator (is-json) applies to none of the 1 answers"
+    assert the_candidate(found)["quality"]["reason"] == reason
+
+
+def test_free_text_under_auto_says_that_nothing_checks_it_and_what_to_do() -> None:
+    case = EvalCase(request={"messages": [{"role": "user", "content": "Tell me a story."}]}, output="Once upon a time.")
+    told = RequestChecks().check(case)
+    given_values = {"evaluator": "request-checks", "reason": told.reason, "candidate": CANDIDATE, "role": "candidate"}
+    found = rows(exchanges=[exchange(1)], answers=[answer(1)], scores=[not_scored(1, told.status, **given_values)])
+    assert the_candidate(found)["quality"]["reason"] == (
+        "the deciding evaluator (request-checks) applies to none of the 1 answers: the request asks for no check "
+        "(free text, no schema, no tool call); configure evaluators for it"
+    )
 
 
 def test_other_evaluators_are_shown_beside_the_one_that_decides() -> None:
@@ -748,9 +761,12 @@ def test_the_budget_shows_what_is_left() -> None:
 # ---- insights
 
 
-def table_row(model: str, *, quality: float | None, cost: float | None, p95: float = 200.0, n: int = 40) -> Row:
+def table_row(
+    model: str, *, quality: float | None, cost: float | None, p95: float = 200.0, n: int = 40, error_rate: float = 0.0
+) -> Row:
     return {
         "model": model,
+        "error_rate": error_rate,
         "quality": {"avg": quality, "n": n},
         "cost_usd": {"per_request": cost},
         "latency_ms": {"n": n, "p50": 100.0, "p95": p95},
@@ -773,6 +789,13 @@ def test_a_dear_and_good_model_is_for_critical_paths_and_a_cheap_one_for_volume(
             "use it for high-volume, latency-sensitive tasks."
         ),
     }
+
+
+def test_a_cheap_model_that_often_fails_is_not_named_without_saying_so() -> None:
+    found = readings(
+        table_row("opus", quality=0.95, cost=0.05), table_row("flash", quality=0.7, cost=0.001, error_rate=0.185)
+    )
+    assert "0.70 over 40 answers (18.5 % of requests failed) at $0.001" in found["moderate_quality_low_cost"]
 
 
 def test_a_cheap_model_of_poor_quality_is_not_recommended() -> None:
