@@ -77,7 +77,8 @@ def banner(config: Config, *, listen: ListenAddress, admin_listen: ListenAddress
         if listen.path is None:
             lines.append(f'in your app: base_url="{url}" (OpenAI SDK: "{url}/v1")')
     if role != "gateway":
-        lines.append(f"stats on {address_url(admin_listen)}/stats")
+        curl = f"curl --unix-socket {admin_listen.path} http://localhost/stats"
+        lines.append(f"stats on {address_url(admin_listen)}/stats" if admin_listen.path is None else f"stats: {curl}")
         lines.extend(shadow_lines(config))
     lines.append(f"recording to {config.measuring.store}")
     return lines

@@ -241,6 +241,9 @@ def main(run: Callable[[], object] = app) -> None:
     """Run the console script; an unexpected fault is one sentence and exit 1, with --debug its traceback."""
     try:
         run()
+    except BrokenPipeError:  # whoever read our output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails again
+        sys.exit(FAILED)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
@@ -264,6 +267,8 @@ def _told() -> Iterator[None]:
     except (ListenError, PairsError, StartError, StoreError) as error:
         _progress(str(error))
         raise typer.Exit(FAILED) from None
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _progress(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         raise typer.Exit(FAILED) from None

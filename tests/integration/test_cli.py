@@ -327,6 +327,18 @@ def test_pairs_asked_of_somebody_elses_port_are_an_error() -> None:
 # --- the rest ---
 
 
+@pytest.mark.parametrize("command", ["check", "version --json", "doctor"])
+def test_a_reader_that_has_enough_ends_a_command_quietly(command: str) -> None:
+    write(CONFIG)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as nobody_reads:
+        ended = subprocess.run(
+            [SCRIPT, *command.split()], stdout=nobody_reads, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
 def test_version_tells_the_version_and_the_libraries() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", run("version").stdout)
     assert run("--version").stdout == run("version").stdout
