@@ -7,7 +7,14 @@ import sys
 
 PURE = (
     "gateway/heads.py",
+    "gateway/handover.py",
+    "gateway/policy.py",
+    "gateway/recording.py",
+    "gateway/refusal.py",
     "gateway/settings.py",
+    "gateway/splice.py",
+    "shadow/breaker.py",
+    "shadow/retry_after.py",
     "shadow/records.py",
     "shadow/dialects/*",
     "shadow/decoding.py",
