@@ -254,7 +254,7 @@ def rest_of(recording: Recording) -> tuple[str, datetime] | None:
 
 
 def plain_headers(fields: Sequence[tuple[bytes, bytes]], *, only: Collection[bytes] | None = None) -> dict[str, str]:
-    """Name in lower case -> value; of a repeated field the values are joined by a comma (RFC 9110 5.3).
+    """Name in lower case -> trimmed value; of a repeated field the values are joined by a comma (RFC 9110 5.3).
 
     `only` names (in lower case) the fields that matter; None: all of them.
     """
@@ -262,14 +262,16 @@ def plain_headers(fields: Sequence[tuple[bytes, bytes]], *, only: Collection[byt
     for raw_name, raw_value in fields:
         lowered = raw_name.lower()
         if only is None or lowered in only:
-            name, value = lowered.decode("latin-1"), raw_value.decode("latin-1")
+            name, value = lowered.decode("latin-1"), raw_value.rstrip(b" \t").decode("latin-1")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
 
 def credentials_of(headers: Mapping[str, str], query: str) -> tuple[str, ...]:
     """List what the client proved itself with: keys in headers (without their scheme) and in the query."""
-    found = [headers[name].rpartition(" ")[2] for name in _CREDENTIAL_HEADERS if name in headers]
+    # Of a field that was sent twice every value counts: who knows which one an upstream quotes.
+    given = [part.split() for name in _CREDENTIAL_HEADERS for part in headers.get(name, "").split(",")]
+    found = [words[-1] for words in given if words]
     if query:
         kept = set(parse_qsl(clean_query(query)))
         found += [value for name, value in parse_qsl(query) if (name, value) not in kept]

@@ -410,6 +410,24 @@ def test_credentials_are_found_without_their_scheme_and_in_the_query() -> None:
     assert credentials_of({}, "") == ()
 
 
+@pytest.mark.parametrize(
+    ("fields", "keys"),
+    [
+        ([(b"x-api-key", b"abc ")], ("abc",)),
+        ([(b"x-api-key", b"abc\t ")], ("abc",)),
+        ([(b"authorization", b"Bearer\tabc")], ("abc",)),
+        ([(b"authorization", b"Bearer  abc ")], ("abc",)),
+        ([(b"x-api-key", b"abc"), (b"X-Api-Key", b"def ")], ("abc", "def")),
+        ([(b"authorization", b"Bearer abc"), (b"authorization", b"Bearer def")], ("abc", "def")),
+        ([(b"x-api-key", b"")], ()),
+    ],
+)
+def test_credentials_are_found_whatever_blanks_and_repeats_there_are(
+    fields: list[tuple[bytes, bytes]], keys: tuple[str, ...]
+) -> None:
+    assert credentials_of(plain_headers(fields), "") == keys
+
+
 def test_repeated_header_fields_are_joined() -> None:
     assert plain_headers([(b"Accept", b"a"), (b"accept", b"b"), (b"X", b"\xe9")]) == {"accept": "a, b", "x": "é"}
 
