@@ -215,18 +215,16 @@ class Client(asyncio.Protocol):
     def _put_by(self, data: bytes) -> None:
         """Keep what belongs to a later request; reading is never paused for it, too much of it ends the connection."""
         self._buffer += data
-        exchange = self._exchange
-        if exchange is None:
+        if self._exchange is None:
             self._next()
-        elif len(self._buffer) > MAX_PIPELINED_BYTES:
+        else:
+            self._limit_buffer()
+
+    def _limit_buffer(self) -> None:
+        if len(self._buffer) > MAX_PIPELINED_BYTES:
             self._relay.counters["pipelined_too_much"] += 1
             self._gone()
             self.reset()
-
-    def _put_by_rest(self, data: bytes) -> None:
-        self._buffer = data
-        if self._exchange is not None and len(data) > MAX_PIPELINED_BYTES:
-            self._put_by(b"")
 
     def _next(self) -> None:
         data, self._buffer = self._buffer, b""
@@ -249,9 +247,8 @@ class Client(asyncio.Protocol):
                 return
             data = self._begin(head, data[end + 4 :])
         if not self.closing:
-            self._buffer = b""
-            if data:
-                self._put_by_rest(data)
+            self._buffer = data
+            self._limit_buffer()  # a client that takes no answers may not send requests without end either
 
     def _check_part(self, part: bytes) -> None:
         """A head that is not whole yet gets its deadline, and is refused as soon as it cannot become a sound one."""
