@@ -241,8 +241,8 @@ class Exchange:
             return
         wire = b"".join(self._outbox)
         self._outbox = []
+        self._client.resume_reading()  # first: an upstream that does not take all of this at once pauses it again
         self._send(connection, wire)
-        self._client.resume_reading()
 
     def connect_failed(self, why: str) -> None:
         """There is no connection (upstream.Waiter)."""

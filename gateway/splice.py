@@ -19,9 +19,9 @@ def splice_model(body: bytes, model: str) -> bytes | None:
     """The body with another model, or None when it is not one JSON object with exactly one top-level "model" string."""
     try:
         _OBJECT.decode(body)
+        spans = _model_values(body)  # reads strings that the decoder passed over, and one may not be UTF-8
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    spans = _model_values(body)
     if len(spans) != 1 or spans[0] is None:
         return None
     start, end = spans[0]

@@ -5,17 +5,20 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.live.identity_cases import request, upload
 from tests.support.client import Client, ask
+from tests.support.http1 import chunked
 from tests.support.live import Live, running, settings_for
 from tests.support.upstream import OK, Answer, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 MODEL = "claude-new-1"
 REPLACED = b'"claude-new-1"'
@@ -109,6 +112,7 @@ UNCHANGED: dict[str, bytes] = {
     "a byte order mark": b'\xef\xbb\xbf{"model": "a"}',
     "deeply nested": b'{"model": "a", "x": ' + b"[" * 100_000,
     "UTF-16": '{"model": "a"}'.encode("utf-16"),
+    "a string that is not UTF-8 but escapes something": b'{"model": "a", "x": "\xff\\n"}',
 }
 
 
@@ -152,6 +156,24 @@ def test_a_large_body_is_spliced_and_one_beyond_40_mb_goes_up_unchanged(spliced:
     assert bytes(first.body) == (large % padding).replace(b'"a"', REPLACED)
     assert bytes(second.body) == large % (padding * 5)
     assert bytes(third.body) == large % (padding * 5)
+
+
+def test_a_body_beyond_40_mb_that_upstream_does_not_read_is_held_back(tmp_path: Path) -> None:
+    with Upstream() as upstream:
+        settings = settings_for(upstream.base_url, tmp_path / "shadow.db", primary_model=MODEL)
+        with running(settings, tmp_path) as live, Client(live.address, timeout_s=2) as client:
+            gate = upstream.gate()
+            upstream.answer(Answer(read_after=gate, parts=(OK,)))
+            client.send(request(headers=b"Transfer-Encoding: chunked\r\n"))
+            piece = chunked(bytes(1 << 19), [1 << 19]).removesuffix(b"0\r\n\r\n")
+            sent = 0
+            with suppress(TimeoutError):
+                while sent < 200 << 20:
+                    client.send(piece)
+                    sent += len(piece)
+            assert sent < 80 << 20
+            client.reset()
+            gate.open()
 
 
 def test_an_expecting_client_is_spliced_too(spliced: tuple[Upstream, Live]) -> None:
