@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from shadow.dialects import read_reply
+from shadow.pricing import price_exchange
 from shadow.records import (
     ENDED_WELL,
     Cost,
-    Dialect,
     EvalCase,
     ExchangeRecord,
     JobBody,
@@ -35,21 +35,8 @@ if TYPE_CHECKING:
 
 ContentMode = Literal["none", "redacted", "full"]
 
-_CUT_SHORT = frozenset({Outcome.ABORTED, Outcome.ERROR_STREAM, Outcome.TIMEOUT})
 _GIVEN_UP = frozenset({Outcome.PAUSED, Outcome.ABORTED})
 """Answers that never came to an end: such a pair enters no comparison."""
-
-
-def price_exchange(exchange: ExchangeRecord, *, prices: PriceBook) -> Cost:
-    """Say what one live exchange cost; unknown stays unknown.
-
-    The first event of a stream tells the input and a stand-in for the output. Where the end with the real counts never
-    came, they are no basis for a cost; they are one when a stop reason was told, which comes with them.
-    """
-    cut_short = exchange.outcome in _CUT_SHORT and exchange.stop_reason is None
-    if cut_short and exchange.streamed and exchange.dialect is not Dialect.OPENAI_RESPONSES:
-        return Cost(billed_usd=None, uncached_usd=None, source="unknown: the answer was cut short")
-    return prices.cost(exchange.usage, answered=exchange.model_answered, asked=exchange.model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

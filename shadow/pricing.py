@@ -8,26 +8,50 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from shadow.records import Cost
+from shadow.records import Cost, Dialect, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from genai_prices.types import ModelInfo, ModelPrice
 
-    from shadow.records import Price, Usage
+    from shadow.records import ExchangeRecord, Price, Usage
 
 TOKENS_PER_PRICE = 1_000_000
 SOURCE_CONFIG = "config"
 PRICE_UNKNOWN = "price unknown"
 TOKENS_UNKNOWN = "tokens unknown"
+CUT_SHORT = "unknown: the answer was cut short"
 
 _MAX_REMEMBERED_NAMES = 10_000
 """Apps may ask for any name; what was found for it is not kept without end."""
 _PROVIDER_OF_PREFIX = {"models": "google", "gemini": "google", "xai": "x-ai", "mistralai": "mistral"}
 """Prefixes of model names that are not the price list's own word for the provider."""
+
+
+_CUT_SHORT_OUTCOMES = frozenset({Outcome.ABORTED, Outcome.ERROR_STREAM, Outcome.TIMEOUT})
+
+
+class AnswerPrices(Protocol):
+    """What prices one answer: `PriceBook`, or something in its place."""
+
+    def cost(self, usage: Usage | None, *, answered: str | None, asked: str | None) -> Cost:
+        """Price one answer."""
+        ...
+
+
+def price_exchange(exchange: ExchangeRecord, *, prices: AnswerPrices) -> Cost:
+    """Say what one live exchange cost; unknown stays unknown.
+
+    The first event of a stream tells the input and a stand-in for the output. Where the end with the real counts never
+    came, they are no basis for a cost; they are one when a stop reason was told, which comes with them.
+    """
+    cut_short = exchange.outcome in _CUT_SHORT_OUTCOMES and exchange.stop_reason is None
+    if cut_short and exchange.streamed and exchange.dialect is not Dialect.OPENAI_RESPONSES:
+        return Cost(billed_usd=None, uncached_usd=None, source=CUT_SHORT)
+    return prices.cost(exchange.usage, answered=exchange.model_answered, asked=exchange.model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

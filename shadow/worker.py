@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from shadow.breaker import Breaker
 from shadow.budget import budget_day
 from shadow.candidates import ShadowCopy, UnsendableError, copy_for, origin_of, worst_case_usd
-from shadow.compare import price_exchange
+from shadow.pricing import price_exchange
 from shadow.store.base import StoreError, UnstorableError
 
 if TYPE_CHECKING:

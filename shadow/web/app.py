@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from shadow.pricing import price_exchange
 from shadow.stats import StatsRows, build_stats
 from shadow.store.base import StoreError
 from shadow.web import parameters
@@ -208,7 +209,7 @@ class AdminApi:
 
     async def _price_pending(self, prices: Prices) -> None:
         def price(exchange: ExchangeRecord) -> Cost:
-            return prices.cost(exchange.usage, answered=exchange.model_answered, asked=exchange.model)
+            return price_exchange(exchange, prices=prices)
 
         while await self._reader.price_pending(price, limit=_PRICING_CHUNK) >= _PRICING_CHUNK:
             pass

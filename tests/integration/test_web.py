@@ -99,6 +99,16 @@ async def test_stats_show_each_model_and_the_comparison(filled: Store) -> None:
     assert stats["budget"]["spent_usd"] == pytest.approx(3 * 100 * 2e-5, abs=1e-8)
 
 
+async def test_a_stream_that_was_cut_has_no_known_cost_in_stats(store: Store) -> None:
+    """Its first event tells one token of output; the rest of the bill is not known."""
+    await add_exchange(store, exchange(1, outcome=Outcome.ABORTED, streamed=True), job=False)
+    await add_exchange(store, exchange(2), job=False)
+    async with admin_port(store.reader) as client:
+        (primary,) = (await get(client, "/stats"))["tasks"][0]["models"]
+    assert primary["cost_usd"]["unpriced"] == 1
+    assert primary["cost_usd"]["per_request"] == pytest.approx(100 * 1e-4)
+
+
 async def test_a_window_leaves_out_what_began_before_or_after_it(filled: Store) -> None:
     async with admin_port(filled.reader) as client:
         stats = await get(client, "/stats?since=150s&until=1m")

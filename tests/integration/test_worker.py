@@ -11,20 +11,15 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
 from shadow.candidates import CallLimits, worst_case_usd
-from shadow.compare import price_exchange
-from shadow.pricing import PriceBook
 from shadow.records import Batch as StoredBatch
-from shadow.records import Dialect, EvaluatorSpec, Outcome, Price, Usage
+from shadow.records import Dialect, EvaluatorSpec, Price
 from shadow.simulator import Script, SimModel, Simulator, Timing
 from shadow.worker import WorkerLimits
 from tests.support.shadowing import (
     KEY,
-    PRICE,
-    PRIMARY,
     batch,
     candidate,
     eventually_async,
@@ -541,27 +536,6 @@ async def test_exchanges_get_their_price_and_old_ones_go(tmp_path: Path) -> None
 
 async def lost(shop: Workshop) -> int:
     return (await shop.upkeep().tidy())["lost_on_crash"]
-
-
-@pytest.mark.parametrize(
-    ("about", "known"),
-    [
-        ({"outcome": Outcome.ABORTED}, False),
-        ({"outcome": Outcome.ERROR_STREAM}, False),
-        ({"outcome": Outcome.TIMEOUT}, False),
-        ({"outcome": Outcome.ABORTED, "stop_reason": "end_turn"}, True),
-        ({"outcome": Outcome.ERROR_STREAM, "dialect": Dialect.OPENAI_RESPONSES}, True),
-        ({"outcome": Outcome.TRUNCATED}, True),
-    ],
-)
-def test_a_stream_cut_before_its_final_counts_has_no_known_cost(*, about: dict[str, Any], known: bool) -> None:
-    """What the first event tells of the output (one token) is a stand-in, not a count."""
-    usage = Usage(input=1000, output=1)
-    (exchange,) = batch(1).exchanges
-    told = msgspec.structs.replace(exchange, **({"streamed": True, "usage": usage} | about))
-    cost = price_exchange(told, prices=PriceBook({PRIMARY: PRICE}))
-    assert (cost.billed_usd is not None, cost.uncached_usd is not None) == (known, known)
-    assert known or cost.source == "unknown: the answer was cut short"
 
 
 async def test_many_old_exchanges_go_in_small_chunks(tmp_path: Path) -> None:

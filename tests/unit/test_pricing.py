@@ -6,11 +6,12 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import pytest
 
-from shadow.pricing import PriceBook
-from shadow.records import Cost, Price, Usage
+from shadow.pricing import PriceBook, price_exchange
+from shadow.records import Cost, Dialect, ExchangeRecord, Outcome, Price, Usage
 
 LISTED = f"genai-prices {version('genai-prices')}"
 BOOK = PriceBook({})
@@ -181,3 +182,33 @@ def test_the_price_list_is_not_imported_before_a_model_is_looked_up() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("about", "known"),
+    [
+        ({"outcome": Outcome.ABORTED}, False),
+        ({"outcome": Outcome.ERROR_STREAM}, False),
+        ({"outcome": Outcome.TIMEOUT}, False),
+        ({"outcome": Outcome.ABORTED, "stop_reason": "end_turn"}, True),
+        ({"outcome": Outcome.ERROR_STREAM, "dialect": Dialect.OPENAI_RESPONSES}, True),
+        ({"outcome": Outcome.TRUNCATED}, True),
+    ],
+)
+def test_a_stream_cut_before_its_final_counts_has_no_known_cost(*, about: dict[str, Any], known: bool) -> None:
+    """What the first event tells of the output (one token) is a stand-in, not a count."""
+    told: dict[str, Any] = {
+        "id": "x1",
+        "started_at": datetime(2026, 11, 23, tzinfo=UTC),
+        "method": "POST",
+        "path": "/v1/messages",
+        "status": 200,
+        "latency_ms": 1.0,
+        "dialect": Dialect.ANTHROPIC_MESSAGES,
+        "model": "own",
+        "streamed": True,
+        "usage": Usage(input=1000, output=1),
+    }
+    cost = price_exchange(ExchangeRecord(**(told | about)), prices=OWN)
+    assert (cost.billed_usd is not None, cost.uncached_usd is not None) == (known, known)
+    assert known or cost.source == "unknown: the answer was cut short"
