@@ -32,9 +32,9 @@ def coverage_table(tasks: Sequence[Row], *, width: int) -> Table:
 
 def _models(task: Row, without: Sequence[str]) -> Table:
     scored_by = ", ".join(dict.fromkeys(name for row in task["models"] for name in row["quality"]["by_evaluator"]))
-    table = _table(f"DEMO, made-up models and prices (* primary). Task {task['task']}, quality by {scored_by or '-'}")
+    table = _table(f"DEMO, made-up models and prices. Task {task['task']}, quality by {scored_by or '-'}")
     figures = {name: figure for name, figure in _FIGURES.items() if name not in without}
-    table.add_column("model", no_wrap=True)
+    table.add_column("* primary\nmodel", no_wrap=True)
     for name in figures:
         table.add_column(name, justify="right", no_wrap=True)
     for row in task["models"]:
