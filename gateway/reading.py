@@ -12,7 +12,7 @@ import msgspec
 
 from shadow.decoding import UndecodableError, decode_slices
 from shadow.dialects import UnreadableError, is_event_stream, read_reply, read_request
-from shadow.records import ENDED_WELL, ExchangeRecord, JobBody, Outcome, Reply, RequestFacts, ShadowJob
+from shadow.records import ENDED_WELL, MAX_NAME_CHARS, ExchangeRecord, JobBody, Outcome, Reply, RequestFacts, ShadowJob
 from shadow.redaction import Scrubber, clean_query
 from shadow.retry_after import rest_s
 from shadow.sampling import conversation_hash, conversation_key, is_sampled, task_of
@@ -136,10 +136,10 @@ class ExchangeReader:
             dialect=recording.dialect,
             task=task,
             conversation=conversation_hash(raw_key, seed=settings.seed),
-            model=_scrubbed(scrubber, recording.upstream_model or facts.model),
-            model_answered=_scrubbed(scrubber, reply.model),
+            model=_name(scrubber, recording.upstream_model or facts.model),
+            model_answered=_name(scrubber, reply.model),
             streamed=reply.streamed,
-            stop_reason=_scrubbed(scrubber, reply.stop_reason),
+            stop_reason=_name(scrubber, reply.stop_reason),
             ttft_ms=answered.ttft_ms,
             first_text_ms=answered.first_text_ms,
             usage=reply.usage,
@@ -148,7 +148,7 @@ class ExchangeReader:
             first_turn=facts.first_turn,
             has_tools=facts.has_tools,
             client_retry=is_client_retry(headers),
-            version=_scrubbed(scrubber, headers.get("x-shadow-version")),
+            version=_name(scrubber, headers.get("x-shadow-version")),
             eligible=outcome is not Outcome.ABORTED,
             error=_scrubbed(
                 scrubber,
@@ -286,6 +286,11 @@ def is_client_retry(headers: Mapping[str, str]) -> bool:
 
 def _scrubbed(scrubber: Scrubber, text: str | None) -> str | None:
     return None if text is None else scrubber.scrub(text)
+
+
+def _name(scrubber: Scrubber, text: str | None) -> str | None:
+    """Scrub a name that clients or upstreams choose; it is kept in many rows, so it may not be of any length."""
+    return None if text is None else scrubber.scrub(text)[:MAX_NAME_CHARS]
 
 
 def _skipped(job: ShadowJob, reason: str) -> ShadowJob:

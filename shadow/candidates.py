@@ -24,7 +24,17 @@ from shadow.dialects import (
     read_reply,
     request_for,
 )
-from shadow.records import ENDED_WELL, Candidate, CandidateAnswer, Cost, Dialect, JobBody, Outcome, Reply
+from shadow.records import (
+    ENDED_WELL,
+    MAX_NAME_CHARS,
+    Candidate,
+    CandidateAnswer,
+    Cost,
+    Dialect,
+    JobBody,
+    Outcome,
+    Reply,
+)
 from shadow.retry_after import rest_s
 
 if TYPE_CHECKING:
@@ -197,8 +207,8 @@ class CandidateClient:
             latency_ms=heard.ms_until(ended_s),
             ttft_ms=heard.ms_at(reply.first_output_offset, ends),
             first_text_ms=heard.ms_at(reply.first_text_offset, ends),
-            stop_reason=reply.stop_reason,
-            model_answered=reply.model,
+            stop_reason=self._name(reply.stop_reason),
+            model_answered=self._name(reply.model),
             usage=reply.usage,
             cost=self._cost(candidate, heard, reply, outcome),
             error=self._sentence(error),
@@ -273,6 +283,9 @@ class CandidateClient:
         if outcome not in ENDED_WELL and outcome is not Outcome.PAUSED:
             return Cost(billed_usd=None, uncached_usd=None, source="unknown: the answer was cut short")
         return self._prices.cost(reply.usage, answered=reply.model, asked=candidate.model)
+
+    def _name(self, name: str | None) -> str | None:
+        return None if name is None else self._scrubber.scrub(name)[:MAX_NAME_CHARS]
 
     def _sentence(self, error: str | None) -> str | None:
         return None if error is None else self._scrubber.scrub(error)[:MAX_ERROR_CHARS]

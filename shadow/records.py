@@ -40,6 +40,9 @@ class Outcome(StrEnum):
 ENDED_WELL = frozenset({Outcome.OK, Outcome.REFUSAL, Outcome.TRUNCATED})
 """Outcomes that are shadowed and that make a pair; leaving refusals out would flatter the primary."""
 
+MAX_NAME_CHARS = 200
+"""How much is kept of a name that somebody else chose: a model, a stop reason, a version."""
+
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Token counts of one answer, each bucket apart (no token is counted twice).

@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 SMALL = CallLimits(connect_timeout_s=1, first_byte_timeout_s=0.3, idle_timeout_s=0.3, total_s=5, max_body_bytes=64_000)
 
 
+ANSWER_WITH_NAMES = (
+    '{"type": "message", "model": "the model of %s", "content": [{"type": "text", "text": "4"}], "stop_reason": "%s",'
+    ' "usage": {"input_tokens": 1, "output_tokens": 1}}'
+)
+
+
 def body(**given: Any) -> JobBody:
     return batch(1, "rival", **given).bodies[0]
 
@@ -470,6 +476,18 @@ async def test_an_answer_that_breaks_off_is_a_stream_error(end: Any) -> None:
     assert asked.answer.outcome is Outcome.ERROR_STREAM
     assert asked.answer.cost.billed_usd is None
     assert asked.healthy is False
+
+
+async def test_the_names_in_an_answer_hold_no_key_and_are_of_bounded_length() -> None:
+    content = ANSWER_WITH_NAMES % (KEY, KEY + "x" * 5000)
+    with Upstream() as upstream:
+        upstream.answer(ok(content.encode()))
+        asked = await ask(candidate("rival", upstream.base_url))
+
+    assert asked.answer.model_answered == "the model of [secret]"
+    assert asked.answer.stop_reason is not None
+    assert asked.answer.stop_reason.startswith("[secret]x")
+    assert len(asked.answer.stop_reason) == 200
 
 
 async def test_a_huge_answer_is_given_up_by_us_and_is_no_failure_of_the_candidate() -> None:

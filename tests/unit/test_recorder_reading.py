@@ -403,6 +403,20 @@ def test_no_key_of_the_client_or_the_gateway_reaches_anything_but_the_copy() -> 
         assert secret not in found
 
 
+def test_names_that_others_choose_are_kept_up_to_a_bound() -> None:
+    answer = {"type": "message", "content": [], "model": "a" * 5000, "stop_reason": "b" * 5000, "usage": {}}
+    of = recording(
+        request=QUESTION | {"model": "c" * 5000},
+        slices=[json.dumps(answer).encode()],
+        headers={"x-shadow-version": "d" * 5000},
+    )
+
+    record = read(of).record
+
+    names = (record.model, record.model_answered, record.stop_reason, record.version)
+    assert [name and (name[0], len(name)) for name in names] == [("c", 200), ("a", 200), ("b", 200), ("d", 200)]
+
+
 def test_credentials_are_found_without_their_scheme_and_in_the_query() -> None:
     headers = {"authorization": "Bearer abc", "x-api-key": "def", "content-type": "application/json"}
 
