@@ -54,6 +54,7 @@ NICENESS = 10
 CONTROL_LINE_BYTES = 16 << 20
 STORE_RETRY_MAX_S = 5.0
 ADMIN_DRAIN_S = 5
+MAX_HEAD_BYTES = 64 << 10
 
 _QUIET = ("httpx2", "httpcore2", "uvicorn", "aiosqlite")
 """Libraries whose INFO lines name addresses with their query, or statements with their values."""
@@ -104,6 +105,8 @@ class AdminServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http="h11",  # the other one has no bound on a head, which anyone may send before a token is asked for
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 lifespan="off",
                 ws="none",
                 proxy_headers=False,

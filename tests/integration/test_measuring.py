@@ -160,6 +160,16 @@ async def test_it_asks_scores_and_shows_what_the_live_process_wrote(tmp_path: Pa
     assert KEY not in child.log_path.read_text()
 
 
+def test_a_head_without_end_is_refused_before_any_token_is_asked_for(tmp_path: Path, start: Any) -> None:
+    child = start(settings(tmp_path))
+    child.wait_for("ready")
+
+    with socket.create_connection(("127.0.0.1", child.port), timeout=10) as client:
+        client.sendall(b"GET /stats HTTP/1.1\r\nhost: localhost\r\n")
+        with pytest.raises(ConnectionError):
+            client.sendall(b"".join(b"x-%d: %s\r\n" % (number, bytes(8000).hex().encode()) for number in range(4000)))
+
+
 def test_it_ends_well_when_its_parent_is_gone(tmp_path: Path, start: Any) -> None:
     child = start(settings(tmp_path))
     child.wait_for("ready")
