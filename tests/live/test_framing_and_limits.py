@@ -398,10 +398,9 @@ def test_more_than_64_kib_sent_ahead_of_an_answer_close_the_connection(upstream:
 
 def test_requests_ahead_of_answers_that_nobody_reads_close_the_connection(upstream: Upstream, live: Live) -> None:
     before = live.peak_memory_bytes(since_now=True)
-    endless = request("GET", "/healthz") * 10_000
-    with Client(live.address, receive_buffer=4096, timeout_s=5) as client, pytest.raises(ConnectionError):
-        for _ in range(300):
-            client.send(endless)
+    endless = request("GET", "/healthz") * 1_000_000
+    with Client(live.address, receive_buffer=4096, timeout_s=20) as client, pytest.raises(ConnectionError):
+        client.send(endless)
     assert live.peak_memory_bytes() - before < 8 << 20
     assert upstream.requests == []
 
