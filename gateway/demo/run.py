@@ -43,7 +43,7 @@ _INTERRUPTED = 130
 
 async def run(*, once: bool) -> int:
     """Do what `gateway.demo.run_demo` promises."""
-    say = Console(stderr=True, highlight=False, soft_wrap=True)
+    say = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -67,8 +67,7 @@ async def _run(folder: Path, say: Console, stop: asyncio.Event, *, once: bool) -
         say.print(f"gateway on {base_url}, stats on {admin_url}/stats, simulated models on {upstream}")
         if not openai_sdk_is_installed():
             say.print(
-                "the openai SDK is not installed (pip install 'shadow-gateway[demo]'); "
-                "its part of the traffic is sent over plain HTTP"
+                "the openai SDK is not installed (pip install openai); its part of the traffic is sent over plain HTTP"
             )
         stats = await _unless(stop, _measured(upstream, base_url, admin_url, say))
         if stats is None:
