@@ -130,6 +130,7 @@ class Worker:
         self._rests: dict[str, datetime] = {}
         self._rests_read_s = float("-inf")
         self._renewed_s = float("-inf")
+        self._told: set[str] = set()
         self.errors: Counter[str] = Counter()
         """Jobs that failed by a fault of ours, by kind of exception."""
 
@@ -270,6 +271,7 @@ class Worker:
             now=now,
         )
         if reservation != "ok":
+            self._tell_never_fits(desk, plan)
             return None
         asked = await self._client.ask(
             desk.candidate, plan.copy, exchange_id=leased.job.exchange_id, dialect=body.dialect
@@ -278,6 +280,18 @@ class Worker:
         result = await self._comparer.pair(leased, body, asked, redaction_changed=plan.copy.redaction_changed)
         await self._finish(leased, result, reserved_usd=plan.worst_case_usd)
         return asked.healthy
+
+    def _tell_never_fits(self, desk: _Desk, plan: _Plan) -> None:
+        """Say once a candidate that some requests may cost more than a whole day has: they are never measured."""
+        cap_usd = self._limits.budget_usd_per_day
+        if plan.worst_case_usd > cap_usd and desk.candidate.model not in self._told:
+            self._told.add(desk.candidate.model)
+            _log.warning(
+                "a request to %s may cost up to $%.2f, more than budget_usd_per_day ($%.2f): such requests are skipped",
+                desk.candidate.model,
+                plan.worst_case_usd,
+                cap_usd,
+            )
 
     def _plan(self, leased: LeasedJob, body: JobBody, candidate: Candidate) -> _Plan:
         if candidate.model == leased.exchange.model:

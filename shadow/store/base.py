@@ -40,7 +40,8 @@ class IntakeDoor(Protocol):
 
 Reservation = Literal["ok", "over_budget", "not_admitted", "gone"]
 """`ok`: money reserved and the job durably marked `sent`. `over_budget`: the worst case does not fit under the cap;
-the job is `skipped: over_budget` and admission closes for all. `not_admitted`: its conversation was not admitted
+the job is `skipped: over_budget` and admission closes for all (not where it is more than the whole cap: that never
+fits, however long all others wait). `not_admitted`: its conversation was not admitted
 (job `skipped: over_budget`). `gone`: the job is no longer ours (lease lost or finished elsewhere)."""
 
 

@@ -301,6 +301,24 @@ async def test_a_burst_of_fifty_conversations_never_passes_the_cap(tmp_path: Pat
     assert len(calls) >= 4
 
 
+async def test_one_request_dearer_than_a_whole_day_does_not_end_the_day(
+    tmp_path: Path, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    bounds = WorkerLimits(budget_usd_per_day=5.0)
+    async with workshop(tmp_path, candidate("rival", simulator.base_url), limits=bounds) as shop:
+        await shop.add(*(batch(n, "rival", request=question(max_tokens=2_000_000)) for n in (1, 2)))
+        async with running(shop.worker()):
+            await shop.ended(2)
+            await shop.add(batch(3, "rival"))
+            tally = await shop.ended(3)
+        spent = await shop.spent()
+
+    assert tally == {("rival", "skipped", "over_budget"): 2, ("rival", "done", None): 1}
+    assert not spent["closed"]
+    (told,) = (record.message for record in caplog.records if "budget_usd_per_day" in record.message)
+    assert told.startswith("a request to rival may cost up to $10.0")
+
+
 async def test_an_answer_of_unknown_cost_keeps_its_reserve_spent(tmp_path: Path, simulator: Simulator) -> None:
     async with workshop(tmp_path, candidate("rival~cut; after=2", simulator.base_url)) as shop:
         await shop.add(batch(1, "rival~cut; after=2", request=question(stream=True)))

@@ -110,8 +110,10 @@ class SqliteJobs:
                 await self._end(transaction, job, state="skipped", reason="over_budget", now=now)
                 return "not_admitted"
             if _committed(day) + nano_usd > nano_down(budget.cap_usd):
-                closing = {"day": budget.day, "nano_usd": nano_usd}
-                await transaction.run(self._sql["close_admission"], closing)
+                # What is more than a whole day has never fits: waiting for that much headroom would end all measuring.
+                if nano_usd <= nano_down(budget.cap_usd):
+                    closing = {"day": budget.day, "nano_usd": nano_usd}
+                    await transaction.run(self._sql["close_admission"], closing)
                 await self._end(transaction, job, state="skipped", reason="over_budget", now=now)
                 return "over_budget"
             sent = {"day": budget.day, "nano_usd": nano_usd}
