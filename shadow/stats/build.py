@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from shadow.budget import budget_day
 from shadow.records import Outcome
 from shadow.stats.comparisons import Conversations, comparison
 from shadow.stats.coverage import coverage_figures, coverage_of
 from shadow.stats.figures import finite
-from shadow.stats.insights import insights
+from shadow.stats.insights import crowded_key, insights
 from shadow.stats.models import model_row
 from shadow.stats.quality import ScoreBook, quality_figures
 from shadow.stats.rows import FAILURES, read_answers, read_exchanges, read_scores
@@ -60,7 +61,7 @@ def build_stats(
         "shadowing": {"on": shadow_off_reason is None, "reason": shadow_off_reason},
         "tasks": [_only(model, window.task(name)) for name in shown],
         "dropped": dict(sorted(rows.dropped.items())),
-        "budget": _budget(rows, cap_usd=budget_usd_per_day),
+        "budget": _budget(rows, cap_usd=budget_usd_per_day, now=now),
     }
 
 
@@ -97,7 +98,15 @@ class _Window:
             *(self._candidate(model, by_candidate[model]) for model in sorted(by_candidate)),
         ]
         comparisons = self._comparisons(name, by_primary, answers)
-        return {"task": name, "models": models, "comparisons": comparisons, "insights": insights(models)}
+        return {
+            "task": name,
+            "models": models,
+            "comparisons": comparisons,
+            "insights": [*self._crowded_key(name), *insights(models)],
+        }
+
+    def _crowded_key(self, name: str) -> list[dict[str, Any]]:
+        return crowded_key([exchange.conversation for exchange in self._exchanges.get(name, [])])
 
     def _primary(self, model: str | None, exchanges: Sequence[Exchange]) -> dict[str, Any]:
         ended_well = [exchange for exchange in exchanges if exchange.call.ended_well]
@@ -218,11 +227,12 @@ def _only(model: str | None, task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _budget(rows: StatsRows, *, cap_usd: float) -> dict[str, Any]:
+def _budget(rows: StatsRows, *, cap_usd: float, now: datetime) -> dict[str, Any]:
     spent, reserved = finite(rows.budget["spent_usd"]) or 0.0, finite(rows.budget["reserved_usd"]) or 0.0
     return {
         "day": rows.budget_day,
         "cap_usd": cap_usd,
+        "paced_usd": budget_day(now, cap_usd=cap_usd).paced_usd,
         "spent_usd": spent,
         "reserved_usd": reserved,
         "left_usd": max(0.0, cap_usd - spent - reserved),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ MODERATE_QUALITY = 0.6
 HIGH_LATENCY_RATIO = 3.0
 """p95 this many times p50 is high variance."""
 
+CROWDED_SHARE, MIN_EXCHANGES = 0.2, 50
+"""One conversation that holds more than this share of at least so many exchanges is probably none."""
+
 Insight = dict[str, Any]
 Model = dict[str, Any]
 
@@ -29,6 +33,21 @@ def insights(models: Sequence[Model]) -> list[Insight]:
     steady = [model for model in models if model["latency_ms"]["n"] >= MIN_ANSWERS]
     found = [*_quality_and_cost(graded), *_latency_variance(steady), *_low_quality(graded)]
     return found or [_nothing_yet(models)]
+
+
+def crowded_key(conversations: Sequence[str]) -> list[Insight]:
+    """Warn when one conversation key holds much of a task's traffic: sampled whole or not at all, it says little.
+
+    Apps that put a template first and what differs later look like one long conversation.
+    """
+    (_, most), *_ = [*Counter(conversations).most_common(1), ("", 0)]
+    if len(conversations) < MIN_EXCHANGES or most <= CROWDED_SHARE * len(conversations):
+        return []
+    text = (
+        f"One conversation key holds {most} of {len(conversations)} requests. If these are separate conversations that "
+        "begin with the same words, set shadow.conversation.key: request (or send x-shadow-conversation)."
+    )
+    return [_insight("crowded_conversation_key", [], text)]
 
 
 def _quality_and_cost(graded: Sequence[Model]) -> list[Insight]:

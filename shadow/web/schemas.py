@@ -120,6 +120,7 @@ def _stats() -> Schema:
                 {
                     "day": _text("The UTC day.", format="date"),
                     "cap_usd": _number("What may be spent on this day."),
+                    "paced_usd": _number("What of it has accrued by now; new conversations are admitted below it."),
                     "spent_usd": _number("What calls cost that have ended."),
                     "reserved_usd": _number("Worst case of calls under way."),
                     "left_usd": _number("Cap less spent and reserved, not below 0."),

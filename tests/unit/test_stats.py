@@ -15,7 +15,7 @@ from shadow.records import EvalCase, Outcome
 from shadow.stats import ConversationRules, StatsRows, build_stats
 from shadow.stats.conversations import Extent, extent
 from shadow.stats.figures import difference, distribution, mean, nearest_rank, ratio, total
-from shadow.stats.insights import insights
+from shadow.stats.insights import crowded_key, insights
 
 SINCE = datetime(2026, 11, 1, tzinfo=UTC)
 UNTIL = SINCE + timedelta(days=7)
@@ -750,6 +750,7 @@ def test_the_budget_shows_what_is_left() -> None:
     assert stats(found)["budget"] == {
         "day": "2026-11-08",
         "cap_usd": 5.0,
+        "paced_usd": 0.5,  # midnight: a tenth of the cap
         "spent_usd": 1.5,
         "reserved_usd": 4.0,
         "left_usd": 0.0,
@@ -759,6 +760,31 @@ def test_the_budget_shows_what_is_left() -> None:
 
 
 # ---- insights
+
+
+@pytest.mark.parametrize(
+    ("conversations", "warned"),
+    [
+        (["a"] * 11 + [str(number) for number in range(39)], True),
+        (["a"] * 10 + [str(number) for number in range(40)], False),
+        (["a"] * 49, False),
+        ([], False),
+    ],
+)
+def test_a_conversation_key_that_holds_more_than_a_fifth_of_the_requests_is_told(
+    conversations: list[str],
+    warned: bool,  # noqa: FBT001  (a column of the table above)
+) -> None:
+    found = crowded_key(conversations)
+    assert bool(found) is warned
+    if warned:
+        assert found[0]["reading"] == "crowded_conversation_key"
+        assert found[0]["text"].startswith("One conversation key holds 11 of 50 requests.")
+
+
+def test_a_crowded_key_is_the_first_insight_of_its_task() -> None:
+    found = rows(exchanges=[exchange(number, conversation="one") for number in range(60)])
+    assert the_task(found)["insights"][0]["reading"] == "crowded_conversation_key"
 
 
 def table_row(
