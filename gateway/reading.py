@@ -401,4 +401,5 @@ def _body(
         response=answered.body,
         response_status=recording.status or 0,
         response_streamed=answered.reply.streamed,
+        origin=recording.origin,
     )

@@ -120,7 +120,7 @@ def copy_for(candidate: Candidate, body: JobBody, *, redactor: Redactor, deploym
         raise UnsendableError("no_credentials")
     if candidate.dialects is not None and body.dialect not in candidate.dialects:
         raise UnsendableError("dialect")
-    request, changed = (body.request, False) if candidate.same_origin else redactor.redact_json(body.request)
+    request, changed = (body.request, False) if _is_home(candidate, body) else redactor.redact_json(body.request)
     try:
         content = request_for(body.dialect, request, model=candidate.model, drop_params=candidate.drop_params)
     except UnreadableError as error:
@@ -380,6 +380,11 @@ def _healthy(heard: _Heard, trouble: _Trouble | None) -> bool | None:
     if trouble is not None:
         return None if trouble.ours else False
     return True
+
+
+def _is_home(candidate: Candidate, body: JobBody) -> bool:
+    """Say whether a candidate is asked where the primary was asked: who has seen the original may see it again."""
+    return candidate.same_origin and body.origin in {"", origin_of(candidate.base_url)}
 
 
 def _url_for(candidate: Candidate, body: JobBody) -> str:

@@ -155,7 +155,7 @@ class Candidate:
     bearer_for_openai: bool = False
     """Copies in an OpenAI dialect carry the key as bearer too: those APIs know no other form."""
     same_origin: bool = True
-    """True when it is asked at the primary's origin; another origin gets the redacted copy."""
+    """True when it is asked at the upstream's own origin; what a route led elsewhere is redacted for it all the same."""
     sample_rate: float | None = None
     """None: the shadow section's rate."""
     dialects: tuple[Dialect, ...] | None = None
@@ -242,6 +242,8 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Decoded answer of the primary."""
     response_status: int
     response_streamed: bool
+    origin: str = ""
+    """scheme://host:port where the primary was asked, which a route may have chosen; empty: the upstream's own."""
 
 
 JobState = Literal["pending", "leased", "sent", "done", "skipped", "dropped"]

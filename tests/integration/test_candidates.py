@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
+from msgspec import structs
 
 from gateway.settings import RedactionRule
 from shadow.candidates import (
@@ -251,6 +252,21 @@ def test_a_candidate_elsewhere_gets_the_redacted_copy_and_says_so() -> None:
     assert b"ann@example.com" not in far.content
     assert far.redaction_changed
     assert not plain.redaction_changed
+
+
+def test_what_a_route_led_elsewhere_is_redacted_for_a_candidate_at_home() -> None:
+    asked = body(request=question(prompt="write to ann@example.com"))
+    redactor = Redactor((RedactionRule(name="email"),))
+    at_home = candidate("rival", "http://near")
+
+    home, routed = (
+        copy_for(at_home, structs.replace(asked, origin=origin), redactor=redactor, deployment_id="d")
+        for origin in ("http://near:80", "http://private:80")
+    )
+
+    assert b"ann@example.com" in home.content
+    assert b"ann@example.com" not in routed.content
+    assert routed.redaction_changed
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from shadow.records import Batch, Cost, Dialect, ExchangeRecord, StoredContent
 from shadow.store import open_store
+from shadow.store.sqlite.queries import load_migrations
 from shadow.store.sqlite.rows import micros
 from tests.support.stored import DAY, NOW, Day, exchange, job, pair_result, rows, sampled, url
 
@@ -334,7 +335,7 @@ async def test_health_tells_the_schema_and_the_queue(tmp_path: Path) -> None:
     async with stored(tmp_path, sampled(1, 2)) as store:
         healthy = await store.reader.health()
 
-    assert healthy == {"ok": True, "reason": None, "schema": 1, "pending_jobs": 2}
+    assert healthy == {"ok": True, "reason": None, "schema": load_migrations()[-1][0], "pending_jobs": 2}
 
 
 async def test_the_reading_connection_cannot_write(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def body(of: ExchangeRecord, *, request: bytes = b'{"model":"primary"}', respons
         response=response,
         response_status=200,
         response_streamed=False,
+        origin="https://api.example:443",
     )
 
 

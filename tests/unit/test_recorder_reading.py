@@ -67,6 +67,7 @@ def test_a_compressed_stream_is_timed_by_the_slice_whose_decoded_part_brought_it
     assert found.record.ttft_ms == pytest.approx(140)
     assert found.body is not None
     assert found.body.response == b"".join(STREAM)
+    assert found.body.origin == "https://api.example:443"
 
 
 def test_the_first_text_comes_after_thinking() -> None:

@@ -24,9 +24,10 @@ ON CONFLICT (exchange_id, candidate) DO NOTHING;
 -- name: insert_body
 -- Keep the copy that the jobs of one exchange share, unless none of them waits (any more).
 INSERT INTO job_body (
-    exchange_id, dialect, path, query, request_headers, request, response, response_status, response_streamed
+    exchange_id, dialect, path, query, request_headers, request, response, response_status, response_streamed,
+    origin
 )
-SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?
+SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 WHERE EXISTS (SELECT 1 FROM shadow_job WHERE exchange_id = ? AND state IN ('pending', 'leased'))
 ON CONFLICT (exchange_id) DO NOTHING;
 

@@ -212,6 +212,7 @@ def body_row(body: JobBody) -> tuple[Any, ...]:
         body.response,
         body.response_status,
         body.response_streamed,
+        _text(body.origin),
         body.exchange_id,
     )
 
@@ -228,6 +229,7 @@ def body_of(row: Mapping[str, Any]) -> JobBody:
         response=row["response"],
         response_status=row["response_status"],
         response_streamed=row["response_streamed"],
+        origin=row["origin"],
     )
 
 
