@@ -98,7 +98,7 @@ def _low_quality(graded: Sequence[Model]) -> list[Insight]:
     best = max(graded, key=lambda model: model["quality"]["avg"])
     text = (
         f"All {len(names)} models stay below quality {MODERATE_QUALITY}, the best is {_named(best)} with "
-        f"{_quality(best)}: the prompt needs work, not the choice of model."
+        f"{_quality(best)}: look at the prompt before the choice of model."
     )
     return [_insight("low_quality_across_models", graded, text)]
 
