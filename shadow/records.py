@@ -155,7 +155,7 @@ class Candidate:
     bearer_for_openai: bool = False
     """Copies in an OpenAI dialect carry the key as bearer too: those APIs know no other form."""
     same_origin: bool = True
-    """True when it is asked at the upstream's own origin; what a route led elsewhere is redacted for it all the same."""
+    """True when it is asked at the upstream's own origin; what a route led elsewhere is redacted for it, too."""
     sample_rate: float | None = None
     """None: the shadow section's rate."""
     dialects: tuple[Dialect, ...] | None = None
