@@ -167,10 +167,11 @@ class ExchangeReader:
     ) -> tuple[ShadowJob, ...]:
         """One job per candidate that this conversation is sampled for: pending, or ended right away with a reason."""
         settings = self.settings
-        wish = headers.get("x-shadow", "").strip().lower()
-        if not settings.shadow_enabled or not record.eligible or record.conversation is None or wish == "off":
+        # Sent twice, by an app and by what stands before it, one `off` is enough.
+        wishes = {wish.strip().lower() for wish in headers.get("x-shadow", "").split(",")}
+        if not settings.shadow_enabled or not record.eligible or record.conversation is None or "off" in wishes:
             return ()
-        opted_in = wish == "on" and settings.allow_opt_in
+        opted_in = "on" in wishes and settings.allow_opt_in
         sampled = [
             candidate
             for candidate in settings.candidates

@@ -269,6 +269,8 @@ def test_a_conversation_is_sampled_as_a_whole_and_by_its_hash() -> None:
 
 def test_the_app_can_opt_out() -> None:
     assert fates(recording(headers={"x-shadow": " OFF "})) == []
+    assert fates(recording(headers={"x-shadow": "off, off"})) == []
+    assert fates(recording(headers={"x-shadow": "on, off"})) == []
 
 
 def test_opting_in_needs_leave_and_is_never_counted() -> None:
