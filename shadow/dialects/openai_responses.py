@@ -90,6 +90,7 @@ class _Head(msgspec.Struct):
     metadata: Any = None
     previous_response_id: Any = None
     conversation: Any = None
+    prompt: Any = None
     background: Any = None
     thread: Any = None
     container: Any = None
@@ -161,7 +162,8 @@ def _is_output(turn: Turn) -> bool:
 
 
 def _skip_reason(head: _Head, turns: list[Turn] | None, body: bytes) -> str | None:
-    stateful = (head.previous_response_id, head.conversation, head.thread)
+    # A prompt kept by the provider may bring tools with it that nobody sees here.
+    stateful = (head.previous_response_id, head.conversation, head.prompt, head.thread)
     refers_back = any(turn.type == "item_reference" for turn in turns or [])
     if refers_back or any(part is not None for part in stateful) or head.background is True:
         return "stateful"

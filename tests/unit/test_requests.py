@@ -235,6 +235,7 @@ def test_another_first_image_is_another_conversation() -> None:
         (RESPONSES, {"background": True}, "stateful"),
         (RESPONSES, {"background": False, "store": True}, None),
         (RESPONSES, {"input": [{"type": "item_reference", "id": "i"}]}, "stateful"),
+        (RESPONSES, {"prompt": {"id": "p", "version": "2"}}, "stateful"),
         (RESPONSES, {"tools": [{"type": "mcp"}]}, "mcp"),
         (RESPONSES, {"tools": [{"type": "file_search"}]}, "server_tools"),
         (RESPONSES, {"tools": [{"type": "image_generation"}]}, "server_tools"),
