@@ -53,7 +53,7 @@ class Courier(asyncio.Protocol):
         self._closing = False
         self._pause_s = _FIRST_PAUSE_S
         self.counters: Counter[str] = Counter()
-        """Since the start: `handed_over`, `dropped_<reason>`, `scribe_restarts`; after `close` the scribe's too."""
+        """Since the start: `handed_over`, `scribe_restarts`; after `close` also the scribe's, losses on the way included."""
 
     async def start(self) -> None:
         """Start the scribe. One that dies is started again; what waits here meanwhile is not lost."""
@@ -74,7 +74,7 @@ class Courier(asyncio.Protocol):
             recording.free()
             recording.copy_lost = "tee_full"
         if waiting > self._budget.limit + _RECORDS_ROOM_BYTES:
-            self._lose("buffer_full")
+            self._lost["buffer_full"] += 1
             return
         frame = exchange_frame(recording)
         recording.free()
@@ -144,10 +144,6 @@ class Courier(asyncio.Protocol):
     def _pack(self, frame: bytes) -> None:
         self._packed.append(frame)
         self._packed_bytes += len(frame)
-
-    def _lose(self, reason: str) -> None:
-        self._lost[reason] += 1
-        self.counters[f"dropped_{reason}"] += 1
 
     def _send(self) -> None:
         if self._due is not None:

@@ -8,6 +8,8 @@ import re
 import msgspec
 
 MAX_SPLICE_BYTES = 40 << 20
+MAX_TOKENS = 200_000
+"""Strings and brackets looked at one by one in a body with several "model" in it; more would hold up other clients."""
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _TOKEN = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
@@ -18,8 +20,9 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def splice_model(body: bytes, model: str) -> bytes | None:
     """The body with another model, or None when it is not one JSON object with exactly one top-level "model" string."""
     try:
-        _OBJECT.decode(body)
-        spans = _model_values(body)  # reads strings that the decoder passed over, and one may not be UTF-8
+        members = _OBJECT.decode(body)
+        # The walk reads strings that the decoder passed over, and one may not be UTF-8.
+        spans = _only_value(body) if "model" in members and _is_plain(body) else _model_values(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if len(spans) != 1 or spans[0] is None:
@@ -28,11 +31,23 @@ def splice_model(body: bytes, model: str) -> bytes | None:
     return b"".join((body[:start], json.dumps(model).encode(), body[end:]))
 
 
+def _is_plain(body: bytes) -> bool:
+    """Whether "model" stands there once and no string can spell it otherwise: then the one is the member's name."""
+    return body.count(b'"model"') == 1 and b"\\u00" not in body
+
+
+def _only_value(body: bytes) -> list[tuple[int, int] | None]:
+    value = _VALUE.match(body, body.index(b'"model"') + len(b'"model"'))
+    return [value.span(1)] if value is not None and value.group(1) is not None else []
+
+
 def _model_values(body: bytes) -> list[tuple[int, int] | None]:
     """Where each top-level "model" has its string (None: another kind of value) in a body known to be a JSON object."""
     found: list[tuple[int, int] | None] = []
     depth = 0
-    for token in _TOKEN.finditer(body):
+    for number, token in enumerate(_TOKEN.finditer(body)):
+        if number == MAX_TOKENS:
+            return []
         first = body[token.start()]
         if first in b"{[":
             depth += 1

@@ -216,7 +216,7 @@ def test_every_configuration_key_the_readme_names_is_one() -> None:
 
 
 def test_files_the_docs_link_to_are_there() -> None:
-    for page in (ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
         links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
         assert [link for link in links if not (page.parent / link).exists()] == [], page
 

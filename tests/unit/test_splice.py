@@ -59,7 +59,8 @@ def test_the_top_level_model_is_replaced_in_place(body: bytes, spliced: bytes) -
         '{"model": "a"}'.encode("utf-16"),
         b'{"x": ' + b"[" * 100_000,
         b'{"\\ud8": 1, "model": "a"}',
-        b'{"model": "a", "x": "\xff\\n"}',
+        b'{"model": "a", "x": "\xff\\n", "y": "model"}',
+        b'{"x": [' + b"[]," * 100_000 + b'"model"], "model": "a"}',
     ],
 )
 def test_a_body_without_exactly_one_model_string_is_left_alone(body: bytes) -> None:
