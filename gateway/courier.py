@@ -53,7 +53,7 @@ class Courier(asyncio.Protocol):
         self._closing = False
         self._pause_s = _FIRST_PAUSE_S
         self.counters: Counter[str] = Counter()
-        """Since the start: `handed_over`, `scribe_restarts`; after `close` also the scribe's, losses on the way included."""
+        """Since the start: `handed_over`, `scribe_restarts`; after `close` also the scribe's, with all losses."""
 
     async def start(self) -> None:
         """Start the scribe. One that dies is started again; what waits here meanwhile is not lost."""
