@@ -112,7 +112,7 @@ UNCHANGED: dict[str, bytes] = {
     "a byte order mark": b'\xef\xbb\xbf{"model": "a"}',
     "deeply nested": b'{"model": "a", "x": ' + b"[" * 100_000,
     "UTF-16": '{"model": "a"}'.encode("utf-16"),
-    "a string that is not UTF-8 but escapes something": b'{"model": "a", "x": "\xff\\n"}',
+    "a string that is not UTF-8 but escapes something": b'{"model": "a", "x": "\xff\\n", "y": "model"}',
 }
 
 
