@@ -94,6 +94,11 @@ class StoreRecorder:
         """How many submitted exchanges were not read yet."""
         return len(self._unread)
 
+    @property
+    def unwritten(self) -> int:
+        """How many records wait for a store that takes them; 0 while it does not, for then waiting frees nothing."""
+        return 0 if self._post.failing else len(self._outbox)
+
     def lose(self, reason: str, count: int) -> None:
         """Count copies or records that were lost on the way here."""
         self._outbox.lose(reason, count)
@@ -232,6 +237,11 @@ class _Post:
         self._connect = connect
         self._door: IntakeDoor | None = None
         self._failing = False
+
+    @property
+    def failing(self) -> bool:
+        """True from a failure of the store until it takes records again."""
+        return self._failing
 
     async def send(self, parcel: Parcel) -> Verdict:
         """Hand one parcel over in one transaction; never raises."""

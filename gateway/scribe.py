@@ -29,6 +29,7 @@ _NICENESS = 5
 """The live process goes first when they share a core."""
 _READ_BYTES = 256 << 10
 _MOST_UNREAD = 500
+_MOST_UNWRITTEN = 5000
 _PAUSE_S = 0.002
 
 
@@ -82,8 +83,12 @@ class Scribe:
     async def _keep_pace(self) -> None:
         """Read on only when what came is nearly read: what waits longer waits in the live process, within its bound."""
         await asyncio.sleep(0)
-        while self._recorder is not None and self._recorder.unread > _MOST_UNREAD:  # noqa: ASYNC110  (a pace, no event)
+        while self._is_behind():  # noqa: ASYNC110  (a pace, no event)
             await asyncio.sleep(_PAUSE_S)
+
+    def _is_behind(self) -> bool:
+        recorder = self._recorder
+        return recorder is not None and (recorder.unread > _MOST_UNREAD or recorder.unwritten > _MOST_UNWRITTEN)
 
 
 def main() -> int:
