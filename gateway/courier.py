@@ -89,16 +89,18 @@ class Courier(asyncio.Protocol):
         if settings.store != self._settings.store:
             raise ValueError("another store needs a restart")
         self._settings = settings
+        self._budget.limit = settings.tee_memory_bytes
         self._pack(settings_frame(settings))
         self._send()
 
     async def close(self) -> Mapping[str, int]:
         """Have everything written that was submitted; returns the counters, the scribe's among them.
 
-        A scribe that does not answer in time is told as `dropped_unflushed`: nobody knows how much it had written.
+        A scribe that does not answer in time is told as `scribe_unanswered`: nobody knows how much it had written.
         """
         self._closing = True
         if self._transport is not None:
+            self._send()  # losses that were not told yet go before the end
             self._pack(end_frame())
             self._send()
             with contextlib.suppress(TimeoutError):
@@ -162,7 +164,7 @@ class Courier(asyncio.Protocol):
         try:
             self.counters.update(json.loads(self._answer))
         except ValueError:
-            self.counters["dropped_unflushed"] += 1
+            self.counters["scribe_unanswered"] += 1
             _log.error("the scribe did not say what it wrote")
 
     async def _dismiss(self) -> None:

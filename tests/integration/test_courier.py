@@ -146,9 +146,19 @@ async def test_a_scribe_that_stands_still_costs_copies_then_nothing_else(tmp_pat
     assert kept + lost == 301
 
 
+async def test_losses_that_were_not_told_yet_are_counted_at_the_end(tmp_path: Path) -> None:
+    async with courier(tmp_path) as (live, budget):
+        live.submit(ended(1, budget))
+        await wait_until_stored(tmp_path, 1)
+        live._lost["buffer_full"] += 3
+    with sqlite3.connect(tmp_path / "shadow.db") as connection:
+        assert connection.execute("select value from counter where name = 'buffer_full'").fetchone() == (3,)
+
+
 async def test_other_settings_hold_from_then_on_and_another_store_is_refused(tmp_path: Path) -> None:
     async with courier(tmp_path) as (live, budget):
-        live.replace(settings(tmp_path, seed="new"))
+        live.replace(settings(tmp_path, seed="new", tee_memory_bytes=4 << 20))
+        assert budget.limit == 4 << 20
         with pytest.raises(ValueError, match="needs a restart"):
             live.replace(settings(tmp_path, store="sqlite:////elsewhere.db"))
         live.submit(ended(1, budget))
