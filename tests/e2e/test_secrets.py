@@ -108,7 +108,7 @@ def near() -> Iterator[Simulator]:
 def echo() -> Iterator[Upstream]:
     """A second upstream, by route."""
     with Upstream() as upstream:
-        upstream.answer(echoing)
+        upstream.answer(echoing, by_body=True)
         yield upstream
 
 
@@ -116,7 +116,7 @@ def echo() -> Iterator[Upstream]:
 def far() -> Iterator[Upstream]:
     """Another origin, where the other candidate is."""
     with Upstream() as upstream:
-        upstream.answer(echoing)
+        upstream.answer(echoing, by_body=True)
         yield upstream
 
 

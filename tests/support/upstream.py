@@ -142,6 +142,8 @@ class _Connection(asyncio.Protocol):
         while True:
             await self._until(lambda: len(messages) > served)  # noqa: B023  (awaited before the next round)
             request = messages[served]
+            if self._upstream.picks_by_body:
+                await self._until(lambda: request.complete)  # noqa: B023
             answer = self._upstream.handler(request)
             if answer.read_after:
                 self._transport.pause_reading()
@@ -203,6 +205,7 @@ class Upstream:
         self.connections: list[ConnectionLog] = []
         self.open: dict[asyncio.Transport, asyncio.Event] = {}
         self.handler: Handler = lambda _request: Answer()
+        self.picks_by_body = False
         self.address: tuple[str, int] = (host, 0)
 
     def __enter__(self) -> Self:
@@ -241,11 +244,15 @@ class Upstream:
         """A closed gate for one of this upstream's answers."""
         return Gate(self._loop)
 
-    def answer(self, with_: Answer | Handler) -> None:
-        """Forget what was seen, and answer like this from now on."""
+    def answer(self, with_: Answer | Handler, *, by_body: bool = False) -> None:
+        """Forget what was seen, and answer like this from now on.
+
+        A function is asked as soon as a request's head has arrived, with `by_body` once the whole request has.
+        """
         self.connections = [log for log in self.connections if log.closed_at is None]
         for log in self.connections:
             log.forget()
+        self.picks_by_body = by_body
         self.handler = with_ if callable(with_) else lambda _request: with_
 
     def start_over(self) -> None:
