@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 _SEPARATORS = re.compile(rb"/|\\|%2f|%5c", re.IGNORECASE)
 _DOT = re.compile(rb"%2e", re.IGNORECASE)
 _ABSOLUTE_FORM = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
-_MODELS = re.compile(r"/models(?:/[^/]+)?\Z")
+# What two servers could read in two ways (an escape, `;`, `//`, a backslash) is nothing a guarded gateway recognises.
+_PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9._~-]+)+")
+_MODELS = re.compile(rb"(?:/[A-Za-z0-9._~-]+)*/models(?:/[A-Za-z0-9._~:@-]+)?")
+# The same for what `allow_paths` opens, where names may hold more: no escape that hides a separator (%c0%af is an old
+# spelling of one), an end or itself.
+_OPENED_PATH = re.compile(
+    rb"(?:/(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%(?!0|1|23|25|2e|2f|3b|3f|5c|7f|c0|c1)[0-9a-f]{2})+)*/?", re.IGNORECASE
+)
 _MAX_KNOWN = 1000
 _MAX_KNOWN_TARGET_BYTES = 512
 _FORBIDDEN = Refusal(status=403, error="forbidden_path", message="this path is not in allow_paths of this gateway")
@@ -155,7 +162,7 @@ class Policy:
             return Refusal(status=400, error="dot_segments", message="dot segments are not accepted in this path")
         path = raw_path.decode("utf-8", "replace")
         dialect = self._dialect_of(method.decode(), path)
-        if self._guarded and dialect is None and not self._may_pass(method, path, raw_path):
+        if self._guarded and not self._may_pass(method, raw_path, dialect):
             return _FORBIDDEN
         destination = self._route(raw_path)
         return Passage(
@@ -180,13 +187,16 @@ class Policy:
                 known |= hmac.compare_digest(digest, client)
         return known
 
-    def _may_pass(self, method: bytes, path: str, raw_path: bytes) -> bool:
-        """Unrecognised paths a guarded gateway passes: models, count_tokens, and what `allow_paths` opens."""
-        if method == b"POST" and path.endswith("/count_tokens"):
-            return True
-        if method in (b"GET", b"HEAD") and _MODELS.search(path):
-            return True
-        return any(_under(raw_path, prefix.rstrip("/").encode()) for prefix in self.settings.allow_paths)
+    def _may_pass(self, method: bytes, raw_path: bytes, dialect: Dialect | None) -> bool:
+        """Say whether a guarded gateway passes this: a recognised path, models, count_tokens, what `allow_paths` opens.
+
+        Strict, because the key that goes up is not the client's: no spelling may reach another path than it seems to.
+        """
+        if method == b"POST" and (dialect is not None or raw_path.endswith(b"/count_tokens")):
+            known = _PLAIN_PATH.fullmatch(raw_path) is not None
+        else:
+            known = method in (b"GET", b"HEAD") and _MODELS.fullmatch(raw_path) is not None
+        return known or any(_opens(prefix.rstrip("/").encode(), raw_path) for prefix in self.settings.allow_paths)
 
     def _route(self, raw_path: bytes) -> Destination:
         for prefix, destination in self._routes:
@@ -231,6 +241,11 @@ def _origin_form(method: bytes, target: bytes) -> bytes | None:
 def _under(path: bytes, prefix: bytes) -> bool:
     """Whether a path lies under a prefix, at a segment's border."""
     return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in (b"", b"/")
+
+
+def _opens(prefix: bytes, path: bytes) -> bool:
+    """Whether an entry of `allow_paths` opens this path; `/` opens all, so that no spelling leads out of it."""
+    return not prefix or (_under(path, prefix) and _OPENED_PATH.fullmatch(path, len(prefix)) is not None)
 
 
 def _destination(upstream: Upstream, *, guarded: bool) -> Destination:

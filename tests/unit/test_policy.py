@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.heads import RequestHead, read_request
+from gateway.heads import BadHeadError, RequestHead, read_request
 from gateway.policy import Health, Origin, Passage, Policy, has_dot_segments, origin_of, presented_keys
 from gateway.refusal import Refusal
 from gateway.settings import LiveSettings, Upstream
@@ -22,7 +22,7 @@ def policy(base_url: str = EZAI, **changes: Any) -> Policy:
 
 
 def asked(target: str, method: str = "GET", *fields: str) -> RequestHead:
-    return read_request("\r\n".join([f"{method} {target} HTTP/1.1", "Host: a", *fields, ""]).encode())
+    return read_request("\r\n".join([f"{method} {target} HTTP/1.1", "Host: a", *fields, ""]).encode("latin-1"))
 
 
 def passage(decision: Passage | Health | Refusal) -> Passage:
@@ -228,6 +228,93 @@ def test_a_guarded_gateway_passes_what_it_knows_and_what_is_allowed(method: str,
         assert isinstance(decision, Passage)
     else:
         assert refusal(decision) == (403, "forbidden_path")
+
+
+STRANGE_BEFORE_A_KNOWN_END = [
+    "/admin%00/v1/messages",
+    "/admin%0a/v1/messages",
+    "/admin%23/v1/messages",
+    "/admin%3f/v1/messages",
+    "/admin%3F/v1/messages",
+    "/admin;/v1/messages",
+    "/admin%3b/v1/messages",
+    "/admin%252e%252e/v1/messages",
+    "/admin%2f/v1/messages",
+    "/admin%5c/v1/messages",
+    "/admin\\v1/messages",
+    "/admin\\/v1/messages",
+    "/admin%/v1/messages",
+    "/admin%c0%af/v1/messages",
+    "/admin//v1/messages",
+    "//v1/messages",
+    "//evil.example/v1/messages",
+    "/admin /v1/messages",
+    "/admin\t/v1/messages",
+    "/adm\xefn/v1/messages",
+    "/a'b/v1/messages",
+    "/a&b/v1/messages",
+    "/a=b/v1/messages",
+    "/a:b/v1/messages",
+    "/a@b/v1/messages",
+    "http://evil.example//v1/messages",
+    "http://evil.example/admin;/v1/messages",
+]
+
+
+@pytest.mark.parametrize("target", STRANGE_BEFORE_A_KNOWN_END)
+@pytest.mark.parametrize("end", ["/v1/messages", "/chat/completions", "/responses", "/v1/messages/count_tokens"])
+def test_a_guarded_gateway_recognises_plain_paths_only(target: str, end: str) -> None:
+    target = target.replace("/v1/messages", end)
+    guarded = policy(auth="gateway", clients=("c",))
+    if " " in target or "\t" in target:
+        with pytest.raises(BadHeadError):
+            asked(target, "POST", "x-api-key: c")
+        return
+    assert refusal(guarded.decide(asked(target, "POST", "x-api-key: c"))) == (403, "forbidden_path")
+    models = target.removesuffix(end) + "/v1/models"
+    assert refusal(guarded.decide(asked(models, "GET", "x-api-key: c"))) == (403, "forbidden_path")
+
+
+@pytest.mark.parametrize(
+    ("target", "passes"),
+    [
+        ("/v1/files", True),
+        ("/v1/files/", True),
+        ("/v1/files/file-1/content", True),
+        ("/v1/files/my%20file.txt", True),
+        ("/v1/files/a:b@c,d=e", True),
+        ("/v1/files/%e4%b8%ad", True),
+        ("/v1/files//", False),
+        ("/v1/files//admin", False),
+        ("/v1/files/%252e%252e/admin", False),
+        ("/v1/files/%2fadmin", False),
+        ("/v1/files/%5Cadmin", False),
+        ("/v1/files/\\admin", False),
+        ("/v1/files/a%00", False),
+        ("/v1/files/a%3fb", False),
+        ("/v1/files/a%23b", False),
+        ("/v1/files/a;b", False),
+        ("/v1/files/a%3Bb", False),
+        ("/v1/files/%c0%ae%c0%ae/admin", False),
+        ("/v1/files/%", False),
+        ("/V1/files/a", False),
+        ("/v1/%66iles/a", False),
+        ("/x/v1/files/a", False),
+    ],
+)
+def test_no_spelling_leads_out_of_what_allow_paths_opens(target: str, *, passes: bool) -> None:
+    guarded = policy(auth="gateway", clients=("c",), allow_paths=("/v1/files",))
+    decision = guarded.decide(asked(target, "GET", "x-api-key: c"))
+    assert isinstance(decision, Passage) is passes
+    everything = policy(auth="gateway", clients=("c",), allow_paths=("/",))
+    assert isinstance(everything.decide(asked(target, "GET", "x-api-key: c")), Passage)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "post", "PROPFIND"])
+def test_a_guarded_gateway_passes_no_other_method_on_the_paths_it_knows(method: str) -> None:
+    guarded = policy(auth="gateway", clients=("c",))
+    for path in ("/v1/messages", "/v1/chat/completions", "/v1/responses", "/v1/messages/count_tokens"):
+        assert refusal(guarded.decide(asked(path, method, "x-api-key: c"))) == (403, "forbidden_path")
 
 
 def test_what_is_remembered_of_a_target_knows_nothing_of_who_asked() -> None:
