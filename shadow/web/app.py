@@ -252,7 +252,8 @@ async def _refused_by_router(request: Request, error: Exception) -> Response:
         return ErrorAnswer(
             status=error.status_code, kind="method_not_allowed", message=message, headers={"allow": allow}
         )
-    later = _NOT_BUILT.get("/" + request.scope["path"].split("/")[1])
+    # A target such as `*` or `http://host/…` is a path without a slash in front.
+    later = _NOT_BUILT.get("/" + request.scope["path"].removeprefix("/").partition("/")[0])
     if later is not None:
         return ErrorAnswer(status=HTTPStatus.NOT_FOUND, kind="not_built", message=f"not built yet: {later}")
     message = "there is no such path here; /openapi.json lists them"
