@@ -21,6 +21,7 @@ from gateway.configsource import (
     Source,
     add_defaults,
     may_take_ezai_key,
+    misspelt,
     read_environment,
     read_file,
 )
@@ -106,12 +107,12 @@ def load(
     source = read_environment(environ) if path is None else read_file(os.fspath(path), environ)
     source.load_python = load_python
     add_defaults(source, environ)
-    model = _validated(source)
+    model = _validated(source, misspelt(source, environ))
     return _resolved(model, source, environ, deployment_id=deployment_id or secrets.token_hex(8))
 
 
-def _validated(source: Source) -> ConfigFile:
-    """Check shape and ranges, then what keys demand of one another; all faults are reported together."""
+def _validated(source: Source, lines: Sequence[str]) -> ConfigFile:
+    """Check shape and ranges, then what keys demand of one another; all faults are reported together, after `lines`."""
     problems = list(source.tree.problems)
     known = {problem.path for problem in problems}
     model, shape_problems = check_shape(source.tree.values)
@@ -125,8 +126,8 @@ def _validated(source: Source) -> ConfigFile:
             for finding in faults(model, source)
             if not any(_touches(about, path) for about in (finding.path, *finding.about) for path in broken)
         ]
-    if problems:
-        raise ConfigErrors([source.line(problem) for problem in sorted(problems, key=source.order)])
+    if problems or lines:
+        raise ConfigErrors([*lines, *(source.line(problem) for problem in sorted(problems, key=source.order))])
     if model is None:
         raise AssertionError("a configuration without a fault has a model")
     return model

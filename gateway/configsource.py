@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,12 @@ START_VARIABLES: Mapping[str, Path] = {
     "SHADOW_CANDIDATES": ("shadow", "candidates"),
 }
 """Variables that stand in for a file when there is none; with a file they are not read."""
+
+_OURS = "SHADOW_"
+_NAMES = tuple(name.removeprefix(_OURS) for name in (*START_VARIABLES, "SHADOW_ADMIN_TOKEN"))
+_CLOSE = 0.85
+"""One or two letters astray. Looser, and names that others set (Kubernetes sets SHADOW_GATEWAY_PORT for a service of
+our name) would keep us from starting."""
 
 
 class ConfigErrors(Exception):  # noqa: N818  (it carries them all)
@@ -108,6 +115,22 @@ def read_environment(environ: Mapping[str, str]) -> Source:
             value: Any = _candidate_list(text) if name == "SHADOW_CANDIDATES" else text
             _fill(source, path, value, name)
     return source
+
+
+def misspelt(source: Source, environ: Mapping[str, str]) -> list[str]:
+    """Say which variables are probably meant to be ours and are not: unread, each would change nothing in silence.
+
+    A variable that the file itself asks for is no mistake, whatever it is called.
+    """
+    lines = []
+    for name in sorted(environ):
+        stem = name.removeprefix(_OURS)
+        if stem == name or stem in _NAMES or name in source.tree.variables:
+            continue
+        meant = difflib.get_close_matches(stem, _NAMES, n=1, cutoff=_CLOSE)
+        if meant:
+            lines.append(f"environment: {name}: no such variable is read; did you mean {_OURS}{meant[0]}?")
+    return lines
 
 
 def _candidate_list(text: str) -> list[dict[str, str]]:

@@ -61,6 +61,8 @@ class Tree:
     keys: dict[Path, Place] = field(default_factory=dict)
     places: dict[Path, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    variables: set[str] = field(default_factory=set)
+    """Names of the variables the file asks for."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -146,6 +148,7 @@ class _Reader:
                 self._wrong(path, "'${' needs a variable's name and '}'; write '$${' for a literal '${'", node)
                 return ""
             names.append(name)
+            self._tree.variables.add(name)
             if fallback is not None:
                 return self._environ.get(name) or fallback[2:]
             if name not in self._environ:

@@ -597,6 +597,36 @@ def test_a_broken_variable_is_named(environ: dict[str, str], line: str) -> None:
     assert refused.value.lines == (line,)
 
 
+def test_a_misspelt_variable_is_no_start(tmp_path: Path) -> None:
+    typed = {"SHADOW_CANDIDATE": "a", "SHADOW_ADMINTOKEN": "my secret", "SHADOW_LISTEN ": "x", "SHADOW_STOR": ""}
+    lines = (
+        "environment: SHADOW_ADMINTOKEN: no such variable is read; did you mean SHADOW_ADMIN_TOKEN?",
+        "environment: SHADOW_CANDIDATE: no such variable is read; did you mean SHADOW_CANDIDATES?",
+        "environment: SHADOW_LISTEN : no such variable is read; did you mean SHADOW_LISTEN?",
+        "environment: SHADOW_STOR: no such variable is read; did you mean SHADOW_STORE?",
+    )
+    file = tmp_path / "c.yaml"
+    file.write_text("workers: none\n", encoding="utf-8")
+    for path, more in ((None, ()), (file, (f"{file}:1:10: workers: must be a whole number, not 'none'",))):
+        with pytest.raises(ConfigErrors) as refused:
+            load(path, typed)
+        assert refused.value.lines == (*lines, *more)
+
+
+def test_variables_that_others_set_or_the_file_asks_for_are_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("workers: ${SHADOW_CANDIDATE}\n", encoding="utf-8")
+    others = {
+        "SHADOW_CANDIDATE": "2",
+        "SHADOW_GATEWAY_SERVICE_HOST": "10.0.0.1",
+        "SHADOW_GATEWAY_PORT": "tcp://10.0.0.1:8080",
+        "SHADOW_STORE_SERVICE_PORT": "1",
+        "SHADOW_API_KEY": "x",
+        "SHADOWS_LISTEN": "x",
+    }
+    assert load(file, others).workers == 2
+
+
 def test_no_message_shows_a_secret(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(
