@@ -1,6 +1,6 @@
 # `make` lists the targets. Everything runs in .venv, made from the hash-pinned lock when it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit integration bench lock clean
+.PHONY: help demo test check unit integration bench sdk-matrix bench-peers lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -24,8 +24,14 @@ check: .venv/.installed ## Format, lint, types, layers; then the tails: largest 
 bench: .venv/.installed ## Speed against nginx in one run (needs cc and nginx; takes minutes; run it alone)
 	@$(BIN)/python bench/run.py
 
+sdk-matrix: .venv/.installed ## Old and new anthropic and openai SDKs, through the gateway and directly: all must be equal
+	@$(BIN)/python scripts/sdk_matrix.py
+
+bench-peers: .venv/.installed ## Speed against nginx, LiteLLM and Portkey in one run (installs both in .peers/; run it alone)
+	@$(BIN)/python bench/peers.py
+
 lock: ## Write both locks anew from pyproject.toml (needs uv)
 	@sh scripts/lock.sh
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage bench/.build
+	rm -rf .venv .sdk .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage bench/.build

@@ -7,7 +7,6 @@ the same script. Results (parsed objects, events, errors) and the two simulators
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import re
 import signal
@@ -21,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import anthropic
 import httpx2
 import openai
-import pydantic
 import pytest
 
 from shadow.simulator import Script, SimModel, Simulator, Timing
+from tests.sdk_matrix.calls import ANTHROPIC, KEY, OPENAI, Clients, a_completion, a_message, failing, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,26 +35,10 @@ SCRIPT = Script(
         SimModel(name="pebble", timing=Timing(ttft_ms=5, gap_ms=1)),
         SimModel(name="boulder", thinks=True),
     ),
-    keys=frozenset({"key-of-the-app"}),
+    keys=frozenset({KEY}),
 )
-KEY = "key-of-the-app"
-SUM = [{"role": "user", "content": "What is 17 + 25?"}]
-WEATHER = [{"role": "user", "content": "What is the weather in New York?"}]
-WEATHER_SCHEMA = {
-    "type": "object",
-    "properties": {"city": {"type": "string"}, "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]}},
-    "required": ["city", "unit"],
-    "additionalProperties": False,
-}
-ORDER = "Extract the order. customer: Zoë Lopez; item: desk lamp; quantity: 3"
-ORDER_SCHEMA = {
-    "type": "object",
-    "properties": {"customer": {"type": "string"}, "quantity": {"type": "integer"}},
-    "required": ["customer", "quantity"],
-    "additionalProperties": False,
-}
 HOP_BY_HOP = frozenset({"host", "connection", "x-shadow-hop"})
-MOMENTARY = frozenset({"created", "created_at", "_request_id", "request_id"})
+SCENARIOS = [*ANTHROPIC, *OPENAI]
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +87,6 @@ def serving(folder: Path, *, upstream: str) -> Iterator[str]:
         assert process.wait(30) == 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Clients:
-    """Both SDKs, pointed at one address; blocking or not."""
-
-    anthropic: Any
-    openai: Any
-
-
 @contextmanager
 def blocking(base_url: str, *, key: str = KEY, **options: Any) -> Iterator[Clients]:
     with (
@@ -119,28 +94,6 @@ def blocking(base_url: str, *, key: str = KEY, **options: Any) -> Iterator[Clien
         openai.OpenAI(api_key=key, base_url=f"{base_url}/v1", **options) as other,
     ):
         yield Clients(anthropic=one, openai=other)
-
-
-async def outcome_of(scenario: Any, clients: Clients) -> Any:
-    """What an app would see: the plain result, or the error with everything an app can read from it."""
-    try:
-        return plain(await scenario(clients))
-    except (anthropic.APIStatusError, openai.APIStatusError) as error:
-        headers = {name: error.response.headers.get(name) for name in ("retry-after", "x-should-retry", "content-type")}
-        return [type(error).__name__, error.status_code, str(plain(error.body)), headers]
-    except openai.APIError as error:
-        return [type(error).__name__, error.message]
-
-
-def plain(result: Any) -> Any:
-    """A result without what differs from call to call."""
-    if isinstance(result, pydantic.BaseModel):
-        return plain(result.model_dump())
-    if isinstance(result, dict):
-        return {name: plain(value) for name, value in result.items() if name not in MOMENTARY}
-    if isinstance(result, list | tuple):
-        return [plain(each) for each in result]
-    return result
 
 
 def as_received(entries: list[LogEntry]) -> list[Any]:
@@ -157,201 +110,6 @@ def as_received(entries: list[LogEntry]) -> list[Any]:
         )
         for entry in entries
     ]
-
-
-async def resolved(result: Any) -> Any:
-    """The value of a call of either kind of client."""
-    return await result if inspect.isawaitable(result) else result
-
-
-async def collected(stream: Any) -> list[Any]:
-    """All events of a stream of either kind."""
-    return [each async for each in stream] if hasattr(stream, "__aiter__") else list(stream)
-
-
-# Scenarios: what an app does with a client.
-
-
-async def a_message(c: Clients) -> Any:
-    return await resolved(c.anthropic.messages.create(model="pebble", max_tokens=100, messages=SUM))
-
-
-async def a_thinking_message(c: Clients) -> Any:
-    return await resolved(
-        c.anthropic.messages.create(model="boulder", max_tokens=500, system="Be brief.", messages=SUM)
-    )
-
-
-async def a_message_stream(c: Clients) -> Any:
-    return await collected(
-        await resolved(c.anthropic.messages.create(model="boulder", max_tokens=500, messages=SUM, stream=True))
-    )
-
-
-async def a_message_stream_helper(c: Clients) -> Any:
-    manager = c.anthropic.messages.stream(model="pebble", max_tokens=200, messages=[{"role": "user", "content": "Hi."}])
-    if hasattr(manager, "__aenter__"):
-        async with manager as stream:
-            return [[text async for text in stream.text_stream], await stream.get_final_message()]
-    with manager as stream:
-        return [list(stream.text_stream), stream.get_final_message()]
-
-
-async def a_tool_call_and_its_result(c: Clients) -> Any:
-    tools = [{"name": "get_weather", "description": "Weather of a city", "input_schema": WEATHER_SCHEMA}]
-    options = {"model": "pebble", "max_tokens": 300, "tools": tools}
-    asked = await resolved(c.anthropic.messages.create(messages=WEATHER, **options))
-    result = {"type": "tool_result", "tool_use_id": asked.content[0].id, "content": "18 degrees, clear"}
-    history = [
-        *WEATHER,
-        {"role": "assistant", "content": [each.model_dump(exclude_none=True) for each in asked.content]},
-        {"role": "user", "content": [result]},
-    ]
-    return [asked, await resolved(c.anthropic.messages.create(messages=history, **options))]
-
-
-async def a_streamed_tool_call(c: Clients) -> Any:
-    tools = [{"name": "get_weather", "input_schema": WEATHER_SCHEMA}]
-    return await collected(
-        await resolved(
-            c.anthropic.messages.create(model="pebble", max_tokens=300, tools=tools, messages=WEATHER, stream=True)
-        )
-    )
-
-
-async def a_cached_prefix(c: Clients) -> Any:
-    system = [{"type": "text", "text": "Be exact. " * 50, "cache_control": {"type": "ephemeral"}}]
-    options = {"model": "pebble", "max_tokens": 100, "system": system, "messages": SUM}
-    return [await resolved(c.anthropic.messages.create(**options)) for _ in range(2)]
-
-
-async def a_structured_message(c: Clients) -> Any:
-    return await resolved(
-        c.anthropic.messages.create(
-            model="pebble",
-            max_tokens=300,
-            messages=[{"role": "user", "content": ORDER}],
-            output_config={"format": {"type": "json_schema", "schema": ORDER_SCHEMA}},
-        )
-    )
-
-
-async def a_beta_message_with_a_query(c: Clients) -> Any:
-    return await resolved(
-        c.anthropic.beta.messages.create(
-            model="pebble",
-            max_tokens=100,
-            messages=SUM,
-            betas=["context-1m-2025-08-07"],
-            extra_headers={"x-app": "test"},
-        )
-    )
-
-
-async def counted_tokens(c: Clients) -> Any:
-    return await resolved(c.anthropic.messages.count_tokens(model="pebble", messages=SUM))
-
-
-async def models_of_anthropic(c: Clients) -> Any:
-    page = await resolved(c.anthropic.models.list())
-    return [page.data, await resolved(c.anthropic.models.retrieve("boulder"))]
-
-
-async def a_completion(c: Clients) -> Any:
-    return await resolved(c.openai.chat.completions.create(model="pebble", messages=SUM, temperature=0.2))
-
-
-async def a_completion_stream(c: Clients) -> Any:
-    return await collected(await resolved(c.openai.chat.completions.create(model="pebble", messages=SUM, stream=True)))
-
-
-async def a_completion_stream_with_usage(c: Clients) -> Any:
-    return await collected(
-        await resolved(
-            c.openai.chat.completions.create(
-                model="pebble", messages=SUM, stream=True, stream_options={"include_usage": True}
-            )
-        )
-    )
-
-
-async def a_function_call(c: Clients) -> Any:
-    function = {"name": "get_weather", "parameters": WEATHER_SCHEMA, "strict": True}
-    tools = [{"type": "function", "function": function}]
-    options = {"model": "pebble", "messages": WEATHER, "tools": tools}
-    streamed = await resolved(c.openai.chat.completions.create(stream=True, **options))
-    return [await resolved(c.openai.chat.completions.create(**options)), await collected(streamed)]
-
-
-async def a_structured_completion(c: Clients) -> Any:
-    schema = {"type": "json_schema", "json_schema": {"name": "order", "schema": ORDER_SCHEMA, "strict": True}}
-    messages = [{"role": "user", "content": ORDER}]
-    return await resolved(c.openai.chat.completions.create(model="pebble", messages=messages, response_format=schema))
-
-
-async def a_response(c: Clients) -> Any:
-    return await resolved(
-        c.openai.responses.create(model="boulder", input="What is 17 + 25?", instructions="Be brief.")
-    )
-
-
-async def a_response_stream(c: Clients) -> Any:
-    return await collected(
-        await resolved(c.openai.responses.create(model="boulder", input="What is 17 + 25?", stream=True))
-    )
-
-
-async def a_response_with_a_tool(c: Clients) -> Any:
-    tools = [{"type": "function", "name": "get_weather", "parameters": WEATHER_SCHEMA, "strict": True}]
-    stream = await resolved(c.openai.responses.create(model="pebble", input=WEATHER, tools=tools, stream=True))
-    return await collected(stream)
-
-
-async def models_of_openai(c: Clients) -> Any:
-    page = await resolved(c.openai.models.list())
-    return [page.data, await resolved(c.openai.models.retrieve("boulder"))]
-
-
-async def a_refusal_and_a_truncation(c: Clients) -> Any:
-    return [
-        await resolved(c.anthropic.messages.create(model="pebble~refusal", max_tokens=100, messages=SUM)),
-        await resolved(c.openai.chat.completions.create(model="pebble~refusal", messages=SUM)),
-        await resolved(c.anthropic.messages.create(model="pebble", max_tokens=2, messages=SUM)),
-        await resolved(c.openai.chat.completions.create(model="pebble", max_completion_tokens=2, messages=SUM)),
-    ]
-
-
-async def raw_headers(c: Clients) -> Any:
-    raw = await resolved(c.anthropic.messages.with_raw_response.create(model="pebble", max_tokens=100, messages=SUM))
-    names = [name for name in raw.headers if name not in {"x-shadow-request-id", "connection"}]
-    steady = {name: raw.headers[name] for name in ("content-type", "server", "anthropic-organization-id")}
-    return [raw.status_code, names, steady, raw.http_version]
-
-
-SCENARIOS = [
-    a_message,
-    a_thinking_message,
-    a_message_stream,
-    a_message_stream_helper,
-    a_tool_call_and_its_result,
-    a_streamed_tool_call,
-    a_cached_prefix,
-    a_structured_message,
-    a_beta_message_with_a_query,
-    counted_tokens,
-    models_of_anthropic,
-    a_completion,
-    a_completion_stream,
-    a_completion_stream_with_usage,
-    a_function_call,
-    a_structured_completion,
-    a_response,
-    a_response_stream,
-    a_response_with_a_tool,
-    models_of_openai,
-    a_refusal_and_a_truncation,
-    raw_headers,
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,35 +155,19 @@ async def test_an_app_sees_the_same_through_the_gateway(sides: Sides, scenario: 
     assert {entry.status for entry in sides.direct.log} == {200}
 
 
-def failing(fault: str, api: str, *, stream: bool = False) -> Any:
-    """A scenario in which upstream fails."""
-
-    async def scenario(c: Clients) -> Any:
-        options: dict[str, Any] = {"model": "pebble", "extra_headers": {"x-sim-fault": fault}, "stream": stream}
-        if api == "messages":
-            result = await resolved(c.anthropic.messages.create(max_tokens=100, messages=SUM, **options))
-        elif api == "chat":
-            result = await resolved(c.openai.chat.completions.create(messages=SUM, **options))
-        else:
-            result = await resolved(c.openai.responses.create(input="What is 17 + 25?", **options))
-        return await collected(result) if stream else result
-
-    return scenario
-
-
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("api", ["messages", "chat", "responses"])
 @pytest.mark.parametrize("fault", ["400", "401", "403", "404", "429; retry-after=3", "500", "502", "529", "524"])
 async def test_an_error_is_the_same_error(sides: Sides, fault: str, api: str, *, asynchronous: bool) -> None:
     error = await sides.compare(failing(fault, api), asynchronous=asynchronous, max_retries=0)
-    assert error[1] == int(fault[:3])
-    assert error[3]["retry-after"] == ("3" if fault.startswith("429") else None)
+    assert error[2] == int(fault[:3])
+    assert error[4]["retry-after"] == ("3" if fault.startswith("429") else None)
 
 
 async def test_a_wrong_key_is_refused_by_upstream_not_by_us(sides: Sides) -> None:
     for scenario in (a_message, a_completion):
         error = await sides.compare(scenario, key="wrong", max_retries=0)
-        assert error[:2] == ["AuthenticationError", 401]
+        assert error[1:3] == ["AuthenticationError", 401]
 
 
 @pytest.mark.parametrize("api", ["messages", "chat", "responses"])
@@ -440,7 +182,7 @@ async def test_the_sdks_retries_reach_upstream_one_for_one(sides: Sides, status:
 
 async def test_should_retry_false_is_obeyed_through_the_gateway(sides: Sides) -> None:
     error = await sides.compare(failing("529; should-retry=false", "messages"), max_retries=2)
-    assert error[3]["x-should-retry"] == "false"
+    assert error[4]["x-should-retry"] == "false"
     assert len(sides.behind.log) == 1
 
 
