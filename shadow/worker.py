@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import logging
 import time
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
@@ -56,7 +57,7 @@ class WorkerLimits:
     drain_s: float = 10
     """How long calls under way may still take after `stop`."""
     finish_delays_s: tuple[float, ...] = (0.1, 0.5, 2.0, 5.0)
-    """Pauses between attempts to store a paid answer, beyond the store's own patience."""
+    """Pauses between attempts to store a paid answer, beyond the store's own patience; the last one is repeated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +132,8 @@ class Worker:
         self._rests_read_s = float("-inf")
         self._renewed_s = float("-inf")
         self._told: set[str] = set()
+        self._left: deque[LeasedJob] = deque()
+        """Jobs given up because the store was away: they are settled first when it is back."""
         self.errors: Counter[str] = Counter()
         """Jobs that failed by a fault of ours, by kind of exception."""
 
@@ -169,6 +172,7 @@ class Worker:
 
     async def _lease_some(self) -> int:
         """Lease as many jobs as may begin now and start them; returns how many."""
+        await self._settle_left()
         await self._renew()
         await self._read_rests()
         room = self._limits.max_concurrency - len(self._running)
@@ -184,6 +188,14 @@ class Worker:
         for job in leased:
             self._start(job)
         return len(leased)
+
+    async def _settle_left(self) -> None:
+        """Give back what was left behind: their leases are ours, and as long as we renew them no one else would."""
+        while self._left:
+            leased = self._left[0]
+            await self._jobs.release(leased)
+            await self._jobs.drop(leased, reason="lost_on_crash")  # one that was sent after all: never sent again
+            self._left.popleft()
 
     def _room(self, desk: _Desk) -> int:
         resting_until = self._rests.get(desk.origin)
@@ -232,13 +244,14 @@ class Worker:
     async def _give_up(self, leased: LeasedJob, error: Exception) -> None:
         """Drop a job that failed by a fault of ours; what was reserved for it stays spent."""
         if isinstance(error, StoreError) and not isinstance(error, UnstorableError):
-            # The job is left to its lease: `recover` settles it when that has run out.
-            _log.warning("a shadow job was left behind: %s", error)
+            self._left.append(leased)
             return
         self.errors[type(error).__name__] += 1
         _log.error("a shadow job failed: %s", _where(error))
-        with contextlib.suppress(StoreError):  # then it is left to its lease, too
+        try:
             await self._jobs.drop(leased, reason="worker_error")
+        except StoreError:
+            self._left.append(leased)
 
     async def _do(self, leased: LeasedJob, desk: _Desk | None) -> bool | None:
         body = leased.body
@@ -312,17 +325,27 @@ class Worker:
             await self._jobs.rest_origin(desk.origin, until=until)
 
     async def _finish(self, leased: LeasedJob, result: PairResult, *, reserved_usd: float) -> None:
-        """Store a paid answer; a store that is busy is asked again a few times before the answer is given up."""
-        for delay_s in self._limits.finish_delays_s:
+        """Store a paid answer, as often as it takes: a disk with room for little things would else be paid for nothing.
+
+        Meanwhile the job keeps its seat, so that no more is spent than fits in memory.
+        """
+        delays_s = itertools.chain(self._limits.finish_delays_s, itertools.repeat(self._limits.finish_delays_s[-1]))
+        for delay_s in delays_s:
             try:
                 await self._jobs.finish(leased, result=result, reserved_usd=reserved_usd, now=self._now())
             except UnstorableError:
                 raise
-            except StoreError:
+            except StoreError as error:
+                self._tell_waiting(error)
                 await asyncio.sleep(delay_s)
             else:
                 return
-        await self._jobs.finish(leased, result=result, reserved_usd=reserved_usd, now=self._now())
+
+    def _tell_waiting(self, error: StoreError) -> None:
+        """Say once that answers wait."""
+        if "answers wait" not in self._told:
+            self._told.add("answers wait")
+            _log.warning("paid answers wait in memory: %s", error)
 
 
 class Upkeep:

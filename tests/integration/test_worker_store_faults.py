@@ -120,10 +120,10 @@ async def test_a_paid_answer_is_offered_to_the_store_again(tmp_path: Path, simul
 
 
 async def test_a_paid_answer_the_store_never_takes_is_counted_as_lost(tmp_path: Path, simulator: Simulator) -> None:
-    bounds = WorkerLimits(budget_usd_per_day=1000, lease_s=0.5, finish_delays_s=(0.01, 0.01))
+    bounds = WorkerLimits(budget_usd_per_day=1000, lease_s=0.5, finish_delays_s=(0.01, 0.01), drain_s=0.2)
     async with workshop(tmp_path, candidate("rival", simulator.base_url), limits=bounds) as shop:
         await shop.add(batch(1, "rival"))
-        shop.store = Door(shop.store, finish=away(3))  # type: ignore[assignment]
+        shop.store = Door(shop.store, finish=away(1000))  # type: ignore[assignment]
         async with running(shop.worker("first")):
             await eventually_async(lambda: asyncio.sleep(0, simulator.log.calls()), what="the call")
         async with running(shop.worker("second")):
