@@ -170,7 +170,7 @@ class Exchange:
         reader = self._request
         wire = heads.chunk(plain)
         if reader.done and isinstance(reader, ChunkedBody):
-            wire += heads.last_chunk(reader.trailers)
+            wire += heads.last_chunk(reader.trailers, self._head.named)
         return wire
 
     def _write_up(self, wire: bytes) -> None:

@@ -26,6 +26,8 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})( [\t\x20-\x7e\x80-\x
 _FIELD = re.compile(rb"^(" + _TOKEN + rb"):[ \t]*([\t\x20-\x7e\x80-\xff]*)\r\n", re.MULTILINE)
 _ANSWER_START = b"HTTP/1."
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+# RFC 9112 3.2: an invalid Host is a 400. What uri-host and a port may hold (RFC 3986 3.2.2), without the comma of a list.
+_HOST = re.compile(rb"[0-9A-Za-z\-._~%!$&'()*+;=:\[\]]*[ \t]*")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 # RFC 9110 7.6.1: fields that speak about one connection only. Transfer-Encoding is among them, but travels again
@@ -242,7 +244,7 @@ def _check_host(fields: Fields, *, old: bool) -> None:
     count = fields.names.count(b"host")
     if count != 1 and not (old and count == 0):
         raise BadHeadError(400, "a request has exactly one Host field")
-    if count and b"," in fields.pairs[fields.names.index(b"host")][1]:
+    if count and not _HOST.fullmatch(fields.pairs[fields.names.index(b"host")][1]):
         raise BadHeadError(400, "the Host field is malformed")
 
 
@@ -250,8 +252,10 @@ def _framing(fields: Fields, *, old: bool) -> tuple[int | None, bool]:
     """Length and chunkedness; RFC 9112 6.3 read strictly: anything two readers could read differently is refused."""
     present = fields.present
     if b"transfer-encoding" in present:
-        codings = [value.lower() for value in fields.values(b"transfer-encoding")]
-        if old or b"content-length" in present or codings != [b"chunked"]:
+        # Not trimmed: a blank behind the coding is read by some and makes it unknown to others.
+        coding = fields.pairs[fields.names.index(b"transfer-encoding")][1]
+        once = fields.names.count(b"transfer-encoding") == 1
+        if old or b"content-length" in present or not once or coding.lower() != b"chunked":
             raise BadHeadError(400, "Transfer-Encoding may only be chunked, once, on HTTP/1.1, without Content-Length")
         return None, True
     if b"content-length" not in present:
@@ -326,12 +330,15 @@ def has_no_body(method: bytes, status: int) -> bool:
     return method == b"HEAD" or status in (204, 304)
 
 
-def trailer_lines(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Request trailers that may travel, as lines; framing, routing, credentials and `x-shadow-*` stay here."""
+def trailer_lines(trailers: Iterable[tuple[bytes, bytes]], named: Collection[bytes] = ()) -> bytes:
+    """Request trailers that may travel, as lines; framing, routing, credentials and `x-shadow-*` stay here.
+
+    `named` are the fields that Connection takes away, which it does in trailers too.
+    """
     return b"".join(
         b"%s: %s\r\n" % (name, value)
         for name, value in trailers
-        if name.lower() not in _NEVER_TRAILER and not is_ours(name.lower())
+        if name.lower() not in _NEVER_TRAILER and name.lower() not in named and not is_ours(name.lower())
     )
 
 
@@ -340,6 +347,6 @@ def chunk(plain: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(plain), plain) if plain else b""
 
 
-def last_chunk(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def last_chunk(trailers: Iterable[tuple[bytes, bytes]], named: Collection[bytes] = ()) -> bytes:
     """The end of a chunked body."""
-    return b"0\r\n%s\r\n" % trailer_lines(trailers)
+    return b"0\r\n%s\r\n" % trailer_lines(trailers, named)

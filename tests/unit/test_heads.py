@@ -66,6 +66,10 @@ def sent_up(block: bytes, **changes: object) -> list[bytes]:
         ("two Hosts", GET + HOST + HOST, 400),
         ("two Hosts on 1.0", b"GET / HTTP/1.0\r\n" + HOST + HOST, 400),
         ("a list of Hosts", GET + b"Host: a, b\r\n", 400),
+        ("a Host with a user", GET + b"Host: u@a\r\n", 400),
+        ("a Host with a path", GET + b"Host: a/b\r\n", 400),
+        ("a Host with a blank", GET + b"Host: a b\r\n", 400),
+        ("a Host that is not ASCII", GET + b"Host: \xe4\r\n", 400),
         ("two equal lengths", GET + HOST + b"Content-Length: 1\r\n" * 2, 400),
         ("two lengths", GET + HOST + b"Content-Length: 1\r\nContent-Length: 2\r\n", 400),
         ("a list of lengths", GET + HOST + b"Content-Length: 1, 1\r\n", 400),
@@ -78,6 +82,7 @@ def sent_up(block: bytes, **changes: object) -> list[bytes]:
         ("another coding", GET + HOST + b"Transfer-Encoding: gzip\r\n", 400),
         ("codings", GET + HOST + b"Transfer-Encoding: gzip, chunked\r\n", 400),
         ("chunked twice", GET + HOST + b"Transfer-Encoding: chunked\r\n" * 2, 400),
+        ("a blank behind the coding", GET + HOST + b"Transfer-Encoding: chunked \r\n", 400),
         ("chunked with a parameter", GET + HOST + b"Transfer-Encoding: chunked;q=1\r\n", 400),
         ("identity", GET + HOST + b"Transfer-Encoding: identity\r\n", 400),
         ("a coding with a vertical tab", GET + HOST + b"Transfer-Encoding: \x0bchunked\r\n", 400),
@@ -107,7 +112,9 @@ class Framed:
         Framed(GET + b"Host:\r\n"),
         Framed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n", length=0),
         Framed(b"POST / HTTP/1.1\r\nHost: a\r\ncontent-length:\t12 \r\n", length=12),
-        Framed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\t\r\n", chunked=True),
+        Framed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\tChunked\r\n", chunked=True),
+        Framed(GET + b"Host: [::1%25eth0]:8080 \r\n"),
+        Framed(GET + b"Host: my_service.local:8080\r\n"),
         Framed(b"GET / HTTP/1.0\r\n", keep_alive=False),
         Framed(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n", keep_alive=False),
         Framed(GET + HOST + b"Connection: keep-alive\r\n"),
@@ -337,6 +344,7 @@ def test_chunks_are_written_and_an_empty_one_is_not_the_last() -> None:
     assert heads.chunk(b"") == b""
     assert heads.last_chunk([]) == b"0\r\n\r\n"
     assert heads.last_chunk([(b"A", b"b")]) == b"0\r\nA: b\r\n\r\n"
+    assert heads.last_chunk([(b"A", b"b"), (b"C", b"d")], {b"a"}) == b"0\r\nC: d\r\n\r\n"
 
 
 class Seen:
