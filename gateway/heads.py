@@ -26,7 +26,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})( [\t\x20-\x7e\x80-\x
 _FIELD = re.compile(rb"^(" + _TOKEN + rb"):[ \t]*([\t\x20-\x7e\x80-\xff]*)\r\n", re.MULTILINE)
 _ANSWER_START = b"HTTP/1."
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-# RFC 9112 3.2: an invalid Host is a 400. What uri-host and a port may hold (RFC 3986 3.2.2), without the comma of a list.
+# RFC 9112 3.2: an invalid Host is a 400. What a host and a port may hold (RFC 3986 3.2.2), but for a list's comma.
 _HOST = re.compile(rb"[0-9A-Za-z\-._~%!$&'()*+;=:\[\]]*[ \t]*")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
