@@ -282,7 +282,7 @@ def credentials_of(headers: Mapping[str, str], query: str) -> tuple[str, ...]:
 def is_client_retry(headers: Mapping[str, str]) -> bool:
     """Say whether the client's SDK sends this request again after a failure (`x-stainless-retry-count`)."""
     count = headers.get("x-stainless-retry-count", "")
-    return count.isdecimal() and int(count) > 0
+    return count.isdecimal() and count.strip("0") != ""
 
 
 def _scrubbed(scrubber: Scrubber, text: str | None) -> str | None:

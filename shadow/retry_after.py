@@ -38,6 +38,6 @@ def _number(text: str | None, *, unit_s: float) -> float | None:
 def _seconds_until(text: str | None, *, now: datetime) -> float | None:
     try:
         then = parsedate_to_datetime(text or "")
-    except ValueError:
+    except (ValueError, OverflowError):  # a year or an hour beyond what a machine's number holds
         return None
     return (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() - now.timestamp()

@@ -14,7 +14,8 @@ MAX_STARTS = 64
 MAX_DIGITS = 4_000
 """Longer integers are refused by the reader (Python itself stops at 4,300 digits)."""
 
-_FENCE = re.compile(r"```[a-zA-Z0-9_-]*[ \t]*\r?\n?(.*?)```", re.DOTALL)
+# Possessive where it can be: a fence that is never closed must not be looked for again from each character of its name.
+_FENCE = re.compile(r"```[a-zA-Z0-9_-]*+[ \t]*+(?:\r?\n)?+(.*?)```", re.DOTALL)
 _START = re.compile(r"[\[{]")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shadow.evaluators import EvaluatorConfigError, build_evaluators
+from shadow.evaluators.json_text import embedded
 from shadow.records import Dialect, EvalCase, EvaluatorSpec, Score, StoredScore, ToolCall
 
 if TYPE_CHECKING:
@@ -179,6 +180,12 @@ def test_auto_is_the_checks_of_the_request() -> None:
 def test_a_single_evaluator_decides_without_being_told_to() -> None:
     spec = EvaluatorSpec(type="is-json", name="valid")
     assert build_evaluators((spec,), config_dir=".").quality_name == "valid"
+
+
+@pytest.mark.parametrize("text", ["```" + "a" * 1_000_000, "```" + " " * 1_000_000, "`" * 500_000])
+def test_a_fence_that_is_never_closed_takes_linear_time(text: str) -> None:
+    """No timing is asserted; a pattern that starts over at each character would not come to an end within the limit."""
+    assert embedded(text).error == "holds no JSON object or array"
 
 
 async def test_an_endless_answer_is_failed_not_scored() -> None:

@@ -175,7 +175,10 @@ def test_what_the_headers_say_reaches_the_record() -> None:
     assert "talk" not in str(one.conversation)
 
 
-@pytest.mark.parametrize(("count", "is_retry"), [("0", False), ("", False), ("x", False), ("-1", False), ("1", True)])
+@pytest.mark.parametrize(
+    ("count", "is_retry"),
+    [("0", False), ("", False), ("x", False), ("-1", False), ("00", False), ("1", True), ("9" * 5000, True)],
+)
 def test_a_retry_is_what_the_sdk_counts_above_zero(count: str, *, is_retry: bool) -> None:
     assert read(recording(headers={"x-stainless-retry-count": count})).record.client_retry is is_retry
 
@@ -363,6 +366,8 @@ def test_an_error_without_a_copy_is_an_error_by_its_status() -> None:
         ({"retry-after": "Mon, 23 Nov 2026 12:00:30 GMT"}, 30),
         ({"retry-after": "Mon, 23 Nov 2026 12:00:30"}, 30),
         ({"retry-after": "Mon, 23 Nov 2026 11:00:00 GMT"}, 0),
+        ({"retry-after": "Mon, 23 Nov 99999999999999999999 12:00:00 GMT"}, 60),
+        ({"retry-after": "Mon, 23 Nov 2026 12:00:00 +99999999999999999999"}, 60),
     ],
 )
 def test_an_origin_rests_as_long_as_it_asks_and_at_most_five_minutes(headers: dict[str, str], seconds: float) -> None:
