@@ -206,7 +206,7 @@ class _Window:
         return sorted({*by_pair, *configured, *with_jobs}, key=lambda pair: (pair[0] or "", pair[1]))
 
     def _coverage_of(self, task: str, primary: str | None, candidate: str) -> dict[str, Any]:
-        key: ComparisonKey = (task, primary or "", candidate)
+        key: ComparisonKey = (task, primary, candidate)
         return self._coverage.get(key) or coverage_of([], eligible=self._eligible.get((task, primary), 0))
 
 

@@ -15,8 +15,8 @@ NOT_SAMPLED_REASON = "opted_out"
 _SENT = frozenset({"sent", "done"})
 _PENDING = frozenset({"pending", "leased"})
 
-ComparisonKey = tuple[str, str, str]
-"""Task, primary, candidate."""
+ComparisonKey = tuple[str, str | None, str]
+"""Task, primary (None: the request could not be read), candidate."""
 
 
 def coverage_figures(

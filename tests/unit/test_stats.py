@@ -689,6 +689,13 @@ def test_coverage_adds_up() -> None:
     }
 
 
+def test_what_became_of_requests_without_a_readable_model_is_shown_as_well() -> None:
+    found = rows(coverage=[eligible(6, primary=None), coverage_row("skipped", 6, "too_large", primary=None)])
+    coverage = the_comparison(found)["coverage"]
+    assert (coverage["eligible"], coverage["sampled"], coverage["not_sampled"]) == (6, 6, 0)
+    assert coverage["skipped"] == {"too_large": 6}
+
+
 def test_a_configured_candidate_is_shown_before_its_first_pair() -> None:
     found = rows(exchanges=[exchange(1)], coverage=[eligible(7), eligible(1, task="support")])
     task = stats(found, candidates=[CANDIDATE, PRIMARY])["tasks"][0]
