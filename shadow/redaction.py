@@ -185,8 +185,13 @@ class _JsonRedaction:
         return redacted.decode()
 
 
+_ASCII_ESCAPE = re.compile(r"\\{1,4}u00([2-7][0-9A-Fa-f])")
+_ESCAPE_DEPTH = 2
+"""JSON may write any letter as an escape, and holds JSON again in the arguments of tool calls."""
+
+
 class Scrubber:
-    """Replaces known secrets in anything that is stored or logged: as they are, and in base64, URL and JSON spelling.
+    """Replaces known secrets in anything stored or logged: as they are, and in base64, hex, URL and JSON spelling.
 
     Secrets shorter than 8 characters are left alone: they would turn up by chance everywhere.
     """
@@ -198,6 +203,17 @@ class Scrubber:
 
     def scrub(self, text: str) -> str:
         """Return the text with every known secret replaced by `[secret]`."""
+        scrubbed = plain = self._replace(text)
+        for _ in range(_ESCAPE_DEPTH):
+            if "\\u00" not in plain:
+                break
+            # Where escapes hide a secret, what they stand for is written out.
+            plain = _ASCII_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), plain)
+            if (found := self._replace(plain)) != plain:
+                return found
+        return scrubbed
+
+    def _replace(self, text: str) -> str:
         for form in self._forms:
             if form in text:
                 text = text.replace(form, SCRUBBED)
@@ -263,6 +279,8 @@ def _forms(secret: str) -> Iterable[str]:
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret)[1:-1].replace("/", "\\/")
     plain = secret.encode("utf-8", "surrogatepass")
+    yield plain.hex()
+    yield plain.hex().upper()
     for offset in range(3):
         # What stands before and after the secret shares base64 characters with its edges: those are left out.
         first, end = -(-offset * 8 // 6), (offset + len(plain)) * 8 // 6

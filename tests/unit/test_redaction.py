@@ -287,6 +287,36 @@ def test_a_secret_is_found_in_every_usual_spelling(text: str) -> None:
     assert "0123456789" not in scrubbed
 
 
+def escaped(text: str) -> str:
+    return "".join(f"\\u{ord(character):04x}" for character in text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SECRET.encode().hex(),
+        "0x" + SECRET.encode().hex().upper(),
+        escaped(SECRET),
+        SECRET[:3] + escaped(SECRET[3:]),
+        escaped(SECRET).upper().replace("\\U", "\\u"),
+        json.dumps(escaped(SECRET)),
+        escaped(escaped(SECRET[:2])) + SECRET[2:],
+    ],
+)
+def test_a_secret_is_found_in_hex_and_behind_the_escapes_of_json(text: str) -> None:
+    assert "[secret]" in Scrubber([SECRET]).scrub(f'{{"a": "{text}"}}')
+
+
+def test_escapes_that_hide_nothing_stay_as_they_are() -> None:
+    text = json.dumps({"a": escaped("abc"), "b": "\u4e2d\u00e9\x07"})
+    assert Scrubber([SECRET]).scrub(text) == text
+
+
+def test_escapes_of_escapes_cost_no_more_than_their_length() -> None:
+    hostile = "\\u005c" + "u005c" * 200_000
+    assert Scrubber([SECRET]).scrub(hostile) == hostile
+
+
 def test_a_secret_that_holds_another_one_goes_whole() -> None:
     assert Scrubber(["secret-key", "my-secret-key-longer"]).scrub("my-secret-key-longer") == "[secret]"
 
