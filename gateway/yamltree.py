@@ -17,6 +17,13 @@ Path = tuple[str | int, ...]
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-[^}]*)?\}|\$\{")
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 _REAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+# NUL ends every name of a file early; half of a surrogate pair ("\ud800", or a variable's byte that is not UTF-8) is no
+# character, and nothing that is asked of the system can hold it.
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
+_UNUSABLE_SENTENCE = "must be text in UTF-8, without NUL"
+MAX_DEPTH = 64
+MAX_VALUES = 100_000
+"""Values of one file; an alias counts at each use, or some twenty lines could stand for more than any memory holds."""
 _WORDS: Mapping[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -82,11 +89,18 @@ def plain_value(text: str) -> Any:
     return text
 
 
+def text_fault(text: str) -> str | None:
+    """Say why a text cannot be used for anything; None when it can."""
+    return _UNUSABLE_SENTENCE if _UNUSABLE.search(text) else None
+
+
 def read_tree(text: str, environ: Mapping[str, str]) -> Tree:
     """Parse `text`; never raises, what is wrong is in `problems`."""
     tree = Tree()
+    loader: _Loader | None = None
     try:
-        root = yaml.compose(text, Loader=_Loader)
+        loader = _Loader(text)
+        root = loader.get_single_node()
     except yaml.reader.ReaderError as error:
         place = _place_of_index(text, error.position)
         tree.problems.append(Problem(path=(), sentence=f"not valid YAML: {error.reason}", place=place))
@@ -94,6 +108,9 @@ def read_tree(text: str, environ: Mapping[str, str]) -> Tree:
         tree.problems.append(_syntax_problem(error))
     except RecursionError:
         tree.problems.append(Problem(path=(), sentence="not valid YAML: nested too deeply"))
+    except (ValueError, OverflowError):  # PyYAML takes the numbers of escapes and directives as they come
+        place = None if loader is None else _place(loader.get_mark())
+        tree.problems.append(Problem(path=(), sentence="not valid YAML: a number out of range", place=place))
     else:
         if root is not None:
             tree.values = _Reader(tree, environ).value(root, (), ())
@@ -106,11 +123,20 @@ class _Reader:
     def __init__(self, tree: Tree, environ: Mapping[str, str]) -> None:
         self._tree = tree
         self._environ = environ
+        self._count = 0
 
     def value(self, node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> Any:
+        self._count += 1
+        if self._count > MAX_VALUES:
+            if self._count == MAX_VALUES + 1:
+                self._wrong((), f"holds more than {MAX_VALUES} values (an alias counts at each use)", node)
+            return None
         self._tree.places[path] = _place(node.start_mark)
         if node in above:
             self._wrong(path, "an alias may not contain itself", node)
+            return None
+        if len(above) >= MAX_DEPTH:
+            self._wrong((), f"not valid YAML: nested too deeply, in more than {MAX_DEPTH} levels", node)
             return None
         if node.tag not in _PLAIN_TAGS:
             self._wrong(path, f"YAML tags such as {node.tag} are not supported", node)
@@ -119,7 +145,16 @@ class _Reader:
             return self._mapping(node, path, (*above, node))
         if isinstance(node, yaml.SequenceNode):
             return [self.value(child, (*path, index), (*above, node)) for index, child in enumerate(node.value)]
-        return self._replaced(node, path) if "${" in node.value else _scalar(node)
+        return self._scalar(node, path)
+
+    def _scalar(self, node: yaml.Node, path: Path) -> Any:
+        """Read a quoted scalar as text, a plain one as what it means."""
+        text = self._replaced(node, path) if "${" in node.value else node.value
+        fault = text_fault(text)
+        if fault is not None:
+            self._wrong(path, fault, node)
+            return ""
+        return text if "${" in node.value or getattr(node, "style", None) is not None else plain_value(text)
 
     def _mapping(self, node: yaml.MappingNode, path: Path, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -128,6 +163,10 @@ class _Reader:
                 self._wrong(path, "a key must be text", key_node)
                 continue
             key: str = key_node.value
+            fault = text_fault(key)
+            if fault is not None:
+                self._wrong(path, f"a key {fault}", key_node)
+                continue
             here = (*path, key)
             if key in values:
                 first = self._tree.keys[here].line
@@ -162,11 +201,6 @@ class _Reader:
 
     def _wrong(self, path: Path, sentence: str, node: yaml.Node) -> None:
         self._tree.problems.append(Problem(path=path, sentence=sentence, place=_place(node.start_mark)))
-
-
-def _scalar(node: yaml.Node) -> Any:
-    """Read a quoted scalar as text, a plain one as what it means."""
-    return plain_value(node.value) if getattr(node, "style", None) is None else node.value
 
 
 _PLAIN_TAGS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
