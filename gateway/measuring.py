@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 import uvicorn
 
 from gateway import control, logs
+from gateway.adminport import AdminConnection
 from gateway.settings import MeasuringSettings
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
@@ -105,7 +106,7 @@ class AdminServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",  # the other one has no bound on a head, which anyone may send before a token is asked for
+                http=AdminConnection,  # on h11: the other parser has no bound on a head, which comes before any token
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 lifespan="off",
                 ws="none",

@@ -1,0 +1,91 @@
+"""The admin port's connections: uvicorn's h11 protocol, with deadlines and without what it forgives.
+
+Anyone who reaches the port may send bytes before a token is asked for, so a request has to arrive in time here too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+REQUEST_TIMEOUT_S = 10.0
+"""For a head from its first byte (or from the connect), and once more for the body behind it."""
+
+_AWAITED = (h11.IDLE, h11.SEND_BODY)
+_MAY_ANSWER = (h11.IDLE, h11.SEND_RESPONSE)
+
+
+class _StrictConnection(h11.Connection):
+    """RFC 9112 6.1: a request with both a length and a coding ought to be handled as an error, and TE is 1.1's."""
+
+    def next_event(self) -> Any:
+        """Read the next event (h11); raises RemoteProtocolError."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            if b"transfer-encoding" in names and (b"content-length" in names or event.http_version != b"1.1"):
+                raise h11.RemoteProtocolError("Transfer-Encoding beside Content-Length, or not on HTTP/1.1")
+        return event
+
+
+class AdminConnection(H11Protocol):
+    """One connection to the admin port; given to uvicorn as its protocol class."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.conn = _StrictConnection(h11.SERVER, self.config.h11_max_incomplete_event_size or 16 << 10)
+        self._timer: asyncio.TimerHandle | None = None
+        self._awaited: type[h11.IDLE | h11.SEND_BODY] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """A client connected (asyncio)."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """The client sent bytes (asyncio)."""
+        if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            self._disarm()  # the first bytes of a head: its time begins
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone (asyncio)."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """An answer is out; the next request may come (uvicorn)."""
+        super().on_response_complete()
+        self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request (uvicorn); a body that goes wrong behind its answer gets no second one."""
+        if self.conn.our_state in _MAY_ANSWER:
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        return False  # without a word: anyone may ask, and each time uvicorn would log two lines
+
+    def _watch(self) -> None:
+        """Have a deadline while the client owes bytes; what it sends meanwhile does not renew it."""
+        state = self.conn.their_state
+        if state not in _AWAITED or self.transport.is_closing():
+            self._disarm()
+        elif state is not self._awaited:
+            self._disarm()
+            self._awaited = state
+            self._timer = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.abort)
+
+    def _disarm(self) -> None:
+        self._awaited = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
