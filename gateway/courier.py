@@ -49,6 +49,10 @@ class Courier(asyncio.Protocol):
         self._due: asyncio.TimerHandle | None = None
         self._lost: Counter[str] = Counter()
         self._answer = b""
+        self._greeted = False
+        """The scribe reads. What went to one that died before it did is sent again to the next: `_unread`."""
+        self._unread: list[bytes] = []
+        self._restarting: asyncio.Future[None] | None = None
         self._ended = asyncio.Event()
         self._closing = False
         self._pause_s = _FIRST_PAUSE_S
@@ -67,7 +71,7 @@ class Courier(asyncio.Protocol):
 
     def submit(self, recording: Recording) -> None:
         """Take one ended exchange; returns at once and never raises."""
-        waiting = self._packed_bytes
+        waiting = self._packed_bytes + sum(map(len, self._unread))
         if self._transport is not None:
             waiting += self._transport.get_write_buffer_size()
         if waiting + self._budget.used > self._budget.limit and recording.taken:
@@ -99,6 +103,13 @@ class Courier(asyncio.Protocol):
         A scribe that does not answer in time is told as `scribe_unanswered`: nobody knows how much it had written.
         """
         self._closing = True
+        if self._restarting is not None:
+            await self._restarting
+        if self._transport is None and self._scribe is not None:  # it has just died; what waits can still be written
+            self._scribe.kill()
+            await asyncio.to_thread(self._scribe.wait)
+            self._ended.clear()
+            await self.start()
         if self._transport is not None:
             self._send()  # losses that were not told yet go before the end
             self._pack(end_frame())
@@ -119,13 +130,20 @@ class Courier(asyncio.Protocol):
         self._send()
 
     def data_received(self, data: bytes) -> None:
-        """Take the scribe's counters, which it tells once, at its end."""
+        """Take the scribe's greeting (a line end), and later its counters, which it tells once, at its end."""
         self._answer += data
+        self._greeted = True
+        self._unread.clear()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The scribe has ended; unasked, it is started again."""
+        """The scribe has ended; unasked, it is started again, and told anew what it did not read."""
         del exc
         self._transport = None
+        self._greeted = False
+        for frames in reversed(self._unread):
+            self._packed.insert(0, frames)
+            self._packed_bytes += len(frames)
+        self._unread.clear()
         self._ended.set()
         if not self._closing:
             self.counters["scribe_restarts"] += 1
@@ -157,8 +175,11 @@ class Courier(asyncio.Protocol):
             self._pack(lost_frame(self._lost))
             self._lost.clear()
         if self._packed:
-            self._transport.write(b"".join(self._packed))
+            frames = b"".join(self._packed)
+            self._transport.write(frames)
             self._packed, self._packed_bytes = [], 0
+            if not self._greeted:
+                self._unread.append(frames)
 
     def _read_answer(self) -> None:
         try:

@@ -7,6 +7,7 @@ either way everything that came is written first. Signals that end a live proces
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -46,6 +47,8 @@ class Scribe:
     async def run(self) -> None:
         """Read frames until the end; then write what waits, and say what was written."""
         loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):  # the live process may be gone already; what it sent is there
+            await loop.sock_sendall(self._channel, b"\n")  # the greeting: from here on what comes is read
         while self._open:
             data = await loop.sock_recv(self._channel, _READ_BYTES)
             if not data:

@@ -186,3 +186,27 @@ async def test_a_killed_live_process_loses_nothing_it_handed_over(tmp_path: Path
     assert process.returncode == -signal.SIGKILL
     await wait_until_stored(tmp_path, 200)
     assert len(stored(tmp_path)) == 200
+
+
+async def test_nothing_is_lost_to_a_scribe_that_dies_while_it_starts(tmp_path: Path) -> None:
+    async with courier(tmp_path) as (live, budget):
+        for number in range(4):
+            live.submit(ended(number, budget))
+            await asyncio.sleep(0.02)  # the batch is due; nobody reads yet
+            os.kill(scribe_of(live), signal.SIGKILL)
+            while live.counters["scribe_restarts"] == number or live._transport is None:  # noqa: ASYNC110  (no event)
+                await asyncio.sleep(0.01)
+        await wait_until_stored(tmp_path, 4)
+    assert live.counters["recorded"] == 4
+
+
+async def test_closing_while_the_scribe_is_dead_writes_what_waits(tmp_path: Path) -> None:
+    async with courier(tmp_path) as (live, budget):
+        live.submit(ended(1, budget))
+        await wait_until_stored(tmp_path, 1)
+        os.kill(scribe_of(live), signal.SIGKILL)
+        while live._transport is not None:  # noqa: ASYNC110  (no event)
+            await asyncio.sleep(0.001)
+        live.submit(ended(2, budget))
+    assert len(stored(tmp_path)) == 2
+    assert (live.counters["recorded"], live.counters["scribe_unanswered"]) == (1, 0)
