@@ -14,7 +14,7 @@ import logging
 import socket
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from gateway.handover import end_frame, exchange_frame, lost_frame, settings_frame
@@ -32,6 +32,9 @@ _BATCH_S = 0.005
 _RECORDS_ROOM_BYTES = 8 << 20
 """Room for records without copies when the memory for copies is used up."""
 _SOCKET_BYTES = 1 << 20
+_LARGE_BYTES = 64 << 10
+"""What holds larger copies than this is packed only when the scribe takes it: packed it is a second copy, which nobody
+counts and which fills other holes of the memory than the first one leaves."""
 _CLOSE_TIMEOUT_S = 8.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
@@ -46,6 +49,9 @@ class Courier(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
         self._packed: list[bytes] = []
         self._packed_bytes = 0
+        self._waiting: deque[Recording] = deque()
+        """Large ones, while the scribe does not keep up; their copies count in the budget as before."""
+        self._full = False
         self._due: asyncio.TimerHandle | None = None
         self._lost: Counter[str] = Counter()
         self._answer = b""
@@ -80,12 +86,20 @@ class Courier(asyncio.Protocol):
         if waiting > self._budget.limit + _RECORDS_ROOM_BYTES:
             self._lost["buffer_full"] += 1
             return
+        if self._full and recording.taken > _LARGE_BYTES:
+            self._waiting.append(recording)
+        else:
+            self._hand_over(recording)
+
+    def _hand_over(self, recording: Recording) -> None:
         frame = exchange_frame(recording)
         recording.free()
         self.counters["handed_over"] += 1
         self._packed.append(frame)
         self._packed_bytes += len(frame)
-        if self._due is None:
+        if self._packed_bytes > _LARGE_BYTES:
+            self._send()
+        elif self._due is None:
             self._due = asyncio.get_running_loop().call_later(_BATCH_S, self._send)
 
     def replace(self, settings: RecordingSettings) -> None:
@@ -111,12 +125,16 @@ class Courier(asyncio.Protocol):
             self._ended.clear()
             await self.start()
         if self._transport is not None:
-            self._send()  # losses that were not told yet go before the end
-            self._pack(end_frame())
-            self._send()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                    while self._waiting and self._transport is not None:  # noqa: ASYNC110  (a pace, no event)
+                        await asyncio.sleep(_BATCH_S)
+                    self._send()  # losses that were not told yet go before the end
+                    self._pack(end_frame())
+                    self._send()
                     await self._ended.wait()
+        if self._waiting:
+            self.counters["dropped_unflushed"] += len(self._waiting)
         self._read_answer()
         await self._dismiss()
         return self.counters
@@ -128,6 +146,16 @@ class Courier(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # a socket's transport writes
         self._packed.insert(0, settings_frame(self._settings))
         self._send()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The scribe does not keep up."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """The scribe takes more."""
+        self._full = False
+        self._go_on()
 
     def data_received(self, data: bytes) -> None:
         """Take the scribe's greeting (a line end), and later its counters, which it tells once, at its end."""
@@ -160,6 +188,12 @@ class Courier(asyncio.Protocol):
             self._scribe.poll()
         self._ended.clear()
         self._restarting = asyncio.ensure_future(self.start())
+
+    def _go_on(self) -> None:
+        """Hand over what has waited, one in each turn of the event loop, until the scribe has enough again."""
+        if self._waiting and not self._full:
+            self._hand_over(self._waiting.popleft())
+            asyncio.get_running_loop().call_soon(self._go_on)
 
     def _pack(self, frame: bytes) -> None:
         self._packed.append(frame)
