@@ -114,10 +114,12 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     from gateway.announce import model_prices, shadow_lines  # noqa: PLC0415
     from gateway.config import ConfigErrors  # noqa: PLC0415
     from gateway.estimate import estimate  # noqa: PLC0415
+    from gateway.serve import refuse_open_store  # noqa: PLC0415
 
     file = _file(config)
     try:
         loaded = _load(file)
+        refuse_open_store(loaded)
     except ConfigErrors as errors:
         if not as_json:
             _refuse(errors.lines)

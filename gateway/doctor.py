@@ -9,13 +9,14 @@ import socket
 import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from gateway import ask, sockets
 from gateway.addresses import is_loopback, origin_parts, same_origin
 from gateway.announce import model_prices
-from shadow.store import open_store
+from shadow.store import check_store_modes, open_store
 from shadow.store.base import StoreError
 
 if TYPE_CHECKING:
@@ -27,7 +28,26 @@ if TYPE_CHECKING:
 Grade = Literal["ok", "warn", "fail"]
 _CONNECT_TIMEOUT_S = 5.0
 _FILES_PER_EXCHANGE = 2
-_OTHERS_MAY = 0o077
+_REMOTE = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "ncpfs",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "9p",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+        "fuse.s3fs",
+        "fuse.rclone",
+        "fuse.gcsfuse",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +66,41 @@ class Finding:
 async def examine(config: Config) -> AsyncIterator[Finding]:
     """Look at store, ports, upstreams, keys, prices and limits. Sends no request to any upstream."""
     yield await _store(config)
+    kind = filesystem_of(config.store_path, _mounts())
+    if kind in _REMOTE:
+        sentence = f"{config.store_path} is on a network file system ({kind}), where SQLite's locks and log do not hold"
+        yield Finding(grade="warn", about="store", sentence=sentence, advice="put it on a local disk")
     yield _port("listen", config.listen, runs=_live_answers(config))
     yield _port("admin.listen", config.admin_listen, runs=_admin_answers(config))
     for finding in (*_upstreams(config), *_keys(config), *_prices(config)):
         yield finding
     yield _open_files(config)
+
+
+def filesystem_of(path: Path, mounts: str) -> str | None:
+    """Give the type of the file system a path lies on; `mounts` is the text of /proc/self/mountinfo (proc(5))."""
+    where = path.resolve()
+    found: tuple[int, str] | None = None
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        mounted, kind = _unescaped(before.split(" ")[4]), after.split(" ")[0]
+        depth = len(mounted.parts)
+        if where.is_relative_to(mounted) and (found is None or depth >= found[0]):  # the later one covers the earlier
+            found = depth, kind
+    return None if found is None else found[1]
+
+
+def _unescaped(name: str) -> Path:
+    """Read a mount point: blanks, tabs, newlines and backslashes are written in octal."""
+    return Path(name.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\"))
+
+
+def _mounts() -> str:
+    """What is mounted where; empty where the kernel does not say."""
+    try:
+        return Path("/proc/self/mountinfo").read_text("utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
 
 
 def is_ready(config: Config, *, role: str) -> bool:
@@ -86,11 +136,8 @@ async def _store(config: Config) -> Finding:
                 grade="fail", about="store", sentence=f"{folder} is not writable", advice="give this user the folder"
             )
         return Finding(grade="ok", about="store", sentence=f"{path} will be made at the first start")
-    mode = path.stat().st_mode
-    if mode & _OTHERS_MAY:
-        sentence = f"{path} holds prompts and may be read by others (mode {mode & 0o777:o})"
-        return Finding(grade="fail", about="store", sentence=sentence, advice=f"run: chmod 600 {path}")
     try:
+        check_store_modes(config.measuring.store)
         async with await open_store(config.measuring.store) as store:
             health = await store.reader.health()
     except StoreError as error:

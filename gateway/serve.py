@@ -22,6 +22,7 @@ from gateway.announce import banner, shadow_lines
 from gateway.control import Event, Replace, Start
 from gateway.settings import LiveSettings, MeasuringSettings
 from shadow.redaction import Scrubber
+from shadow.store import StoreError, check_store_modes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -393,12 +394,24 @@ def serve(
 ) -> int:
     """Run until a signal ends it; `say` gets the lines for people. Returns the exit code.
 
-    Raises ConfigErrors before anything is bound, ListenError when an address is taken, StartError when a live process
-    does not come up.
+    Raises ConfigErrors (also for a store that others may read) before anything is bound, ListenError when an address
+    is taken, StartError when a live process does not come up.
     """
     config = configuration.load(file, environ, load_python=True)
+    refuse_open_store(config)
     _configure_logs(config)
     return asyncio.run(_serve(config, file, environ, role=role, say=say))
+
+
+def refuse_open_store(config: Config) -> None:
+    """Raise ConfigErrors when other users of this machine may read the store that is there.
+
+    For a start, where somebody looks. While it runs, such a store is not used, and live traffic goes on.
+    """
+    try:
+        check_store_modes(config.measuring.store)
+    except StoreError as error:
+        raise configuration.ConfigErrors([f"{config.file or 'environment'}: store: {error}"]) from None
 
 
 async def _serve(
@@ -426,9 +439,12 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.ask_to_stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
+    makes_folder = not config.store_path.parent.exists()
     await supervisor.start()
     for line in banner(config, listen=supervisor.listen, admin_listen=supervisor.admin_listen, role=role):
         say(line)
+    if makes_folder:
+        say(f"the store's folder {config.store_path.parent} was not there; it is made for this user alone (mode 700)")
     await supervisor.wait()
     say(f"stopping: answers under way have {supervisor.config.live.drain_timeout_s:g} s; a second signal does not wait")
     await supervisor.stop()

@@ -9,7 +9,15 @@ from shadow.store.base import IntakeDoor, Store, StoreError
 if TYPE_CHECKING:
     from shadow.store.sqlite.store import SqliteStore
 
-__all__ = ["IntakeDoor", "Store", "StoreError", "check_store_url", "open_intake", "open_store"]
+__all__ = [
+    "IntakeDoor",
+    "Store",
+    "StoreError",
+    "check_store_modes",
+    "check_store_url",
+    "open_intake",
+    "open_store",
+]
 
 
 def check_store_url(url: str) -> None:
@@ -22,6 +30,14 @@ def check_store_url(url: str) -> None:
     from shadow.store.sqlite.file import path_of  # noqa: PLC0415  (a backend is imported only when it is used)
 
     path_of(url)
+
+
+def check_store_modes(url: str) -> None:
+    """Raise StoreError with a sentence when other users of this machine may read what the store holds."""
+    check_store_url(url)
+    from shadow.store.sqlite.file import path_of, refuse_if_open_to_others  # noqa: PLC0415  (see above)
+
+    refuse_if_open_to_others(path_of(url))
 
 
 async def open_store(url: str) -> SqliteStore:

@@ -340,7 +340,7 @@ async def test_a_store_that_cannot_be_opened_is_tried_again_until_it_can(
     path.chmod(0o644)
     async with recorder(path) as live:
         live.submit(recording())
-        await until(lambda: "readable by everyone" in caplog.text)
+        await until(lambda: "may be read by others" in caplog.text)
         path.chmod(0o600)
         await until(lambda: live.counters["recorded"] == 1)
 

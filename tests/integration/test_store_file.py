@@ -67,7 +67,7 @@ async def test_an_existing_file_that_everyone_may_read_is_refused_and_left_alone
     path.touch()
     path.chmod(0o644)
 
-    with pytest.raises(StoreError, match=r"readable by everyone; run: chmod 600 .*shadow\.db"):
+    with pytest.raises(StoreError, match=r"may be read by others \(mode 644\); run: chmod 600 .*shadow\.db"):
         await open_store(url(path))
 
     assert rows(path, "SELECT name FROM sqlite_master") == []

@@ -53,12 +53,12 @@ def prepare(path: Path, *, thorough: bool = False) -> None:
 
     `thorough` checks every page of a file of any size, for one that is suspected to be corrupt.
 
-    Raises StoreError with a sentence: not creatable, readable by everyone, another program's file, a newer schema.
+    Raises StoreError with a sentence: not creatable, open to other users, another program's file, a newer schema.
     """
     try:
         _make_folder(path.parent)
         with _folder_lock(path.parent):
-            _refuse_if_readable_by_all(path)
+            refuse_if_open_to_others(path)
             if path.exists() and _is_corrupt(path, thorough=thorough):
                 _move_aside(path, datetime.now(UTC))
             _make_file(path)
@@ -85,10 +85,20 @@ def _folder_lock(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _refuse_if_readable_by_all(path: Path) -> None:
+def refuse_if_open_to_others(path: Path) -> None:
+    """Raise StoreError unless the files that are there are for their owner alone: they hold prompts."""
     for name in (path, *_side_files(path)):
-        if name.exists() and name.stat().st_mode & stat.S_IROTH:
-            raise StoreError(f"store {name} holds prompts and is readable by everyone; run: chmod 600 {name}")
+        mode = _mode(name)
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise StoreError(f"{name} holds prompts and may be read by others (mode {mode:o}); run: chmod 600 {name}")
+
+
+def _mode(name: Path) -> int:
+    """Give its permissions; 0 where there is nothing, or nothing that we may look at."""
+    try:
+        return stat.S_IMODE(name.stat().st_mode)
+    except OSError:
+        return 0
 
 
 def _side_files(path: Path) -> tuple[Path, Path]:
