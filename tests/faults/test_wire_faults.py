@@ -1,0 +1,231 @@
+"""Faults on the wire: direct, and through the gateway with shadow off, on and broken; byte for byte, and on record."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.lanes import LANES, TRUE_BOOKS, Lane
+from tests.faults.wire_cases import CASES, Case
+from tests.support.client import Client, Ended, NoAnswerError
+from tests.support.http1 import HOP_BY_HOP, Headers, Message
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from tests.support.client import Address, Received
+    from tests.support.faultserver import FaultServer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What one client saw of one visit; without a head, only how it ended."""
+
+    ended: Ended
+    complete: bool = False
+    status: int | None = None
+    reason: bytes = b""
+    headers: Headers | None = None
+    body: bytes = b""
+    trailers: Headers | None = None
+    interim: list[tuple[int, Headers]] | None = None
+    all_headers: Headers | None = None
+
+    @property
+    def answer(self) -> tuple[object, ...]:
+        """All of it that has to be the same in every lane."""
+        return (self.status, self.reason, self.headers, self.body, self.trailers, self.interim, self.complete)
+
+    def field(self, name: bytes) -> bytes | None:
+        """The only value of one field."""
+        found = [value for key, value in self.all_headers or [] if key.lower() == name]
+        assert len(found) < 2
+        return found[0] if found else None
+
+
+def end_to_end(headers: Headers, *own: bytes) -> Headers:
+    """The fields that must come through, in order, with their case and repeats (RFC 9110 7.6.1)."""
+    named = b",".join(value for name, value in headers if name.lower() == b"connection").lower().split(b",")
+    dropped = HOP_BY_HOP | {name.strip() for name in named} | set(own)
+    return [(name, value) for name, value in headers if name.lower() not in dropped]
+
+
+def as_asked(request: Message) -> tuple[object, ...]:
+    """A request as the upstream saw it, without its lane and the documented differences."""
+    words = request.start.split(b"/")
+    headers = end_to_end(request.headers, b"host", b"x-shadow-hop")
+    return (words[:2], words[3:], headers, request.framing, bytes(request.body), request.trailers, request.complete)
+
+
+def visit(case: Case, lane: str, address: Address, faults: FaultServer) -> Seen:
+    """Ask once on a connection of its own. A fault that waits for the client goes on when all before it has come."""
+    with Client(address, timeout_s=60) as client:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            client.send(case.request(lane))
+        try:
+            if case.told == "cut":
+                head = client.receive_head()
+                while len(head.body) < (case.delivered or 0) and client.ended == "kept":
+                    client.read_some()
+                if lane == "direct" and case.stalls:
+                    return seen_so_far(head)
+                faults.gate(case.target(lane)).open()
+            elif lane == "direct" and case.stalls:
+                faults.visit(case.target(lane))
+                return Seen(ended="kept")
+            return seen(client.receive(method=case.method.encode()))
+        except NoAnswerError as error:
+            return Seen(ended=error.ended)
+
+
+def seen(received: Received) -> Seen:
+    """An answer as a client saw it, without the documented differences."""
+    return Seen(
+        ended=received.ended,
+        complete=received.complete,
+        status=received.status,
+        reason=received.reason,
+        headers=end_to_end(received.headers, b"x-shadow-request-id"),
+        body=received.body,
+        trailers=received.trailers,
+        interim=received.interim,
+        all_headers=received.headers,
+    )
+
+
+def seen_so_far(message: Message) -> Seen:
+    """The beginning of an answer that goes no further."""
+    return Seen(
+        ended="kept",
+        status=message.status,
+        reason=message.words[2],
+        headers=end_to_end(message.headers),
+        body=bytes(message.body),
+        trailers=[],
+        interim=[],
+    )
+
+
+Table = dict[tuple[str, str], Seen]
+"""By slug and lane."""
+
+
+@pytest.fixture(scope="module")
+def table(faults: FaultServer, lanes: dict[str, Lane]) -> Table:
+    """Every case played once direct and once in every lane, while what is to be broken in that lane is broken."""
+    addresses: dict[str, Address] = {"direct": faults.address} | {name: lane.address for name, lane in lanes.items()}
+    with contextlib.ExitStack() as stack:
+        for lane in lanes.values():
+            stack.enter_context(lane.broken())
+        with ThreadPoolExecutor(24) as pool:
+            playing = {
+                (case.slug, lane): pool.submit(visit, case, lane, address, faults)
+                for case in sorted(CASES, key=lambda case: not case.stalls)
+                for lane, address in addresses.items()
+                if not (case.below and lane == "direct")
+            }
+            return {key: future.result() for key, future in playing.items()}
+
+
+def test_the_table_makes_far_more_than_200_comparisons_and_no_name_is_used_twice() -> None:
+    """The goal table asks for 200."""
+    slugs = Counter(case.slug for case in CASES)
+    assert [slug for slug, times in slugs.items() if times > 1] == []
+    assert (len(LANES), len(CASES)) == (6, 209)
+    assert len(LANES) * len(CASES) == 1254
+    assert {case.row for case in CASES} >= {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 35}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.slug)
+def test_the_client_sees_what_a_direct_client_sees(case: Case, table: Table, faults: FaultServer) -> None:
+    """Rows 1 to 13, 16 and 35 (the number before the case's name), in every lane."""
+    for lane in LANES:
+        through = table[case.slug, lane]
+        if case.told in ("502", "504"):
+            assert_own_error(through, status=int(case.told))
+            continue
+        direct = table[case.slug, "direct"]
+        assert through.answer == direct.answer, lane
+        if case.told == "cut":
+            assert (through.complete, through.ended, len(through.body)) == (False, "reset", case.delivered), lane
+        else:
+            assert (through.complete, through.ended) == (True, direct.ended), lane
+        assert through.field(b"x-shadow-request-id"), lane
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.below], ids=lambda case: case.slug)
+def test_the_upstream_is_asked_once_and_for_the_same(case: Case, table: Table, faults: FaultServer) -> None:
+    """Rows 1, 2, 5 to 13, 16 and 35: nothing is tried again, whatever went wrong."""
+    ((_, directly),) = faults.visits(case.target("direct"))
+    for lane in LANES:
+        ((_, asked),) = faults.visits(case.target(lane))
+        assert as_asked(asked) == as_asked(directly), lane
+
+
+def assert_own_error(seen: Seen, *, status: int) -> None:
+    """An answer of ours: whole, marked, in the shape of the API, and without a word about what lies behind us."""
+    assert (seen.status, seen.complete, seen.ended) == (status, True, "kept")
+    assert seen.field(b"x-shadow-gateway-error")
+    assert seen.field(b"x-shadow-request-id")
+    assert seen.field(b"x-should-retry") is None
+    body = json.loads(seen.body)
+    assert body["type"] == "error"
+    assert body["error"]["type"]
+    message = body["error"]["message"].lower()
+    assert message
+    assert [
+        word for word in ("127.0.0.1", "localhost", ".invalid", "certificate", "errno", "/") if word in message
+    ] == []
+
+
+@pytest.mark.parametrize("lane", TRUE_BOOKS)
+@pytest.mark.parametrize("row", sorted({case.row for case in CASES}))
+def test_exchanges_are_recorded_once_and_only_what_ended_well_is_shadowed(
+    row: int, lane: str, table: Table, lanes: dict[str, Lane]
+) -> None:
+    """Rows 1 to 13, 16 and 35: the outcome, the status, and what becomes of the copy."""
+    for case in (case for case in CASES if case.row == row):
+        exchanges = lanes[lane].exchanges(path=case.target(lane))
+        assert [(found["outcome"], found["status"]) for found in exchanges] == [(case.outcome, case.status)], case.name
+        assert exchanges[0]["id"].encode() == table[case.slug, lane].field(b"x-shadow-request-id"), case.name
+        jobs = {(job["state"], job["reason"]) for job in lanes[lane].jobs(exchanges[0])}
+        if lane == "off" or case.fate == "no job":
+            assert jobs == set(), case.name
+        elif case.fate == "asked":
+            assert {state for state, _ in jobs} <= {"pending", "leased", "sent", "done", "dropped"}, case.name
+            assert jobs, case.name
+        else:
+            assert jobs == {("skipped", case.fate)}, case.name
+
+
+@pytest.mark.parametrize("lane", [lane for lane in TRUE_BOOKS if lane != "off"])
+def test_the_books_of_the_whole_table_are_exact(lane: str, table: Table, lanes: dict[str, Lane]) -> None:
+    """Eligible = sampled + not sampled, sampled = sent + skipped + dropped + pending."""
+    recognised = [case for case in CASES if case.fate != "no job"]
+    totals: Counter[str] = Counter()
+    candidates = 2 if lane == "hanging" else 1
+    for case in recognised:
+        lanes[lane].exchanges(path=case.target(lane))
+    for coverage in lanes[lane].coverage():
+        parts = (coverage["sent"], *coverage["skipped"].values(), *coverage["dropped"].values(), coverage["pending"])
+        assert coverage["sampled"] == sum(parts)
+        assert coverage["eligible"] == coverage["sampled"] + coverage["not_sampled"]
+        totals.update({name: coverage[name] for name in ("eligible", "sampled", "not_sampled")})
+        totals.update(coverage["skipped"])
+    assert totals["eligible"] == totals["sampled"] == candidates * len(recognised)
+    for fate in ("primary_error", "unreadable", "too_large"):
+        assert totals[fate] == candidates * sum(case.fate == fate for case in recognised)
+
+
+def test_every_well_ended_exchange_of_the_healthy_lane_is_asked_of_the_candidate_once(
+    table: Table, lanes: dict[str, Lane]
+) -> None:
+    """What came through whole is measured as well."""
+    asked = {case.target("on") for case in CASES if case.fate == "asked"}
+    query = "SELECT path FROM exchange JOIN shadow_job ON exchange_id = id WHERE state = 'done'"
+    eventually(lambda: {row["path"] for row in lanes["on"].rows(query)} >= asked, within_s=60, what="the shadow calls")
