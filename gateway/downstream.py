@@ -23,6 +23,7 @@ MAX_PIPELINED_BYTES = 64 << 10
 _LINGER_S = 5.0
 _LINGER_IN_ALL_S = 30.0
 _END_OF_HEAD = b"\r\n\r\n"
+_CR = b"\r"
 
 
 class Client(asyncio.Protocol):
@@ -252,12 +253,14 @@ class Client(asyncio.Protocol):
 
     def _check_part(self, part: bytes) -> None:
         """A head that is not whole yet gets its deadline, and is refused as soon as it cannot become a sound one."""
-        if not self._buffer and self._transport is not None:
+        if part == _CR:
+            return  # half of an empty line before a request: no head has begun, and these may not put its deadline off
+        if self._buffer in (b"", _CR):
             self._deadline = self._relay.clock() + HEAD_TIMEOUT_S
         if len(part) > heads.MAX_REQUEST_HEAD_BYTES:
             self._refuse_unread(BadHeadError(431, "the request head is larger than 64 KiB"))
-        elif heads.has_bare_lf(part):
-            self._refuse_unread(BadHeadError(400, "a line of the request ends without CR"))
+        elif heads.has_bare_lf(part) or part.startswith(_CR):
+            self._refuse_unread(BadHeadError(400, "a line of the request does not end with CR LF"))
 
     def _begin(self, head: RequestHead, rest: bytes) -> bytes:
         """Start one request; returns what is already the next one."""

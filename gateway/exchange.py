@@ -24,6 +24,10 @@ _ONE_WRITE_BYTES = 32 << 10
 """Head and body up to this size go in one write; above, copying them together costs more than a second call."""
 _MAX_OUTBOX_BYTES = 64 << 10
 """Request bytes kept while a connection is being made, before reading from the client pauses."""
+_BODY_IDLE_S = 30.0
+_BODY_PROGRESS_BYTES = 1 << 10
+"""A request body of which less than this comes in that time, while upstream takes it, is given up: a byte now and then
+would hold two connections for ever. Requests to models are sent in one go; a line of 300 bit/s still passes."""
 # Stages of an exchange; plain numbers, because an enum's members cost a lookup at every event.
 _CONNECTING: Final = 0  # no connection yet, or (with a splice) no whole request body yet
 _WAITING: Final = 1  # the request goes up, no answer's head is complete
@@ -63,6 +67,8 @@ class Exchange:
         "_stage",
         "_stall",
         "_stopped",
+        "_upload_bytes",
+        "_upload_since",
         "recording",
     )
 
@@ -85,6 +91,8 @@ class Exchange:
         self._heard = self.recording.t_start
         self._stall: Stall | None = None
         self._stopped = False
+        self._upload_since = self.recording.t_start
+        self._upload_bytes = 0
         self._splicing = self._wants_splice()
         self._said_continue = False
         self._dechunk = False
@@ -443,7 +451,7 @@ class Exchange:
         elif self._stall is not None and self._stall.lasts(now) > settings.write_stall_timeout_s:
             self._timed_out("the upstream stopped reading the request")
         elif self._stage in (_CONNECTING, _WAITING) and not self._request.done:
-            if self._stall is None and silent_s > settings.idle_timeout_s:
+            if (self._stall is None and silent_s > settings.idle_timeout_s) or self._upload_stands(now):
                 refusal = Refusal(status=408, error="request_timeout", message="the request body stopped arriving")
                 self._refuse(refusal, "client_gone")
         elif self._stage == _WAITING:
@@ -451,6 +459,14 @@ class Exchange:
                 self._timed_out("the upstream did not begin to answer in time")
         elif silent_s > settings.idle_timeout_s and not self._client.paused:
             self._abort("idle_timeout")
+
+    def _upload_stands(self, now: float) -> bool:
+        """Whether the client brings its body too slowly, as far as it is the client that is waited for."""
+        arrived = self.recording.request_bytes
+        unasked = not arrived and self._head.expects_continue  # upstream may still owe the leave to send
+        if self._stall is not None or unasked or arrived - self._upload_bytes >= _BODY_PROGRESS_BYTES:
+            self._upload_since, self._upload_bytes = now, arrived
+        return now - self._upload_since > _BODY_IDLE_S
 
     def client_stalled(self) -> None:
         """The client has not read for too long."""
