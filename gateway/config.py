@@ -195,6 +195,7 @@ def _recording(model: ConfigFile, source: Source) -> RecordingSettings:
         secrets=_ordered(_live_secrets(model)),
         max_job_age_s=shadow.max_job_age_s,
         content=shadow.content,
+        redact=_redaction_rules(model),
     )
 
 
@@ -221,7 +222,7 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
         max_body_bytes=shadow.max_body_bytes,
         max_job_age_s=shadow.max_job_age_s,
         content=shadow.content,
-        redact=tuple(RedactionRule(name=rule.name, pattern=rule.pattern) for rule in shadow.redact),
+        redact=_redaction_rules(model),
         retention_days=shadow.retention_days,
         conversation_idle_s=shadow.conversation.idle_s,
         conversation_max_turns=shadow.conversation.max_turns,
@@ -246,6 +247,10 @@ def _candidates(model: ConfigFile) -> tuple[Candidate, ...]:
 
 def _tasks(model: ConfigFile) -> tuple[Task, ...]:
     return tuple(Task(name=task.name, match=_match(task), evaluators=_specs(task.evaluators)) for task in model.tasks)
+
+
+def _redaction_rules(model: ConfigFile) -> tuple[RedactionRule, ...]:
+    return tuple(RedactionRule(name=rule.name, pattern=rule.pattern) for rule in model.shadow.redact)
 
 
 def _routes(section: UpstreamSection) -> dict[str, Upstream]:
@@ -314,9 +319,16 @@ def _specs(entries: Sequence[EvaluatorSection] | None) -> tuple[EvaluatorSpec, .
 
 def _live_secrets(model: ConfigFile) -> set[str | None]:
     """Every configured key that a live process handles."""
-    proxy_password = None if model.upstream.proxy is None else urlsplit(model.upstream.proxy).password
+    password = None if model.upstream.proxy is None else urlsplit(model.upstream.proxy).password
     route_keys = {route.api_key for route in model.upstream.routes.values()}
-    return {model.upstream.api_key, *route_keys, *model.clients, proxy_password}
+    # The password as it stands in the URL and as the proxy is told it.
+    return {
+        model.upstream.api_key,
+        *route_keys,
+        *model.clients,
+        password,
+        None if password is None else unquote(password),
+    }
 
 
 def _ordered(keys: Iterable[str | None]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import msgspec
 from shadow.decoding import UndecodableError, decode_slices
 from shadow.dialects import UnreadableError, is_event_stream, read_reply, read_request
 from shadow.records import ENDED_WELL, MAX_NAME_CHARS, ExchangeRecord, JobBody, Outcome, Reply, RequestFacts, ShadowJob
-from shadow.redaction import Scrubber, clean_query
+from shadow.redaction import Redactor, Scrubber, clean_query
 from shadow.retry_after import rest_s
 from shadow.sampling import conversation_hash, conversation_key, is_sampled, task_of
 
@@ -93,6 +93,7 @@ class ExchangeReader:
         matched = {name.lower().encode("latin-1", "replace") for task in settings.tasks for name in task.match.header}
         self._wanted = _WANTED_HEADERS | matched
         # Few clients with few keys: a scrubber per set of keys is built once, not per exchange.
+        self._redactor: Redactor | None = None  # made at the first error: its library is not needed before
         self._scrubber = lru_cache(maxsize=256)(lambda credentials: Scrubber((*settings.secrets, *credentials)))
 
     def read(self, recording: Recording) -> ReadExchange:
@@ -107,7 +108,10 @@ class ExchangeReader:
         record = self._record(recording, headers, asked, answered, scrubber)
         jobs = self._jobs(recording, headers, asked, answered, record)
         needs_body = any(job.state == "pending" for job in jobs)
-        if needs_body and any(_holds_key(scrubber, part.body) for part in (asked, answered)):
+        if needs_body and (
+            any(_holds_key(scrubber, part.body) for part in (asked, answered))
+            or _says_key(scrubber, recording.dialect, answered, status=recording.status or 0)
+        ):
             jobs, needs_body = tuple(_skipped(job, "holds_key") for job in jobs), False
         body = _body(recording, recording.dialect, headers, asked, answered) if needs_body else None
         return ReadExchange(record=record, jobs=jobs, body=body, rest=rest)
@@ -150,12 +154,20 @@ class ExchangeReader:
             client_retry=is_client_retry(headers),
             version=_name(scrubber, headers.get("x-shadow-version")),
             eligible=outcome is not Outcome.ABORTED,
-            error=_scrubbed(
-                scrubber,
-                _NOT_KEPT if error is not None and error == reply.error and settings.content == "none" else error,
-            ),
+            error=error if error is None or error != reply.error else self._words(error, scrubber),
             gateway_error=recording.gateway_error,
         )
+
+    def _words(self, error: str, scrubber: Scrubber) -> str:
+        """Cut what a provider said about an error to what the settings allow: it quotes the request it refuses."""
+        if self.settings.content == "none":
+            return _NOT_KEPT
+        kept = scrubber.scrub(error)  # first: a rule that takes a part of a key would leave the rest
+        if self.settings.content == "redacted":
+            if self._redactor is None:
+                self._redactor = Redactor(self.settings.redact)
+            kept, _ = self._redactor.redact_text(kept)
+        return kept
 
     def _jobs(
         self,
@@ -285,10 +297,6 @@ def is_client_retry(headers: Mapping[str, str]) -> bool:
     return count.isdecimal() and count.strip("0") != ""
 
 
-def _scrubbed(scrubber: Scrubber, text: str | None) -> str | None:
-    return None if text is None else scrubber.scrub(text)
-
-
 def _name(scrubber: Scrubber, text: str | None) -> str | None:
     """Scrub a name that clients or upstreams choose; it is kept in many rows, so it may not be of any length."""
     return None if text is None else scrubber.scrub(text)[:MAX_NAME_CHARS]
@@ -303,6 +311,13 @@ def _holds_key(scrubber: Scrubber, body: bytes) -> bool:
     """Say whether a live key is in what would be copied: it must neither be kept nor sent to anyone else."""
     text = body.decode("utf-8", "replace")
     return scrubber.scrub(text) != text
+
+
+def _says_key(scrubber: Scrubber, dialect: Dialect, answered: _Answered, *, status: int) -> bool:
+    """Say whether a live key is in the answer once it is put together: streams cut it anywhere, answers into blocks."""
+    reply = read_reply(dialect, answered.body, status=status, streamed=answered.reply.streamed)
+    said = "\n".join([reply.text, *(part for call in reply.tool_calls for part in (call.name, call.arguments))])
+    return scrubber.scrub(said) != said
 
 
 def _rate(candidate: Candidate, default: float) -> float:

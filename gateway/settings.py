@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from shadow.records import Candidate, EvaluatorSpec, Price, Task
+from shadow.redaction import BUILT_IN_REDACTIONS
 
 ApiKeyHeader = Literal["x-api-key", "bearer", "both"]
 
@@ -49,6 +50,14 @@ class LiveSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedactionRule:
+    """One thing to take out of copies: a built-in (`email`, `phone`, `card`, `key`) or a name with its RE2 pattern."""
+
+    name: str
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingSettings:
     """What the recorder of a live process needs: the store's address, sampling and the bounds of the copies."""
 
@@ -70,14 +79,8 @@ class RecordingSettings:
     max_job_age_s: float = 600
     content: Literal["none", "redacted", "full"] = "redacted"
     """What may be kept of what people and models said."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedactionRule:
-    """One thing to take out of copies: a built-in (`email`, `phone`, `card`, `key`) or a name with its RE2 pattern."""
-
-    name: str
-    pattern: str | None = None
+    redact: tuple[RedactionRule, ...] = tuple(RedactionRule(name=name) for name in BUILT_IN_REDACTIONS)
+    """What is taken out of the provider's words where `content` is `redacted`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
