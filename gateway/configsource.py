@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from gateway.addresses import is_loopback, origin_parts
-from gateway.yamltree import Path, Place, Problem, Tree, read_tree
+from gateway.yamltree import Path, Place, Problem, Tree, read_tree, text_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -111,7 +111,11 @@ def read_environment(environ: Mapping[str, str]) -> Source:
     source = Source(file=None, folder=FilePath.cwd(), tree=tree)
     for name, path in START_VARIABLES.items():
         text = environ.get(name)
-        if text:
+        fault = text_fault(text or "")
+        if fault is not None:
+            source.variables[path] = name
+            tree.problems.append(Problem(path=path, sentence=fault))
+        elif text:
             value: Any = _candidate_list(text) if name == "SHADOW_CANDIDATES" else text
             _fill(source, path, value, name)
     return source

@@ -15,6 +15,8 @@ Path = tuple[str | int, ...]
 """Keys and list indexes from the root to a value."""
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-[^}]*)?\}|\$\{")
+_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+"""As YAML 1.1 counts lines."""
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 _REAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 # NUL ends every name of a file early; half of a surrogate pair ("\ud800", or a variable's byte that is not UTF-8) is no
@@ -109,8 +111,8 @@ def read_tree(text: str, environ: Mapping[str, str]) -> Tree:
     except RecursionError:
         tree.problems.append(Problem(path=(), sentence="not valid YAML: nested too deeply"))
     except (ValueError, OverflowError):  # PyYAML takes the numbers of escapes and directives as they come
-        place = None if loader is None else _place(loader.get_mark())
-        tree.problems.append(Problem(path=(), sentence="not valid YAML: a number out of range", place=place))
+        at = None if loader is None else _place(loader.get_mark())
+        tree.problems.append(Problem(path=(), sentence="not valid YAML: a number out of range", place=at))
     else:
         if root is not None:
             tree.values = _Reader(tree, environ).value(root, (), ())
@@ -128,19 +130,24 @@ class _Reader:
     def value(self, node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> Any:
         self._count += 1
         if self._count > MAX_VALUES:
-            if self._count == MAX_VALUES + 1:
-                self._wrong((), f"holds more than {MAX_VALUES} values (an alias counts at each use)", node)
-            return None
+            return self._too_many(node)
         self._tree.places[path] = _place(node.start_mark)
         if node in above:
             self._wrong(path, "an alias may not contain itself", node)
-            return None
-        if len(above) >= MAX_DEPTH:
+        elif len(above) >= MAX_DEPTH:
             self._wrong((), f"not valid YAML: nested too deeply, in more than {MAX_DEPTH} levels", node)
-            return None
-        if node.tag not in _PLAIN_TAGS:
+            self._count = MAX_VALUES + 1  # told once; the rest need not be read
+        elif node.tag not in _PLAIN_TAGS:
             self._wrong(path, f"YAML tags such as {node.tag} are not supported", node)
-            return None
+        else:
+            return self._read(node, path, above)
+        return None
+
+    def _too_many(self, node: yaml.Node) -> None:
+        if self._count == MAX_VALUES + 1:
+            self._wrong((), f"holds more than {MAX_VALUES} values (an alias counts at each use)", node)
+
+    def _read(self, node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> Any:
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, (*above, node))
         if isinstance(node, yaml.SequenceNode):
@@ -211,8 +218,8 @@ def _place(mark: Any) -> Place:
 
 
 def _place_of_index(text: str, index: int) -> Place:
-    before = text[:index]
-    return Place(line=before.count("\n") + 1, column=index - (before.rfind("\n") + 1) + 1)
+    rows = _LINE_BREAK.split(text[:index])
+    return Place(line=len(rows), column=len(rows[-1]) + 1)
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:

@@ -170,8 +170,9 @@ class _Unbrotli:
         self._decompressor = brotli.Decompressor()
 
     def feed(self, coded: bytes, put: _Put) -> None:
-        if self._decompressor.is_finished():
-            return
+        if coded and self._decompressor.is_finished():
+            # Within one slice the decoder itself refuses them; where a slice was cut may make no difference.
+            raise brotli.error("bytes after the end")
         # It may keep output although it accepts more input, so it is drained until nothing comes.
         part = self._decompressor.process(coded, output_buffer_limit=_STEP_BYTES)
         while part or not self._decompressor.can_accept_more_data():

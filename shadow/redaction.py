@@ -38,7 +38,7 @@ _KEY = (
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
     r"|\bgh[opsur]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}"
     r"|\bxox[abeoprs]-[A-Za-z0-9\-]{10,}"
-    r"|\bAIza[0-9A-Za-z_\-]{35}"
+    r"|AIza[0-9A-Za-z_\-]{35}"
     r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{4,}"
     r"|(?i:\bbearer\s+)[A-Za-z0-9._~+/\-]{16,}=*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----"
@@ -53,6 +53,8 @@ _MIN_PHONE_DIGITS, _MAX_PHONE_DIGITS = 8, 15
 _MIN_CARD_DIGITS = 13
 _LUHN_BASE = 10
 _MAX_EXACT_DIGITS = 19
+_MORE_ROUNDS = 2
+"""A find may end where another one begins that only now stands alone: `a@b.com4111111111111111`."""
 
 
 class RedactionRuleError(Exception):
@@ -82,7 +84,9 @@ class Redactor:
     def __init__(self, rules: Iterable[Rule], *, secrets: Iterable[str] = ()) -> None:
         """Compile the rules; raises RedactionRuleError. Built-in keys and cards come first, for they contain others."""
         self._scrubber = Scrubber(secrets)
-        self._steps = [step for rule in sorted(rules, key=_order) for step in _steps(rule)]
+        ordered = sorted(rules, key=_order)
+        self._steps = [step for rule in ordered for step in _steps(rule)]
+        self._again = [step for rule in ordered if rule.pattern is None for step in _steps(rule)]
 
     def redact_text(self, text: str) -> tuple[str, bool]:
         """Return the text with every find replaced by its rule's name in brackets, and whether there was one."""
@@ -91,7 +95,11 @@ class Redactor:
         kept = self._scrubber.scrub(readable)
         for pattern, replace in self._steps:
             kept = pattern.sub(replace, kept)
-        return (text, False) if kept == readable else (kept, True)
+        if kept == readable:
+            return text, False
+        for pattern, replace in self._again * _MORE_ROUNDS:
+            kept = pattern.sub(replace, kept)
+        return kept, True
 
     def redact_json(self, body: bytes) -> tuple[bytes, bool]:
         """Redact the strings of a JSON body. When nothing is found the body comes back as it is, byte for byte.
@@ -139,7 +147,12 @@ class _JsonRedaction:
         """
         tree = json.loads(text, parse_int=_exact_int, parse_float=_exact, parse_constant=_no_constant)
         redacted = self._value(tree, free=free)
-        return msgspec.json.encode(redacted) if self._changed else None
+        if not self._changed:
+            return None
+        try:
+            return msgspec.json.encode(redacted)
+        except UnicodeEncodeError:
+            return msgspec.json.encode(_without_half_characters(redacted))
 
     def _value(self, value: Any, *, free: bool) -> Any:
         if isinstance(value, str):
@@ -373,6 +386,17 @@ def _exact(number: str) -> msgspec.Raw:
 
 def _exact_int(number: str) -> int | msgspec.Raw:
     return int(number) if len(number) <= _MAX_EXACT_DIGITS else _exact(number)
+
+
+def _without_half_characters(value: Any) -> Any:
+    """Write `?` for each half of a surrogate pair, as apps leave it that cut an emoji: UTF-8 cannot hold it."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_without_half_characters(name): _without_half_characters(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_without_half_characters(entry) for entry in value]
+    return value
 
 
 def _no_constant(name: str) -> Any:

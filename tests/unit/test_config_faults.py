@@ -34,6 +34,10 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
         "workers: 1\n---\nworkers: 2\n",
         ["c.yaml:2:1: not valid YAML: expected a single document in the stream, but found another document"],
     ),
+    "a control character after a bare CR": (
+        "workers: 1\rx: \x07\n",
+        ["c.yaml:2:4: not valid YAML: special characters are not allowed"],
+    ),
     "a list at the top": ("- listen: 1\n", ["c.yaml:1:1: must hold keys and values, such as 'listen: …'"]),
     "nothing but a word": ("'listen: '\n", ["c.yaml:1:1: must hold keys and values, such as 'listen: …'"]),
     "a tag": (
@@ -46,6 +50,25 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     ),
     "a mapping as key": ("{a: 1}: 2\n", ["c.yaml:1:1: a key must be text"]),
     "nested too deeply": ("listen: " + "[" * 5000, ["c.yaml: not valid YAML: nested too deeply"]),
+    "nested deeply through aliases": (
+        "x0: &a0 [1]\n" + "".join(f"x{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 100)),
+        ["c.yaml:1:10: not valid YAML: nested too deeply, in more than 64 levels"],
+    ),
+    "aliases that stand for a thousand million values": (
+        "x0: &a0 [1, 1]\n" + "".join(f"x{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30)),
+        ["c.yaml:1:10: holds more than 100000 values (an alias counts at each use)"],
+    ),
+    "a character beyond Unicode": ('listen: "\\UFFFFFFFF"', ["c.yaml:1:12: not valid YAML: a number out of range"]),
+    "a version of 5,000 digits": (
+        f"%YAML 1.{'9' * 5000}\n---\n",
+        ["c.yaml:1:9: not valid YAML: a number out of range"],
+    ),
+    "half a character": ('listen: "\\ud800:1"', ["c.yaml:1:9: listen: must be text in UTF-8, without NUL"]),
+    "half a character in a key": ('"\\ud800": 1\n', ["c.yaml:1:1: a key must be text in UTF-8, without NUL"]),
+    "NUL in a file's name": (
+        'upstream: {ca_file: "a\\0b"}\n',
+        ["c.yaml:1:21: upstream.ca_file: must be text in UTF-8, without NUL"],
+    ),
     # --- keys ---
     "an unknown key": ("colour: red\n", ["c.yaml:1:1: colour: unknown key"]),
     "a misspelt key": ("evaluaters: auto\n", ["c.yaml:1:1: evaluaters: unknown key; did you mean 'evaluators'?"]),

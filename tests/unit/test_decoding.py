@@ -80,9 +80,17 @@ def test_all_members_of_a_gzip_body_count_and_padding_does_not(size: int) -> Non
     assert decode_slices(slices_of(coded, size), "gzip", cap=100).body == b"one two"
 
 
-def test_what_follows_a_deflate_or_br_body_is_ignored() -> None:
-    assert decode_slices([zlib.compress(b"one"), b"more"], "deflate", cap=100).body == b"one"
-    assert decode_slices([brotli.compress(b"one"), b"more"], "br", cap=100).body == b"one"
+@pytest.mark.parametrize("size", [1, 100])
+def test_what_follows_a_deflate_body_is_ignored(size: int) -> None:
+    assert decode_slices(slices_of(zlib.compress(b"one") + b"more", size), "deflate", cap=100).body == b"one"
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_what_follows_a_br_body_breaks_it_however_it_is_sliced(size: int) -> None:
+    with pytest.raises(UndecodableError) as broken:
+        decode_slices([*slices_of(brotli.compress(b"one") + b"more", size), b""], "br", cap=100)
+    assert broken.value.reason == "broken"
+    assert decode_slices([brotli.compress(b"one"), b""], "br", cap=100).body == b"one"
 
 
 def test_several_zstd_frames_are_one_body() -> None:

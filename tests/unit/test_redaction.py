@@ -43,6 +43,8 @@ def redacted(value: Any, redactor: Redactor = BUILT_INS) -> Any:
         ("4111 1111 1111 1111 and 5500000000000004", "[card] and [card]"),
         ("4111-1111-1111-1111 123", "[card] 123"),
         ("3782 822463 10005", "[card]"),
+        ("a@b.co4111111111111111", "[email][card]"),
+        ("+12345678" + "AIza" + "b" * 35 + "AIza" + "c" * 35 + "4111111111111111", "[phone][key][key][card]"),
         ("2223003122003222", "[card]"),
         (f"my key {KEY}!", "my key [key]!"),
         ("AKIAIOSFODNN7EXAMPLE", "[key]"),
@@ -175,6 +177,14 @@ def test_a_list_of_tool_calls_is_redacted_too() -> None:
     calls = [{"name": "f", "arguments": {"name": "a@b.com"}}]
 
     assert redacted(calls) == [{"name": "f", "arguments": {"name": "[email]"}}]
+
+
+def test_half_of_a_cut_emoji_does_not_keep_a_body_from_being_read_as_json() -> None:
+    body = b'{"id": "a@b.com", "n": 4111111111111111, "\\ud83d": ["\\ud83d hi", true], "e": "bob\\u0040mail.com"}'
+
+    kept = b'{"id":"a@b.com","n":4111111111111111,"?":["? hi",true],"e":"[email]"}'
+    assert BUILT_INS.redact_json(body) == (kept, True)
+    assert BUILT_INS.redact_json(b'"\\ud83d"') == (b'"\\ud83d"', False)
 
 
 def test_encoded_media_is_left_alone() -> None:
