@@ -11,12 +11,14 @@ import sqlite3
 import threading
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from tests.support.serving import Serve, ask
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from shadow.simulator import Simulator
@@ -30,7 +32,7 @@ TRUE_BOOKS = ("off", "on", "hanging", "locked", "killed")
 FIRST_BYTE_S = 3.0
 IDLE_S = 3.0
 CONNECT_S = 3.0
-WRITE_STALL_S = 4.0
+WRITE_STALL_S = 6.0
 HEALTHY = "healthy-model"
 
 
@@ -78,12 +80,13 @@ class Lane:
         """The shadow jobs of one exchange."""
         return self.rows("SELECT * FROM shadow_job WHERE exchange_id = ?", exchange["id"])
 
-    def coverage(self) -> list[dict[str, Any]]:
-        """The coverage of every comparison, from /stats."""
+    def coverage(self, *, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """The coverage of every comparison in this window, from /stats."""
+        query = urlencode({"since": since.isoformat(), "until": until.isoformat()})
 
         def look() -> dict[str, Any] | None:
             try:
-                status, body = ask(self.serving.admin, "GET", "/stats")
+                status, body = ask(self.serving.admin, "GET", f"/stats?{query}")
             except OSError:
                 return None
             return json.loads(body) if status == 200 else None

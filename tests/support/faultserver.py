@@ -26,7 +26,7 @@ class FaultServer:
     """
 
     def __init__(self, faults: Mapping[str, Fault], *, tls: ssl.SSLContext | None = None) -> None:
-        self._faults = faults
+        self._faults = dict(faults)
         self._upstream = Upstream(tls=tls)
         self._upstream.handler = self._answer
         self._gates: dict[str, Gate] = {}
@@ -60,6 +60,10 @@ class FaultServer:
     def connections(self) -> list[ConnectionLog]:
         """Every connection that was ever made and not forgotten."""
         return self._upstream.connections
+
+    def add(self, name: str, fault: Fault) -> None:
+        """One more fault."""
+        self._faults[name] = fault
 
     def gate(self, target: str) -> Gate:
         """The gate of one visit, whoever asks for it first."""

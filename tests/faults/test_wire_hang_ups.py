@@ -1,0 +1,198 @@
+"""Clients that hang up, stall, crawl or smuggle, and bodies of 100 MB: through every lane, beside good requests."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import random
+import selectors
+import socket
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.lanes import LANES, TRUE_BOOKS, WRITE_STALL_S, Lane
+from tests.faults.wire_cases import CHUNKS, JSON_TYPE, OF_CHUNKS, OF_CLOSE, PROMPT, WHOLE, always
+from tests.live.identity_cases import answer, head_only, request
+from tests.support.client import Client, NoAnswerError, Received, ask
+from tests.support.http1 import HOP_BY_HOP, chunked
+from tests.support.upstream import OK, Answer, Gate, Part
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.client import Address
+    from tests.support.faultserver import FaultServer
+
+SOUND = answer(headers=JSON_TYPE, body=WHOLE)
+
+
+def end_of(received: Received) -> tuple[object, ...]:
+    """What must be the same direct and through every lane."""
+    headers = [(name, value) for name, value in received.headers if name.lower() not in HOP_BY_HOP]
+    return (
+        received.status,
+        received.reason,
+        [field for field in headers if field[0] != b"x-shadow-request-id"],
+        hashlib.sha256(received.body).digest(),
+        received.interim,
+        received.complete,
+        received.ended,
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _broken(lanes: dict[str, Lane]) -> Iterator[None]:
+    """What is to be broken in a lane is broken during all of these tests."""
+    with contextlib.ExitStack() as stack:
+        for lane in lanes.values():
+            stack.enter_context(lane.broken())
+        yield
+
+
+@pytest.fixture
+def addresses(faults: FaultServer, lanes: dict[str, Lane]) -> dict[str, Address]:
+    """Direct, and every lane."""
+    return {"direct": faults.address} | {name: lane.address for name, lane in lanes.items()}
+
+
+# Row 14.
+
+PHASES: dict[str, tuple[Part, ...]] = {
+    "before the first byte": (),
+    "after a 100": (b"HTTP/1.1 100 Continue\r\n\r\n",),
+    "within the head": (OF_CHUNKS[:30],),
+    "after the head": (OF_CHUNKS,),
+    "mid-stream": (OF_CHUNKS, CHUNKS[:150]),
+    "before the last chunk": (OF_CHUNKS, CHUNKS[:-5]),
+    "at the last byte": (OF_CHUNKS, CHUNKS[:-1]),
+    "before the close": (OF_CLOSE, WHOLE[:100]),
+}
+UPLOADS = {
+    "in an upload": b"Content-Length: 90000\r\n\r\n" + bytes(5000),
+    "in a chunk": b"Transfer-Encoding: chunked\r\n\r\n9\r\nab",
+}
+
+
+def leave_twice(client: Client) -> None:
+    """A FIN, and a RST right behind it."""
+    with contextlib.suppress(OSError):
+        client.socket.shutdown(socket.SHUT_WR)
+    client.reset()
+
+
+LEAVE: dict[str, Callable[[Client], None]] = {"FIN": Client.close, "RST": Client.reset, "FIN and RST": leave_twice}
+
+
+def hang_up(server: FaultServer, address: Address, target: str, phase: str, how: str) -> float:
+    """Ask, leave in this phase, and give the seconds until upstream's connection was closed."""
+    client = Client(address)
+    head = f"POST {target} HTTP/1.1\r\nHost: a\r\n".encode()
+    if phase in UPLOADS:
+        client.send(head + UPLOADS[phase])
+        connection, seen = server.visit(target)
+        eventually(lambda: seen.body[-2:] in (b"ab", b"\0\0"))
+    else:
+        client.send(head + JSON_TYPE + b"Content-Length: %d\r\n\r\n" % len(PROMPT) + PROMPT)
+        connection, seen = server.visit(target)
+        eventually(lambda: seen.complete)
+        if phase not in ("before the first byte", "within the head"):
+            client.receive_head()
+    left_at = time.monotonic()
+    LEAVE[how](client)
+    eventually(lambda: connection.closed_at, within_s=20, what=f"the close upstream after a hang-up {phase}")
+    return (connection.closed_at or 0.0) - left_at
+
+
+def test_upstream_is_closed_within_a_second_of_every_hang_up_and_it_is_recorded_once_as_aborted(
+    faults: FaultServer, lanes: dict[str, Lane]
+) -> None:
+    """Row 14: in every phase, stream or not, with FIN, RST and both."""
+    for number, parts in enumerate(PHASES.values()):
+        faults.add(f"hang-up-{number}", always(Answer(parts=parts, end="stall")))
+    phases = [*PHASES, *UPLOADS]
+    visits = {
+        (lane, phase, how): f"/hang-up-{number}/{lane}/{how.replace(' ', '-')}/v1/messages"
+        for lane in LANES
+        for number, phase in enumerate(phases)
+        for how in LEAVE
+    }
+    with ThreadPoolExecutor(6) as pool:
+        leaving = [
+            pool.submit(hang_up, faults, lanes[lane].address, target, phase, how)
+            for (lane, phase, how), target in visits.items()
+        ]
+        took = sorted(future.result() for future in leaving)
+    assert len(took) == len(LANES) * 10 * 3
+    assert took[int(len(took) * 0.99) - 1] <= 1
+    for (lane, _, _), target in visits.items():
+        assert len(faults.visits(target)) == 1, target
+        if lane in TRUE_BOOKS and lane != "locked":
+            (exchange,) = lanes[lane].exchanges(path=target)
+            assert (exchange["outcome"], exchange["eligible"], lanes[lane].jobs(exchange)) == ("aborted", 0, []), target
+
+
+def descriptors(pid: int) -> Counter[str]:
+    """The open files of a process, by kind."""
+    found: Counter[str] = Counter()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed while we looked
+            found[str(path.readlink()).partition(":")[0]] += 1
+    return found
+
+
+CHURNED = 2000
+
+
+def churn(server: FaultServer, address: Address, number: int) -> None:
+    """One client that asks and leaves: at once, when upstream was asked, or when something has come."""
+    chance = random.Random(number)
+    phase = chance.choice([*PHASES, *UPLOADS])
+    target = f"/churn-{[*PHASES, *UPLOADS].index(phase)}/{number}/v1/messages"
+    client = Client(address, timeout_s=30)
+    head = f"POST {target} HTTP/1.1\r\nHost: a\r\n".encode()
+    if phase in UPLOADS:
+        client.send(head + UPLOADS[phase])
+    else:
+        client.send(head + JSON_TYPE + b"Content-Length: %d\r\n\r\n" % len(PROMPT) + PROMPT)
+    if number % 3 == 0 and phase not in UPLOADS and phase not in ("before the first byte", "within the head"):
+        client.receive_head()
+    elif number % 3 == 1:
+        server.visit(target, within_s=30)
+    chance.choice([*LEAVE.values()])(client)
+
+
+def test_two_thousand_hang_ups_leave_nothing_behind(faults: FaultServer, lanes: dict[str, Lane]) -> None:
+    """Row 14: no upstream connection, no open file, no doubled record; and the next request is answered at once."""
+    lane = lanes["on"]
+    for number, parts in enumerate(PHASES.values()):
+        faults.add(f"churn-{number}", always(Answer(parts=parts, end="stall")))
+    assert ask(lane.address, request("POST", "/before", body=b"{}")).body == b"ok"
+    pid = lane.live
+    before = descriptors(pid)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(functools.partial(churn, faults, lane.address), range(CHURNED)))
+    churned = [log for log in faults.connections if any(b"/churn-" in one.target for one in log.requests)]
+    eventually(lambda: all(log.closed_at for log in churned), within_s=20, what="closing every connection upstream")
+    eventually(lambda: descriptors(pid) - before <= Counter(socket=2), within_s=20, what="closing every socket")
+    assert lane.live == pid
+    began = time.monotonic()
+    assert ask(lane.address, request("POST", "/after", body=b"{}")).body == b"ok"
+    assert time.monotonic() - began < 1
+    asked = {one.target.decode() for log in churned for one in log.requests if b"/churn-" in one.target}
+    query = "SELECT path, outcome FROM exchange WHERE path LIKE '/churn-%'"
+    eventually(lambda: {row["path"] for row in lane.rows(query)} >= asked, within_s=30, what="every record")
+    recorded = lane.rows(query)
+    assert len(recorded) == len({row["path"] for row in recorded}) <= CHURNED
+    assert {row["outcome"] for row in recorded} == {"aborted"}
+    assert len(asked) > CHURNED / 2
+    joined = "FROM shadow_job JOIN exchange ON exchange_id = id WHERE path LIKE '/churn-%'"
+    assert lane.rows(f"SELECT count(*) AS jobs {joined}") == [{"jobs": 0}]
