@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter, deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gateway.handover import end_frame, exchange_frame, lost_frame, settings_frame
 
@@ -35,6 +35,8 @@ _SOCKET_BYTES = 1 << 20
 _LARGE_BYTES = 64 << 10
 """What holds larger copies than this is packed only when the scribe takes it: packed it is a second copy, which nobody
 counts and which fills other holes of the memory than the first one leaves."""
+_UNWRITTEN_SHARE = 16
+"""The part of the memory for copies that what the scribe has not written yet may hold here, in case it dies."""
 _CLOSE_TIMEOUT_S = 8.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
@@ -49,6 +51,7 @@ class Courier(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
         self._packed: list[bytes] = []
         self._packed_bytes = 0
+        self._packed_exchanges = 0
         self._waiting: deque[Recording] = deque()
         """Large ones, while the scribe does not keep up; their copies count in the budget as before."""
         self._full = False
@@ -56,8 +59,13 @@ class Courier(asyncio.Protocol):
         self._lost: Counter[str] = Counter()
         self._answer = b""
         self._greeted = False
-        """The scribe reads. What went to one that died before it did is sent again to the next: `_unread`."""
-        self._unread: list[bytes] = []
+        """The scribe reads."""
+        self._unwritten: deque[tuple[int, bytes]] = deque()
+        """Batches that the scribe has not written yet, for the next one if it dies, each with its count of exchanges.
+        Bounded, the oldest go first; the store keeps an exchange once."""
+        self._unwritten_bytes = 0
+        self._written = 0
+        """Exchanges of this scribe that left `_unwritten`."""
         self._restarting: asyncio.Future[None] | None = None
         self._ended = asyncio.Event()
         self._closing = False
@@ -77,7 +85,7 @@ class Courier(asyncio.Protocol):
 
     def submit(self, recording: Recording) -> None:
         """Take one ended exchange; returns at once and never raises."""
-        waiting = self._packed_bytes + sum(map(len, self._unread))
+        waiting = self._packed_bytes + self._unwritten_bytes
         if self._transport is not None:
             waiting += self._transport.get_write_buffer_size()
         if waiting + self._budget.used > self._budget.limit and recording.taken:
@@ -95,8 +103,8 @@ class Courier(asyncio.Protocol):
         frame = exchange_frame(recording)
         recording.free()
         self.counters["handed_over"] += 1
-        self._packed.append(frame)
-        self._packed_bytes += len(frame)
+        self._pack(frame)
+        self._packed_exchanges += 1
         if self._packed_bytes > _LARGE_BYTES:
             self._send()
         elif self._due is None:
@@ -143,8 +151,8 @@ class Courier(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The scribe is there: settings first, then what has waited."""
-        self._transport = transport  # type: ignore[assignment]  # a socket's transport writes
-        self._packed.insert(0, settings_frame(self._settings))
+        self._transport = scribe = cast("asyncio.WriteTransport", transport)
+        scribe.write(settings_frame(self._settings))
         self._send()
         self.resume_writing()
 
@@ -158,24 +166,26 @@ class Courier(asyncio.Protocol):
         self._go_on()
 
     def data_received(self, data: bytes) -> None:
-        """Take the scribe's greeting (a line end), and later its counters, which it tells once, at its end."""
-        self._answer += data
+        """Take what the scribe tells: how many exchanges are written, line by line, and at its end its counters."""
         self._greeted = True
-        self._unread.clear()
+        *lines, self._answer = (self._answer + data).split(b"\n")
+        while lines and self._unwritten and self._written + self._unwritten[0][0] <= int(lines[-1]):
+            self._forget_oldest()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The scribe has ended; unasked, it is started again, and told anew what it did not read."""
+        """The scribe has ended; unasked, it is started again, and told anew what it had not written."""
         del exc
         self._transport = None
         self._greeted = False
-        for frames in reversed(self._unread):
-            self._packed.insert(0, frames)
-            self._packed_bytes += len(frames)
-        self._unread.clear()
+        self._packed[:0] = [frames for _, frames in self._unwritten]
+        self._packed_bytes += self._unwritten_bytes
+        self._packed_exchanges += sum(count for count, _ in self._unwritten)
+        self._unwritten.clear()
+        self._unwritten_bytes = self._written = 0
         self._ended.set()
         if not self._closing:
             self.counters["scribe_restarts"] += 1
-            _log.error("the scribe ended by itself and is started again; up to half a second of records is lost")
+            _log.error("the scribe ended by itself and is started again; what it had not written is handed over again")
             asyncio.get_running_loop().call_later(self._pause_s, self._restart)
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
@@ -206,14 +216,21 @@ class Courier(asyncio.Protocol):
         if self._transport is None:
             return
         if self._lost:
-            self._pack(lost_frame(self._lost))
+            self._transport.write(lost_frame(self._lost))
             self._lost.clear()
         if self._packed:
             frames = b"".join(self._packed)
             self._transport.write(frames)
-            self._packed, self._packed_bytes = [], 0
-            if not self._greeted:
-                self._unread.append(frames)
+            self._unwritten.append((self._packed_exchanges, frames))
+            self._unwritten_bytes += len(frames)
+            self._packed, self._packed_bytes, self._packed_exchanges = [], 0, 0
+            while self._greeted and self._unwritten_bytes > self._budget.limit // _UNWRITTEN_SHARE:
+                self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        count, frames = self._unwritten.popleft()
+        self._written += count
+        self._unwritten_bytes -= len(frames)
 
     def _read_answer(self) -> None:
         try:

@@ -99,6 +99,8 @@ class Outbox:
         self._news = asyncio.Event()
         self._enough = asyncio.Event()
         self._enough_records = max_records
+        self.settled = 0
+        """Exchanges that are written or lost for good."""
         self.counters: Counter[str] = Counter()
         """Since the start: `recorded`, and `dropped_<reason>` for copies and records that were lost."""
 
@@ -161,6 +163,7 @@ class Outbox:
     def settle(self, parcel: Parcel, *, refused: bool = False) -> None:
         """Let go of what the store has taken, or never will."""
         self._free(parcel.items)
+        self.settled += len(parcel.items)
         if refused:
             self.lose("unstorable", len(parcel.items))
         else:
@@ -208,6 +211,7 @@ class Outbox:
             if self._with_body and self._with_body[0] is oldest:
                 self._with_body.popleft()
             self._free([oldest])
+            self.settled += 1
             self.lose("buffer_full")
 
     def _free(self, items: Iterable[Item]) -> None:

@@ -99,6 +99,11 @@ class StoreRecorder:
         """How many records wait for a store that takes them; 0 while it does not, for then waiting frees nothing."""
         return 0 if self._post.failing else len(self._outbox)
 
+    @property
+    def settled(self) -> int:
+        """How many exchanges, in order of `submit`, are written or lost for good."""
+        return self._outbox.settled
+
     def lose(self, reason: str, count: int) -> None:
         """Count copies or records that were lost on the way here."""
         self._outbox.lose(reason, count)
@@ -111,6 +116,7 @@ class StoreRecorder:
         """Take one ended exchange; returns at once and never raises."""
         if self._closed or len(self._unread) >= self._limits.max_unread:
             self._outbox.lose("buffer_full")
+            self._outbox.settled += 1
             recording.free()
             return
         self._unread.append(recording)

@@ -20,6 +20,7 @@ from gateway import logs
 from gateway.handover import Frames, Kind, read_exchange, read_lost, read_settings
 from gateway.recorder import StoreRecorder
 from gateway.recording import TeeBudget
+from shadow.redaction import Scrubber
 
 if TYPE_CHECKING:
     from gateway.settings import RecordingSettings
@@ -32,6 +33,7 @@ _READ_BYTES = 256 << 10
 _MOST_UNREAD = 500
 _MOST_UNWRITTEN = 5000
 _PAUSE_S = 0.002
+_ACKNOWLEDGE_S = 0.1
 
 
 class Scribe:
@@ -47,8 +49,7 @@ class Scribe:
     async def run(self) -> None:
         """Read frames until the end; then write what waits, and say what was written."""
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):  # the live process may be gone already; what it sent is there
-            await loop.sock_sendall(self._channel, b"\n")  # the greeting: from here on what comes is read
+        acknowledging = asyncio.create_task(self._acknowledge())
         while self._open:
             data = await loop.sock_recv(self._channel, _READ_BYTES)
             if not data:
@@ -57,10 +58,26 @@ class Scribe:
                 await self._take(kind, body)
             await self._keep_pace()
         counters = {} if self._recorder is None else await self._recorder.close()
+        acknowledging.cancel()
         try:
             await loop.sock_sendall(self._channel, json.dumps(counters).encode())
         except OSError:
             _log.info("the live process is gone; its last records are written")
+
+    async def _acknowledge(self) -> None:
+        """Tell how many exchanges are written (or lost, and counted): the live process need not keep them any more.
+
+        The first line, 0, says that from here on what comes is read. A live process that is gone is no error.
+        """
+        loop = asyncio.get_running_loop()
+        told = -1
+        with contextlib.suppress(OSError):
+            while True:
+                settled = 0 if self._recorder is None else self._recorder.settled
+                if settled != told:
+                    await loop.sock_sendall(self._channel, b"%d\n" % settled)
+                    told = settled
+                await asyncio.sleep(_ACKNOWLEDGE_S)
 
     async def _take(self, kind: Kind, body: bytes) -> None:
         if kind is Kind.SETTINGS:
@@ -77,6 +94,7 @@ class Scribe:
 
     async def _follow(self, settings: RecordingSettings) -> None:
         self._budget.limit = settings.tee_memory_bytes
+        logs.configure(process="scribe", scrub=Scrubber(settings.secrets).scrub, level=logging.WARNING)
         if self._recorder is None:
             self._recorder = StoreRecorder(settings)
             await self._recorder.start()

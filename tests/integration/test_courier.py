@@ -200,6 +200,35 @@ async def test_nothing_is_lost_to_a_scribe_that_dies_while_it_starts(tmp_path: P
     assert live.counters["recorded"] == 4
 
 
+async def test_nothing_is_lost_to_a_scribe_that_dies_while_it_writes(tmp_path: Path) -> None:
+    async with courier(tmp_path) as (live, budget):
+        for number in range(300):
+            live.submit(ended(number, budget))
+            if number % 100 == 50:  # some are written by now, some wait in the scribe, some on the way to it
+                await wait_until_stored(tmp_path, 1)
+                os.kill(scribe_of(live), signal.SIGKILL)
+            await asyncio.sleep(0.005)
+        await wait_until_stored(tmp_path, 300)
+        while live._unwritten:  # noqa: ASYNC110  (no event)
+            await asyncio.sleep(0.01)
+        assert live._unwritten_bytes == 0
+    assert live.counters["scribe_restarts"] >= 2
+    assert live.counters["handed_over"] == len(stored(tmp_path)) == 300
+
+
+async def test_what_is_kept_for_the_next_scribe_is_bounded(tmp_path: Path) -> None:
+    async with courier(tmp_path, tee_memory_bytes=2 << 20) as (live, budget):
+        live.submit(ended(0, budget))
+        await wait_until_stored(tmp_path, 1)
+        os.kill(scribe_of(live), signal.SIGSTOP)
+        for number in range(1, 200):
+            live.submit(ended(number, budget, padding=10_000))
+            await asyncio.sleep(0)
+        assert live._unwritten_bytes <= (2 << 20) // 16
+        os.kill(scribe_of(live), signal.SIGCONT)
+    assert len(stored(tmp_path)) == 200
+
+
 async def test_closing_while_the_scribe_is_dead_writes_what_waits(tmp_path: Path) -> None:
     async with courier(tmp_path) as (live, budget):
         live.submit(ended(1, budget))
@@ -209,4 +238,4 @@ async def test_closing_while_the_scribe_is_dead_writes_what_waits(tmp_path: Path
             await asyncio.sleep(0.001)
         live.submit(ended(2, budget))
     assert len(stored(tmp_path)) == 2
-    assert (live.counters["recorded"], live.counters["scribe_unanswered"]) == (1, 0)
+    assert live.counters["scribe_unanswered"] == 0

@@ -1,0 +1,163 @@
+"""What a process holds, as the operating system and the interpreter tell it: memory, files, tasks, objects."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import statistics
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+MIB = 1 << 20
+
+_CENSUS = """\
+# Put before all others on the path of the processes under test: SIGUSR1 writes down which tasks and objects there are.
+import asyncio, collections, gc, json, os, signal
+
+def _count(*_):
+    gc.collect()
+    tasks = [task for task in list(asyncio.tasks._all_tasks) if not task.done()]
+    ours = collections.Counter(
+        type(one).__name__ for one in gc.get_objects() if type(one).__module__.partition(".")[0] in ("gateway", "shadow")
+    )
+    path = os.path.join({folder!r}, f"census-{{os.getpid()}}.json")
+    with open(path + ".part", "w") as file:
+        json.dump({{"tasks": len(tasks), "objects": dict(ours), "all": len(gc.get_objects())}}, file)
+    os.replace(path + ".part", path)
+
+signal.signal(signal.SIGUSR1, _count)
+"""
+
+
+def census_environment(folder: Path) -> dict[str, str]:
+    """Variables under which each Python process started answers `census`."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(_CENSUS.format(folder=str(folder)), encoding="utf-8")
+    return {"PYTHONPATH": str(folder)}
+
+
+def census(pid: int, folder: Path) -> dict[str, Any]:
+    """Ask a process how many unfinished `tasks` and which `objects` of ours it has, after a full collection."""
+    path = folder / f"census-{pid}.json"
+    path.unlink(missing_ok=True)
+    os.kill(pid, signal.SIGUSR1)
+    eventually(path.exists, within_s=30, what=f"the census of process {pid}")
+    counted: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return counted
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory at present (VmRSS)."""
+    return _status_bytes(pid, "VmRSS:")
+
+
+def peak_bytes(pid: int) -> int:
+    """The most resident memory since `reset_peak` (VmHWM)."""
+    return _status_bytes(pid, "VmHWM:")
+
+
+def reset_peak(pid: int) -> None:
+    """Let the peak begin anew at what there is at present."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def open_files(pid: int) -> int:
+    """How many file descriptors it holds."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def open_sockets(pid: int) -> int:
+    """How many of these are sockets."""
+    count = 0
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed while we looked
+            count += os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
+    return count
+
+
+def children(pid: int) -> dict[int, str]:
+    """The processes below this one, all generations, with their command lines."""
+    found: dict[int, str] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for word in Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split():
+            command = Path(f"/proc/{word}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            found |= {int(word): command} | children(int(word))
+    return found
+
+
+class Rise:
+    """By how much each process grew at its worst moment: `with Rise(pids) as rise: …; rise.bytes["live"]`."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = pids
+        self._before: dict[str, int] = {}
+        self.bytes: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        for name, pid in self._pids.items():
+            reset_peak(pid)
+            self._before[name] = rss_bytes(pid)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bytes = {name: max(0, peak_bytes(pid) - self._before[name]) for name, pid in self._pids.items()}
+
+    def so_far(self) -> dict[str, int]:
+        """The same before the end."""
+        return {name: max(0, peak_bytes(pid) - self._before[name]) for name, pid in self._pids.items()}
+
+
+@dataclass
+class Watch:
+    """Resident memory of some processes, looked at again and again in a thread of its own."""
+
+    pids: Mapping[str, int]
+    every_s: float = 0.25
+    seen: list[tuple[float, dict[str, int]]] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(self.every_s):
+            with contextlib.suppress(OSError, StopIteration):  # one of them has just ended
+                self.seen.append((time.monotonic(), {name: rss_bytes(pid) for name, pid in self.pids.items()}))
+
+    def series(self, name: str, *, since: float = 0.0, until: float = float("inf")) -> list[int]:
+        """What was seen of one process in a stretch of monotonic time."""
+        return [row[name] for at, row in self.seen if since <= at <= until]
+
+
+def growth(values: Sequence[int]) -> float:
+    """How much higher the last third of a series lies than its first: a share, by medians, so a peak is no trend."""
+    third = max(1, len(values) // 3)
+    first, last = statistics.median(values[:third]), statistics.median(values[-third:])
+    return last / first - 1
+
+
+def _status_bytes(pid: int, name: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
