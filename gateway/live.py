@@ -18,7 +18,7 @@ import msgspec
 import uvicorn
 import uvloop
 
-from gateway import control
+from gateway import control, logs
 from gateway.control import Replace, Start
 from gateway.courier import Courier
 from gateway.downstream import Client
@@ -27,6 +27,7 @@ from gateway.recording import TeeBudget
 from gateway.relay import Relay
 from gateway.settings import LiveSettings
 from shadow.dialects import dialect_of
+from shadow.redaction import Scrubber
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,6 +104,7 @@ class Live:
         self._lines = lines
         self._settings = control.settings_from(start.settings, LiveSettings)
         self._stops = 0
+        self._configure_logs(self._settings)
 
     async def run(self) -> None:
         """Serve until told to stop, then end in order: readiness, accepting, drain, records."""
@@ -200,7 +202,12 @@ class Live:
             control.report(self._start.status_fd, "reload_failed", type(error).__name__)
             return
         self._relay.replace(policy)
+        self._configure_logs(settings)
         control.report(self._start.status_fd, "reloaded")
+
+    def _configure_logs(self, settings: LiveSettings) -> None:
+        scrub = Scrubber(settings.recording.secrets).scrub
+        logs.configure(process=f"live-{self._start.worker}", scrub=scrub, level=logging.WARNING)
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback raised: counted and told without what it was about; the loop goes on."""
@@ -222,15 +229,16 @@ def raise_open_files_limit() -> None:
 
 def main() -> int:
     """Run one live process under a supervisor; returns its exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(process="live", level=logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_open_files_limit()
     lines = _ParentLines()
     first = lines.first()
     if not first:
         return 0
+    start = control.decode(first, Start)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(Live(control.decode(first, Start), lines).run())
+        runner.run(Live(start, lines).run())
     return 0
 
 
