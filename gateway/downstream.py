@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
+    from gateway.policy import Passage
+
 HEAD_TIMEOUT_S = 10.0
 MAX_PIPELINED_BYTES = 64 << 10
 _LINGER_S = 5.0
@@ -241,12 +243,18 @@ class Client(asyncio.Protocol):
             if end < 0:
                 self._check_part(data)
                 break
+            rest = data[end + 4 :]
+            known = self._relay.known.find(data, end + 2)
+            if known is not None and not self._crowded:
+                data = self._start(known.head, known.passage, rest, wire=known.wire)
+                continue
+            block = data[: end + 2]
             try:
-                head = heads.read_request(data[: end + 2])
+                head = heads.read_request(block)
             except BadHeadError as error:
                 self._refuse_unread(error)
                 return
-            data = self._begin(head, data[end + 4 :])
+            data = self._begin(head, block, rest)
         if not self.closing:
             self._buffer = data
             self._limit_buffer()  # a client that takes no answers may not send requests without end either
@@ -262,7 +270,7 @@ class Client(asyncio.Protocol):
         elif heads.has_bare_lf(part) or part.startswith(_CR):
             self._refuse_unread(BadHeadError(400, "a line of the request does not end with CR LF"))
 
-    def _begin(self, head: RequestHead, rest: bytes) -> bytes:
+    def _begin(self, head: RequestHead, block: bytes, rest: bytes) -> bytes:
         """Start one request; returns what is already the next one."""
         relay = self._relay
         if self._crowded:
@@ -274,7 +282,12 @@ class Client(asyncio.Protocol):
             return b""
         if isinstance(decision, Health):
             return self._answer_health(head, decision, rest)
-        self._exchange = exchange = Exchange(relay, self, head, decision)
+        relay.known.keep(block, head, decision)
+        return self._start(head, decision, rest, wire=None)
+
+    def _start(self, head: RequestHead, passage: Passage, rest: bytes, *, wire: bytes | None) -> bytes:
+        """Begin an exchange; `wire` is the head that goes up when it is known already."""
+        self._exchange = exchange = Exchange(self._relay, self, head, passage, wire)
         return exchange.begin(rest)
 
     def _answer_health(self, head: RequestHead, question: Health, rest: bytes) -> bytes:

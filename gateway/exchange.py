@@ -69,15 +69,20 @@ class Exchange:
         "_stopped",
         "_upload_bytes",
         "_upload_since",
+        "_wire",
         "recording",
     )
 
-    def __init__(self, relay: Relay, client: Client, head: RequestHead, passage: Passage) -> None:
+    def __init__(
+        self, relay: Relay, client: Client, head: RequestHead, passage: Passage, wire: bytes | None = None
+    ) -> None:
+        """Begin; `wire` is the head that goes up when it is known already."""
         self.recording = relay.recording(head, passage)
         self._relay = relay
         self._client = client
         self._head = head
         self._passage = passage
+        self._wire = wire
         self._policy = relay.policy
         self._pool = relay.pool
         self._stage: int = _CONNECTING
@@ -259,7 +264,7 @@ class Exchange:
             self._refuse(Refusal(status=502, error="connect", message=why), "connect_failed")
 
     def _send(self, connection: Connection, wire: bytes) -> None:
-        head = self._request_head()
+        head = self._wire or self._request_head()
         self._connection = connection
         connection.receiver = self
         self._stage = _WAITING

@@ -13,6 +13,7 @@ import httptools
 _MAX_OVERHEAD_BYTES = 64 << 10
 _CHUNKED_HEAD = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 _END = b"\r\n\r\n"
+_CR = 13
 
 
 class BrokenFramingError(Exception):
@@ -120,6 +121,12 @@ class ChunkedBody:
         self._parser = None
 
     def _parse(self, data: bytes) -> int:
+        size = len(data)
+        if size >= len(_END) and data[0] > _CR and _END not in data:
+            # Most slices: an empty line neither lies in it, nor can end at its first bytes.
+            self._tail = data[-3:]
+            self._feed_parser(data)
+            return size
         start = 0
         for stop in self._cuts(data):
             self._feed_parser(data[start:stop])

@@ -121,7 +121,7 @@ class Fields:
         return [line for line, name in zip(kept, self.names, strict=True) if name not in refused]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class RequestHead:
     """A request's head, read and found sound. `length` and `chunked` frame its body: neither means there is none."""
 
@@ -205,6 +205,29 @@ def read_request(block: bytes) -> RequestHead:
         and not (length or chunked or old)
         and method == b"GET"
         and fields.tokens(b"upgrade") == _WEBSOCKET,
+    )
+
+
+def with_length(head: RequestHead, at: int, digits: bytes) -> RequestHead:
+    """The same head with other digits in its Content-Length, which is its field number `at`."""
+    length = int(digits)
+    if length == head.length:
+        return head
+    fields = head.fields
+    lines, pairs = fields.lines.copy(), fields.pairs.copy()
+    name = pairs[at][0]
+    lines[at] = b"%s: %s" % (name, digits)
+    pairs[at] = (name, digits)
+    return RequestHead(
+        head.method,
+        head.target,
+        head.minor,
+        Fields(lines, fields.names, pairs, fields.present, fields.ours),
+        length,
+        head.chunked,
+        head.keep_alive,
+        head.named,
+        head.websocket,
     )
 
 

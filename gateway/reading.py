@@ -283,8 +283,8 @@ def plain_headers(fields: Sequence[tuple[bytes, bytes]], *, only: Collection[byt
 def credentials_of(headers: Mapping[str, str], query: str) -> tuple[str, ...]:
     """List what the client proved itself with: keys in headers (without their scheme) and in the query."""
     # Of a field that was sent twice every value counts: who knows which one an upstream quotes.
-    given = [part.split() for name in _CREDENTIAL_HEADERS for part in headers.get(name, "").split(",")]
-    found = [words[-1] for words in given if words]
+    given = [headers[name] for name in _CREDENTIAL_HEADERS if name in headers]
+    found = [words[-1] for value in given for part in value.split(",") if (words := part.split())]
     if query:
         kept = set(parse_qsl(clean_query(query)))
         found += [value for name, value in parse_qsl(query) if (name, value) not in kept]

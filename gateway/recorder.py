@@ -304,5 +304,7 @@ class _Post:
 
 def _is_large(recording: Recording) -> bool:
     size = recording.taken
+    if size <= _LARGE_CODED_BYTES:
+        return False
     is_coded = any(name.lower() == b"content-encoding" for name, _ in recording.response_headers)
-    return size > (_LARGE_CODED_BYTES if is_coded else _LARGE_BYTES)
+    return is_coded or size > _LARGE_BYTES

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
+
+import msgspec
 
 from shadow.records import Dialect
 
@@ -19,6 +20,12 @@ Ending = Literal[
     "rejected",  # answered here without asking upstream (401, 403, 400, 508, …)
     "drained",  # aborted by us at the end of the drain
 ]
+
+
+SLICE_BYTES = 96
+"""What a slice takes beside its bytes: the object around them, its time, and their places in two lists."""
+_MOST_SLICES = 1 << 15
+"""Beyond, neighbours are joined, so that no drip of bytes makes the end of an exchange a long one to handle."""
 
 
 class TeeBudget:
@@ -50,8 +57,7 @@ class Recorder(Protocol):
         ...
 
 
-@dataclass(slots=True, kw_only=True)
-class Recording:
+class Recording(msgspec.Struct, kw_only=True, gc=False):
     """One exchange while it happens. The relay appends slices; after `submit` it belongs to the recorder.
 
     Clocks are `time.monotonic()` seconds of this process; only `started_at` is wall time (aware UTC).
@@ -76,17 +82,17 @@ class Recording:
     """When the first byte of the request was written upstream (latency and TTFT count from here)."""
     t_first_byte: float | None = None
     t_end: float | None = None
-    request_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    request_headers: list[tuple[bytes, bytes]] = msgspec.field(default_factory=list)
     """All end-to-end headers as the client sent them, `x-shadow-*` included: for sampling and tasks, in memory only."""
-    request: list[bytes] | None = field(default_factory=list)
+    request: list[bytes] | None = msgspec.field(default_factory=list)
     request_bytes: int = 0
     upstream_model: str | None = None
     """The spliced model when `primary.model` replaced it."""
     status: int | None = None
-    response_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    response: list[bytes] | None = field(default_factory=list)
+    response_headers: list[tuple[bytes, bytes]] = msgspec.field(default_factory=list)
+    response: list[bytes] | None = msgspec.field(default_factory=list)
     """Body slices without chunk framing, still content-encoded."""
-    response_times: list[float] = field(default_factory=list)
+    response_times: list[float] = msgspec.field(default_factory=list)
     """One monotonic time per slice of `response`."""
     response_bytes: int = 0
     copy_lost: str | None = None
@@ -99,15 +105,19 @@ class Recording:
     def request_slice(self, data: bytes) -> None:
         """Copy one slice of the request body, unless the copy was given up."""
         self.request_bytes += len(data)
-        if self.request is not None and self._fits(len(data), self.request_bytes):
+        if self.request is not None and self._fits(len(data) + SLICE_BYTES, self.request_bytes):
             self.request.append(data)
+            if len(self.request) > _MOST_SLICES:
+                self._join_request(self.request)
 
     def response_slice(self, data: bytes, now: float) -> None:
         """Copy one slice of the answer's body with its time, unless the copy was given up."""
         self.response_bytes += len(data)
-        if self.response is not None and self._fits(len(data), self.response_bytes):
+        if self.response is not None and self._fits(len(data) + SLICE_BYTES, self.response_bytes):
             self.response.append(data)
             self.response_times.append(now)
+            if len(self.response) > _MOST_SLICES:
+                self._join_response(self.response)
 
     def free(self) -> None:
         """Let go of both copies and give their bytes back; idempotent."""
@@ -115,6 +125,20 @@ class Recording:
         self.taken = 0
         self.request = self.response = None
         self.response_times = []
+
+    def _join_request(self, slices: list[bytes]) -> None:
+        self.request = [b"".join(slices)]
+        self._spared(len(slices) - 1)
+
+    def _join_response(self, slices: list[bytes]) -> None:
+        """Make one of each two neighbours, with the time of the later one."""
+        self.response = [b"".join(slices[at : at + 2]) for at in range(0, len(slices), 2)]
+        self.response_times = [*self.response_times[1::2], *self.response_times[-1:]][: len(self.response)]
+        self._spared(len(slices) - len(self.response))
+
+    def _spared(self, slices: int) -> None:
+        self.budget.give_back(slices * SLICE_BYTES)
+        self.taken -= slices * SLICE_BYTES
 
     def _fits(self, size: int, total: int) -> bool:
         if total > self.max_body_bytes:

@@ -9,6 +9,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from gateway.known import KnownHeads
 from gateway.recording import Recording
 from gateway.upstream import DialSettings, Pool
 
@@ -30,6 +31,7 @@ class Relay:
         self, policy: Policy, *, recorder: Recorder, budget: TeeBudget, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.policy = policy
+        self.known = KnownHeads(policy)
         self.recorder = recorder
         self.budget = budget
         self.clock = clock
@@ -42,6 +44,7 @@ class Relay:
     def replace(self, policy: Policy) -> None:
         """New requests follow `policy`; those under way keep theirs."""
         self.policy = policy
+        self.known = KnownHeads(policy)
         dial = DialSettings.of(policy.settings)
         if dial != self.pool.dial_settings:
             self.pool.close()
