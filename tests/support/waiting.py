@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], *, within_s: float = 5.0, what: str = "") -> T:
+def eventually(look: Callable[[], T], *, within_s: float = 20.0, what: str = "") -> T:
     """Look until the answer is true-ish and return it; AssertionError with the last answer after `within_s`."""
     deadline = time.monotonic() + within_s
     while not (seen := look()):
@@ -21,7 +21,7 @@ def eventually(look: Callable[[], T], *, within_s: float = 5.0, what: str = "") 
     return seen
 
 
-async def eventually_async(look: Callable[[], Awaitable[T | None]], *, within_s: float = 5.0, what: str = "") -> T:
+async def eventually_async(look: Callable[[], Awaitable[T | None]], *, within_s: float = 20.0, what: str = "") -> T:
     """The same for a question that has to be awaited."""
     deadline = time.monotonic() + within_s
     while not (seen := await look()):
