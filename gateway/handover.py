@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.recording import Ending, Recording, TeeBudget
+from gateway.recording import SLICE_BYTES, Ending, Recording, TeeBudget
 from gateway.settings import RecordingSettings
 from shadow.records import Dialect
 
@@ -123,7 +123,7 @@ def read_exchange(body: bytes | memoryview, *, budget: TeeBudget) -> Recording:
     came = _EXCHANGES.decode(body)
     request = None if came.request is None else [came.request]
     response, lost = came.response, came.copy_lost
-    size = len(came.request or b"") + sum(map(len, response or ()))
+    size = len(came.request or b"") + sum(map(len, response or ())) + SLICE_BYTES * len(response or ())
     if not budget.take(size):
         size, request, response, lost = 0, None, None, "tee_full"
     return Recording(

@@ -18,7 +18,7 @@ from gateway.handover import (
     read_settings,
     settings_frame,
 )
-from gateway.recording import Recording, TeeBudget
+from gateway.recording import SLICE_BYTES, Recording, TeeBudget
 from gateway.settings import RecordingSettings
 from shadow.records import Candidate, Dialect, EvaluatorSpec, Task, TaskMatch
 
@@ -61,11 +61,11 @@ def only_frame(data: bytes) -> tuple[Kind, bytes]:
 
 def test_an_exchange_arrives_as_it_was_handed_over() -> None:
     kind, body = only_frame(exchange_frame(recording()))
-    budget = TeeBudget(limit=100)
+    budget = TeeBudget(limit=1000)
     came = read_exchange(body, budget=budget)
     assert kind is Kind.EXCHANGE
-    assert came == recording(budget=budget, request=[b'{"model":"m"}'])
-    assert budget.used == 22
+    assert came == recording(budget=budget, request=[b'{"model":"m"}'], taken=22 + 2 * SLICE_BYTES)
+    assert budget.used == 22 + 2 * SLICE_BYTES
 
 
 def test_an_exchange_without_copies_stays_without_copies() -> None:
@@ -76,7 +76,7 @@ def test_an_exchange_without_copies_stays_without_copies() -> None:
 
 
 def test_a_copy_that_finds_no_room_is_given_up_and_the_record_stays() -> None:
-    budget = TeeBudget(limit=21)
+    budget = TeeBudget(limit=21 + 2 * SLICE_BYTES)
     came = read_exchange(only_frame(exchange_frame(recording()))[1], budget=budget)
     assert (came.request, came.response, came.copy_lost, came.status) == (None, None, "tee_full", 200)
     assert budget.used == 0
