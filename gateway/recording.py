@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
+
+import msgspec
 
 from shadow.records import Dialect
 
@@ -56,8 +57,7 @@ class Recorder(Protocol):
         ...
 
 
-@dataclass(slots=True, kw_only=True)
-class Recording:
+class Recording(msgspec.Struct, kw_only=True, gc=False):
     """One exchange while it happens. The relay appends slices; after `submit` it belongs to the recorder.
 
     Clocks are `time.monotonic()` seconds of this process; only `started_at` is wall time (aware UTC).
@@ -82,17 +82,17 @@ class Recording:
     """When the first byte of the request was written upstream (latency and TTFT count from here)."""
     t_first_byte: float | None = None
     t_end: float | None = None
-    request_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    request_headers: list[tuple[bytes, bytes]] = msgspec.field(default_factory=list)
     """All end-to-end headers as the client sent them, `x-shadow-*` included: for sampling and tasks, in memory only."""
-    request: list[bytes] | None = field(default_factory=list)
+    request: list[bytes] | None = msgspec.field(default_factory=list)
     request_bytes: int = 0
     upstream_model: str | None = None
     """The spliced model when `primary.model` replaced it."""
     status: int | None = None
-    response_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    response: list[bytes] | None = field(default_factory=list)
+    response_headers: list[tuple[bytes, bytes]] = msgspec.field(default_factory=list)
+    response: list[bytes] | None = msgspec.field(default_factory=list)
     """Body slices without chunk framing, still content-encoded."""
-    response_times: list[float] = field(default_factory=list)
+    response_times: list[float] = msgspec.field(default_factory=list)
     """One monotonic time per slice of `response`."""
     response_bytes: int = 0
     copy_lost: str | None = None
