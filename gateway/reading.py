@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import bisect
+import re
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -27,11 +29,24 @@ if TYPE_CHECKING:
 _RESTING_STATUSES = frozenset({429, 529})
 _FIRST_ERROR_STATUS = 400
 _DESCRIBING = frozenset({b"content-type", b"content-encoding"})
-_CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization")
+_CREDENTIAL_HEADERS = (
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "proxy-authorization",
+    "x-auth-token",
+    "x-amz-security-token",
+    "ocp-apim-subscription-key",
+    "cf-aig-authorization",
+)
+_MIN_COOKIE_CHARS = 16
+"""A shorter value is a choice of language more often than a session, and would be found in prompts by chance."""
 _COPIED_HEADERS = ("accept", "anthropic-beta", "anthropic-version", "content-type", "openai-beta")
 """All that a candidate needs of the app's headers; never a credential, an account or a session."""
 _STEERING_HEADERS = (
     "content-encoding",
+    "cookie",
     "x-claude-code-session-id",
     "x-shadow",
     "x-shadow-conversation",
@@ -53,6 +68,7 @@ _CUT_SHORT: Mapping[Ending, tuple[Outcome, str]] = {
 }
 
 
+_MAX_ERROR_CHARS = 300
 _NOT_KEPT = "what the provider said is not kept (content: none)"
 
 
@@ -167,7 +183,7 @@ class ExchangeReader:
             if self._redactor is None:
                 self._redactor = Redactor(self.settings.redact)
             kept, _ = self._redactor.redact_text(kept)
-        return kept
+        return kept if len(kept) <= _MAX_ERROR_CHARS else f"{kept[:_MAX_ERROR_CHARS]}…"
 
     def _jobs(
         self,
@@ -285,10 +301,25 @@ def credentials_of(headers: Mapping[str, str], query: str) -> tuple[str, ...]:
     # Of a field that was sent twice every value counts: who knows which one an upstream quotes.
     given = [headers[name] for name in _CREDENTIAL_HEADERS if name in headers]
     found = [words[-1] for value in given for part in value.split(",") if (words := part.split())]
+    found += [password for value in given if (password := _basic_password(value))]
+    if "cookie" in headers:
+        values = [part.partition("=")[2].strip(' "') for part in re.split("[;,]", headers["cookie"])]
+        found += [value for value in values if len(value) >= _MIN_COOKIE_CHARS]
     if query:
         kept = set(parse_qsl(clean_query(query)))
         found += [value for name, value in parse_qsl(query) if (name, value) not in kept]
     return tuple(found)
+
+
+def _basic_password(value: str) -> str | None:
+    """Return the password of `Basic <base64 of user:password>` (RFC 7617): an upstream may quote it by itself."""
+    scheme, _, encoded = value.strip().partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(encoded).decode().partition(":")[2]
+    except ValueError:
+        return None
 
 
 def is_client_retry(headers: Mapping[str, str]) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
 import httpx2
+import msgspec
 
 from shadow.decoding import UndecodableError, decode_slices
 from shadow.dialects import (
@@ -197,7 +198,11 @@ class CandidateClient:
         trouble = await self._listen(copy, heard)
         ended_s = time.monotonic()
         reply, ends = await asyncio.to_thread(_understand, heard, dialect, self._limits.max_body_bytes)
+        reply = self._without_keys(reply)
         outcome, error = _judge(heard, reply, trouble)
+        cost = self._cost(candidate, heard, reply, outcome)
+        if copy.own_limit is not None:
+            outcome, error = _spoiled_by_limit(copy.own_limit, limit_name(dialect), reply, outcome, error)
         answer = CandidateAnswer(
             exchange_id=exchange_id,
             candidate=candidate.model,
@@ -283,6 +288,15 @@ class CandidateClient:
         if outcome not in ENDED_WELL and outcome is not Outcome.PAUSED:
             return Cost(billed_usd=None, uncached_usd=None, source="unknown: the answer was cut short")
         return self._prices.cost(reply.usage, answered=reply.model, asked=candidate.model)
+
+    def _without_keys(self, reply: Reply) -> Reply:
+        """Take our keys out of what the candidate said, before an evaluator quotes a piece of it in its reason."""
+        scrub = self._scrubber.scrub
+        calls = [
+            msgspec.structs.replace(call, name=scrub(call.name), arguments=scrub(call.arguments))
+            for call in reply.tool_calls
+        ]
+        return msgspec.structs.replace(reply, text=scrub(reply.text), tool_calls=tuple(calls))
 
     def _name(self, name: str | None) -> str | None:
         return None if name is None else self._scrubber.scrub(name)[:MAX_NAME_CHARS]

@@ -6,7 +6,10 @@ from typing import Any
 
 import msgspec
 
-_MAX_ERROR_CHARACTERS = 300
+_MAX_ERROR_CHARACTERS = 10_000
+"""Much more than is stored: whoever stores it takes keys out first, and a key that is cut is no longer known as one."""
+MAX_COUNT = 10**12
+"""No answer has more tokens, and sums of what is below it fit into 64 bits everywhere."""
 
 
 class UnreadableError(Exception):
@@ -55,7 +58,7 @@ def as_count(value: Any) -> int | None:
 
 
 def shortened(text: str) -> str:
-    """Cut a foreign sentence to a size that may be stored."""
+    """Cut a foreign sentence to a size that may be looked through."""
     return text if len(text) <= _MAX_ERROR_CHARACTERS else f"{text[:_MAX_ERROR_CHARACTERS]}…"
 
 

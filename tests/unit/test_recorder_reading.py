@@ -411,6 +411,89 @@ def test_no_key_of_the_client_or_the_gateway_reaches_anything_but_the_copy() -> 
         assert secret not in found
 
 
+def deltas(*pieces: str, kind: str = "text_delta", member: str = "text") -> list[bytes]:
+    """A stream that says its text in these pieces."""
+    said = [event("content_block_delta", index=0, delta={"type": kind, member: piece}) for piece in pieces]
+    return [STREAM[0], *said, *STREAM[-2:]]
+
+
+def chunks(*pieces: str) -> list[bytes]:
+    """The same as chat completions, in the text and in a tool call."""
+    said = []
+    for piece in pieces:
+        call = {"index": 0, "function": {"name": "f", "arguments": piece}}
+        said.append({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})
+    said.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    return [*(f"data: {json.dumps(chunk)}\n\n".encode() for chunk in said), b"data: [DONE]\n\n"]
+
+
+CUT = [KEY[:9], KEY[9:14], KEY[14:]]
+BLOCKS = {
+    "type": "message",
+    "model": "primary",
+    "stop_reason": "end_turn",
+    "content": [{"type": "text", "text": piece} for piece in CUT],
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("slices", "dialect"),
+    [
+        (deltas("it is ", *CUT), Dialect.ANTHROPIC_MESSAGES),
+        (deltas(*KEY), Dialect.ANTHROPIC_MESSAGES),
+        (deltas('{"a": "', *CUT, '"}', kind="input_json_delta", member="partial_json"), Dialect.ANTHROPIC_MESSAGES),
+        (deltas(*"".join(f"\\u{ord(letter):04x}" for letter in KEY)), Dialect.ANTHROPIC_MESSAGES),
+        ([json.dumps(BLOCKS).encode()], Dialect.ANTHROPIC_MESSAGES),
+        (chunks('{"key": "', *CUT, '"}'), Dialect.OPENAI_CHAT),
+    ],
+)
+def test_a_key_that_an_answer_says_in_pieces_is_seen_when_they_are_put_together(
+    slices: list[bytes], dialect: Dialect
+) -> None:
+    kind = {"content-type": "text/event-stream" if len(slices) > 1 else "application/json"}
+    found = read(recording(slices=slices, headers={"x-api-key": KEY}, response_headers=kind, dialect=dialect))
+    assert [(job.state, job.reason) for job in found.jobs] == [("skipped", "holds_key")]
+    assert found.body is None
+    foreign = {"x-api-key": "some-other-key-0123"}
+    other = read(recording(slices=slices, headers=foreign, response_headers=kind, dialect=dialect))
+    assert [job.state for job in other.jobs] == ["pending"]
+
+
+@pytest.mark.parametrize("at", range(280, 301, 4))
+def test_an_error_is_shortened_after_the_keys_are_gone(at: int) -> None:
+    error = {"error": {"type": "x", "message": "y" * at + KEY + "z" * 500}}
+    of = recording(slices=[json.dumps(error).encode()], status=401, headers={"x-api-key": KEY})
+    told = read(of).record.error or ""
+    assert len(told) == 301
+    assert KEY[:8] not in told
+
+
+def test_what_a_provider_says_about_an_error_is_kept_as_far_as_content_is() -> None:
+    said = "cannot serve jane@example.com, card 4111 1111 1111 1111"
+    of = recording(slices=[json.dumps({"error": {"type": "x", "message": said}}).encode()], status=400)
+    assert read(of, content="redacted").record.error == "x: cannot serve [email], card [card]"
+    assert read(of, content="full").record.error == f"x: {said}"
+    assert "jane" not in (read(of, content="none").record.error or "")
+    assert "jane" in (read(of, content="redacted", redact=()).record.error or "")
+
+
+@pytest.mark.parametrize(
+    ("headers", "known"),
+    [
+        ({"authorization": "Basic bWU6cGFzcy13b3JkLTEyMw=="}, {"bWU6cGFzcy13b3JkLTEyMw==", "pass-word-123"}),
+        ({"authorization": "Basic not base64"}, {"base64"}),
+        ({"authorization": "Basic /////w=="}, {"/////w=="}),
+        ({"cookie": 'lang=en-US; session="0123456789abcdef0"; x'}, {"0123456789abcdef0"}),
+        ({"cookie": "lang=en-US"}, set()),
+        ({"x-goog-api-key": "g-0123456789", "api-key": "a-0123456789"}, {"g-0123456789", "a-0123456789"}),
+        ({"ocp-apim-subscription-key": "o-0123456789"}, {"o-0123456789"}),
+    ],
+)
+def test_whatever_a_client_proves_itself_with_is_known_as_a_key(headers: dict[str, str], known: set[str]) -> None:
+    assert set(credentials_of(headers, "")) == known
+
+
 def test_names_that_others_choose_are_kept_up_to_a_bound() -> None:
     answer = {"type": "message", "content": [], "model": "a" * 5000, "stop_reason": "b" * 5000, "usage": {}}
     of = recording(
