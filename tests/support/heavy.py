@@ -10,7 +10,8 @@
     bomb:BYTES        JSON of that size, gzipped                         blob:BYTES   a body of that size
     drip:BYTES:SIZE   a stream whose pieces have SIZE bytes, one at each turn of the event loop
 
-`GET /counts` tells how many connections and requests there are; request bodies are read and dropped.
+`GET /counts` tells how many connections and requests there are, without the candidates'; request bodies are read and
+dropped.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote
 
 import uvloop
@@ -126,10 +127,11 @@ _SMALL_ANSWER = _head(_JSON, len(SMALL)) + SMALL
 class _Server(asyncio.Protocol):
     """One connection; answers one request after the other."""
 
-    connections = 0
+    connections: ClassVar[set[_Server]] = set()
     requests = 0
 
     def __init__(self) -> None:
+        self._is_app = True
         self._reading: Reading = self._read_head
         self._buffer = b""
         self._left = 0
@@ -142,12 +144,13 @@ class _Server(asyncio.Protocol):
         self._pause_s: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        _Server.connections += 1
+        _Server.connections.add(self)
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        _Server.connections -= 1
+        del exc
+        _Server.connections.discard(self)
         self._gone = True
         self._writable.set()
         if self._task is not None:
@@ -199,15 +202,17 @@ class _Server(asyncio.Protocol):
         return b""
 
     def _answer(self) -> None:
-        _Server.requests += 1
         path, _, query = self._target.partition(b"?")
+        self._is_app = not path.startswith((b"/candidate", b"/counts"))
+        _Server.requests += self._is_app
         if path == b"/counts":
-            counts = json.dumps({"connections": _Server.connections - 1, "requests": _Server.requests - 1}).encode()
+            connections = sum(one._is_app for one in _Server.connections)
+            counts = json.dumps({"connections": connections, "requests": _Server.requests}).encode()
             self._transport.write(_head(_JSON, len(counts)) + counts)
             return
         shape = unquote(query.partition(b"shape=")[2].partition(b"&")[0].decode()) or "small"
         live, _, candidate = shape.partition("!")
-        words = (candidate or "small" if path.startswith(b"/candidate") else live).split(":")
+        words = (live if self._is_app else candidate or "small").split(":")
         if words[0] == "small":
             self._transport.write(_SMALL_ANSWER)
         elif words[0] != "never":

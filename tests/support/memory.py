@@ -9,6 +9,7 @@ import signal
 import statistics
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -29,8 +30,13 @@ import asyncio, collections, gc, json, os, signal
 def _count(*_):
     gc.collect()
     tasks = [task for task in list(asyncio.tasks._all_tasks) if not task.done()]
-    ours = collections.Counter(
-        type(one).__name__ for one in gc.get_objects() if type(one).__module__.partition(".")[0] in ("gateway", "shadow")
+    objects = [one for one in gc.get_objects() if type(one).__module__.startswith(("gateway.", "shadow."))]
+    ours = collections.Counter(type(one).__name__ for one in objects)
+    connections = [one for one in objects if type(one).__module__ == "gateway.upstream"]
+    connections = [one for one in connections if type(one).__name__ == "Connection"]
+    idle = {{id(each) for one in connections for row in one.pool._idle.values() for each in row}}
+    ours["upstream connections neither idle nor at work"] = sum(
+        id(one) not in idle and one.receiver is None for one in connections
     )
     path = os.path.join({folder!r}, f"census-{{os.getpid()}}.json")
     with open(path + ".part", "w") as file:
@@ -75,16 +81,7 @@ def reset_peak(pid: int) -> None:
 
 def open_files(pid: int) -> int:
     """How many file descriptors it holds."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def open_sockets(pid: int) -> int:
-    """How many of these are sockets."""
-    count = 0
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):  # closed while we looked
-            count += os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
-    return count
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def children(pid: int) -> dict[int, str]:
@@ -98,27 +95,22 @@ def children(pid: int) -> dict[int, str]:
 
 
 class Rise:
-    """By how much each process grew at its worst moment: `with Rise(pids) as rise: …; rise.bytes["live"]`."""
+    """By how much each process was above `before` at its worst moment."""
 
-    def __init__(self, pids: Mapping[str, int]) -> None:
+    def __init__(self, pids: Mapping[str, int], *, before: Mapping[str, int]) -> None:
         self._pids = pids
-        self._before: dict[str, int] = {}
+        self._before = before
         self.bytes: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        for name, pid in self._pids.items():
+        for pid in self._pids.values():
             reset_peak(pid)
-            self._before[name] = rss_bytes(pid)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bytes = {name: max(0, peak_bytes(pid) - self._before[name]) for name, pid in self._pids.items()}
-
-    def so_far(self) -> dict[str, int]:
-        """The same before the end."""
-        return {name: max(0, peak_bytes(pid) - self._before[name]) for name, pid in self._pids.items()}
 
 
 @dataclass

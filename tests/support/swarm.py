@@ -1,12 +1,14 @@
-"""Many clients at once on one event loop, cheap enough for hundreds of thousands of requests, and all ways to hang up."""
+"""Many clients at once on one event loop, cheap enough for hundreds of thousands of requests; all ways to hang up."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 import struct
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import random
 
 HangUp = Literal["fin", "reset", "double"]
 """double: FIN and a moment later RST, so that the gateway learns twice that the client is gone."""
@@ -132,6 +134,7 @@ class Asker(asyncio.Protocol):
             self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del exc
         self.closed.set()
         self._writable.set()
         self.moved.set()
@@ -156,9 +159,13 @@ class Asker(asyncio.Protocol):
         self.body_bytes += len(data)
         self._tail = (self._tail + data[-7:])[-7:]
         self.moved.set()
-        if self.body_bytes >= self._length if self._length is not None else self._tail.endswith(b"\r\n0\r\n\r\n"):
-            if self._whole is not None and not self._whole.done():
-                self._whole.set_result(None)
+        if self._is_whole() and self._whole is not None and not self._whole.done():
+            self._whole.set_result(None)
+
+    def _is_whole(self) -> bool:
+        if self._length is not None:
+            return self.body_bytes >= self._length
+        return self._tail.endswith(b"\r\n0\r\n\r\n")
 
     def _read_head(self, head: bytes) -> None:
         self.status = int(head.split(b" ", 2)[1])

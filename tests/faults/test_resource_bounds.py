@@ -1,0 +1,59 @@
+"""Memory, files and tasks are bounded by the configuration, whatever the traffic: short form of `make soak`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import bounds
+from tests.support.bounds import Figure, Rig
+from tests.support.heavy import Heavy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+@pytest.fixture(scope="module")
+def heavy() -> Iterator[Heavy]:
+    with Heavy() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def rig(heavy: Heavy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with Rig(tmp_path_factory.mktemp("rig"), heavy, upstream={"max_connections": 500}) as one:
+        yield one
+
+
+def hold(figures: Sequence[Figure]) -> None:
+    assert figures
+    assert not [str(figure) for figure in figures if not figure.ok]
+
+
+def test_a_hundred_megabytes_up_cost_no_more_than_twenty(rig: Rig) -> None:
+    hold(bounds.upload(rig))
+
+
+def test_an_event_of_fifty_megabytes_costs_no_more_than_twice_the_bound_of_a_copy(rig: Rig) -> None:
+    hold(bounds.giant_event(rig))
+
+
+def test_gzip_bombs_of_the_primary_and_of_a_candidate_are_unpacked_within_bounds(rig: Rig) -> None:
+    hold(bounds.bomb(rig))
+
+
+def test_a_large_answer_to_a_slow_reader_is_held_nowhere(rig: Rig) -> None:
+    hold(bounds.slow_giant(rig, size=100_000_000))
+
+
+def test_clients_that_do_not_read_cost_less_than_a_mebibyte_each(rig: Rig) -> None:
+    hold(bounds.slow_readers(rig, readers=30))
+
+
+def test_idle_clients_are_cheap_and_those_beyond_max_connections_are_refused(rig: Rig) -> None:
+    hold(bounds.idle_clients(rig, clients=500))
+
+
+def test_clients_that_hang_up_leave_no_connection_file_descriptor_or_task_behind(rig: Rig) -> None:
+    hold(bounds.aborts(rig, count=600, at_once=20))
