@@ -39,6 +39,7 @@ _EXPECT = frozenset({b"expect"})
 _CONTINUE = 100
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL = 200
+_NO_CONTENT = 204
 _FIRST_ERROR = 400
 
 
@@ -372,7 +373,9 @@ class Exchange:
             recording.response_slice(plain, now)
         old = not self._head.minor
         self._dechunk = old and head.chunked
-        self._keep_upstream = head.keep_alive and not isinstance(reader, UntilCloseBody)
+        # A 204 that announces a body may yet send it: it would be read as the answer to the next request.
+        doubtful = head.status == _NO_CONTENT and (head.chunked or head.length)
+        self._keep_upstream = head.keep_alive and not isinstance(reader, UntilCloseBody) and not doubtful
         if not self._request.done and head.status >= _FIRST_ERROR:
             self._stop_upload()
         keep = self._head.keep_alive and self._keeps_client(reader)
