@@ -615,3 +615,161 @@ def places(sent: bytes) -> list[int]:
         found.update(range(match.start() + match[0].startswith(b":"), match.end() + 1))
     marks = sorted(at for at in found if 0 < at < len(sent))
     return marks if len(marks) <= _MOST_PLACES else marks[: _MOST_PLACES // 2] + marks[-_MOST_PLACES // 2 :]
+
+
+# The other side: what an upstream answers to GET /g.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """One hostile answer, and what the client gets of it."""
+
+    parts: tuple[bytes, ...]
+    status: int
+    """502: nothing of it reached the client. 0: it was cut off without a word."""
+    body: bytes = b""
+    whole: bool = True
+    """False: the client is cut off with a reset, so that it cannot take what it has for a whole answer."""
+    reused: bool = False
+    """Whether the connection to upstream may serve another request."""
+    method: bytes = b"GET"
+    end: Literal["fin", "stall", "keep"] = "stall"
+
+
+SMUGGLED = b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\nset-cookie: evil=1\r\n\r\nsmuggled"
+"""A second answer, which no client may see."""
+
+
+def bad(*parts: bytes) -> Answered:
+    """Refused at its head."""
+    return Answered(parts=parts, status=502)
+
+
+def past(part: bytes, body: bytes = b"", method: bytes = b"GET") -> Answered:
+    """More than an answer in one slice: none of it is believed."""
+    return Answered(parts=(part,), status=0, body=body, whole=False, method=method)
+
+
+def fine(*parts: bytes, body: bytes = b"ok", status: int = 200, end: Literal["fin", "keep"] = "keep") -> Answered:
+    """Relayed whole."""
+    return Answered(parts=parts, status=status, body=body, reused=end == "keep", end=end)
+
+
+def cut(*parts: bytes, body: bytes = b"") -> Answered:
+    """Begun, then broken off."""
+    return Answered(parts=parts, status=200, body=body, whole=False)
+
+
+def answer_with(fields: bytes, body: bytes = b"ok") -> bytes:
+    """A 200 with these field lines."""
+    return b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n" + body
+
+
+_CL = b"content-length: 2\r\n"
+_CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+_EARLY = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+
+ANSWERS: dict[str, Answered] = {
+    "two equal lengths": bad(answer_with(_CL + _CL)),
+    "two different lengths": bad(answer_with(_CL + b"content-length: 100\r\n")),
+    "a list of lengths": bad(answer_with(b"content-length: 2, 2\r\n")),
+    "a negative length": bad(answer_with(b"content-length: -2\r\n")),
+    "a length with a plus": bad(answer_with(b"content-length: +2\r\n")),
+    "a hexadecimal length": bad(answer_with(b"content-length: 0x2\r\n")),
+    "a length beyond 64 bits": bad(answer_with(b"content-length: 18446744073709551618\r\n")),
+    "an empty length": bad(answer_with(b"content-length:\r\n")),
+    "a length and a coding": bad(answer_with(_CL + b"transfer-encoding: chunked\r\n", b"0\r\n\r\n")),
+    "a coding and a length": bad(answer_with(b"transfer-encoding: chunked\r\n" + _CL, b"0\r\n\r\n")),
+    "two codings": bad(answer_with(b"transfer-encoding: chunked\r\n" * 2, b"0\r\n\r\n")),
+    "gzip, then chunked": bad(answer_with(b"transfer-encoding: gzip, chunked\r\n", b"0\r\n\r\n")),
+    "identity": bad(answer_with(b"transfer-encoding: identity\r\n")),
+    "an unknown coding": bad(answer_with(b"transfer-encoding: xchunked\r\n", b"0\r\n\r\n")),
+    "a coding on HTTP/1.0": bad(b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+    "a blank before the colon": bad(answer_with(b"content-length : 2\r\n")),
+    "bare LF everywhere": bad(b"HTTP/1.1 200 OK\ncontent-length: 2\n\nok"),
+    "a bare LF in the head": bad(answer_with(b"x: y\n" + _CL)),
+    "a bare CR in a value": bad(answer_with(b"x: y\rset-cookie: evil=1\r\n" + _CL)),
+    "a folded field": bad(answer_with(b"x: y\r\n z\r\n" + _CL)),
+    "a folded first field": bad(answer_with(b" x: y\r\n" + _CL)),
+    "a NUL in a value": bad(answer_with(b"x: a\0b\r\n" + _CL)),
+    "a NUL in a name": bad(answer_with(b"x\0: b\r\n" + _CL)),
+    "a control character in a value": bad(answer_with(b"x: \x08\r\n" + _CL)),
+    "an escape in a value": bad(answer_with(b"x: \x1b[2J\r\n" + _CL)),
+    "a field without a colon": bad(answer_with(b"nonsense\r\n" + _CL)),
+    "an empty name": bad(answer_with(b": b\r\n" + _CL)),
+    "a blank in a name": bad(answer_with(b"x y: b\r\n" + _CL)),
+    "a status of four digits": bad(b"HTTP/1.1 2000 OK\r\ncontent-length: 2\r\n\r\nok"),
+    "a status of two digits": bad(b"HTTP/1.1 20 OK\r\ncontent-length: 2\r\n\r\nok"),
+    "a status below 100": bad(b"HTTP/1.1 099 OK\r\ncontent-length: 2\r\n\r\nok"),
+    "a negative status": bad(b"HTTP/1.1 -200 OK\r\ncontent-length: 2\r\n\r\nok"),
+    "a status of letters": bad(b"HTTP/1.1 abc OK\r\ncontent-length: 2\r\n\r\nok"),
+    "no status": bad(b"HTTP/1.1\r\ncontent-length: 2\r\n\r\nok"),
+    "two blanks before the status": bad(b"HTTP/1.1  200 OK\r\ncontent-length: 2\r\n\r\nok"),
+    "a tab before the status": bad(b"HTTP/1.1\t200 OK\r\ncontent-length: 2\r\n\r\nok"),
+    "a NUL in the reason": bad(b"HTTP/1.1 200 O\0K\r\ncontent-length: 2\r\n\r\nok"),
+    "a bare CR in the reason": bad(b"HTTP/1.1 200 O\rK\r\ncontent-length: 2\r\n\r\nok"),
+    "HTTP/1.2": bad(b"HTTP/1.2 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+    "HTTP/2.0": bad(b"HTTP/2.0 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+    "http/1.1": bad(b"http/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+    "HTTP/0.9": bad(b"<html>ok</html>"),
+    "JSON": bad(b'{"error": "no"}\r\n\r\n'),
+    "an SSH banner": bad(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "ICY": bad(b"ICY 200 OK\r\n\r\n"),
+    "a request": bad(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"),
+    "an empty line first": bad(b"\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+    "the rest of an earlier answer first": bad(b"ok" + answer_with(_CL)),
+    "an endless field": bad(b"HTTP/1.1 200 OK\r\nx: " + b"v" * 300_000),
+    "an endless status line": bad(b"HTTP/1.1 200 " + b"v" * 300_000),
+    "endless fields": bad(b"HTTP/1.1 200 OK\r\n" + b"x: v\r\n" * 60_000),
+    "101 unasked": bad(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n" + SMUGGLED),
+    "bytes past a length": past(answer_with(_CL) + SMUGGLED, b"ok"),
+    "bytes past a length, later": cut(answer_with(_CL, b"o"), b"k" + SMUGGLED, body=b"o"),
+    "bytes past the last chunk": past(_CHUNKED_HEAD + b"2\r\nok\r\n0\r\n\r\n" + SMUGGLED, b"ok"),
+    "bytes past the last chunk, later": cut(_CHUNKED_HEAD + b"2\r\nok\r\n", b"0\r\n\r\n" + SMUGGLED, body=b"ok"),
+    "bytes past a 204": past(b"HTTP/1.1 204 No Content\r\n\r\n" + SMUGGLED),
+    "bytes past a 304": past(b"HTTP/1.1 304 Not Modified\r\ncontent-length: 2\r\n\r\n" + SMUGGLED),
+    "a 204 that says it has a body, and has": past(b"HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\nok"),
+    "a 204 that says it has a body": Answered(
+        parts=(b"HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\n",), status=204, end="keep"
+    ),
+    "a 204 that says it has chunks": Answered(
+        parts=(b"HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n",), status=204, end="keep"
+    ),
+    "the body of an answer to HEAD": past(answer_with(_CL), method=b"HEAD"),
+    "a second answer to HEAD": past(answer_with(_CL, b"") + SMUGGLED, method=b"HEAD"),
+    "a chunk size of letters": cut(_CHUNKED_HEAD + b"2\r\nok\r\n", b"zz\r\nok\r\n0\r\n\r\n", body=b"ok"),
+    "a negative chunk size": cut(_CHUNKED_HEAD + b"2\r\nok\r\n", b"-2\r\nok\r\n0\r\n\r\n", body=b"ok"),
+    "a chunk size beyond 64 bits": cut(
+        _CHUNKED_HEAD + b"2\r\nok\r\n", b"10000000000000002\r\nok\r\n0\r\n\r\n", body=b"ok"
+    ),
+    "a chunk size in 0x": cut(_CHUNKED_HEAD + b"2\r\nok\r\n", b"0x2\r\nok\r\n0\r\n\r\n", body=b"ok"),
+    "a blank after a chunk size": cut(_CHUNKED_HEAD + b"2\r\nok\r\n", b"2 \r\nok\r\n0\r\n\r\n", body=b"ok"),
+    "a bare LF after a chunk size": cut(_CHUNKED_HEAD + b"2\r\nok\r\n", b"2\nok\r\n0\r\n\r\n", body=b"ok"),
+    "a chunk longer than it says": cut(_CHUNKED_HEAD + b"2\r\nok\r\n", b"1\r\nok\r\n0\r\n\r\n", body=b"ok"),
+    "no CRLF after a chunk": cut(_CHUNKED_HEAD + b"2\r\nok\r\n", b"2\r\nok0\r\n\r\n", body=b"ok"),
+    "a chunk head without end": cut(_CHUNKED_HEAD + b"2\r\nok\r\n", b"2;" + b"a" * 600_000, body=b"ok"),
+    "trailers without end": cut(_CHUNKED_HEAD + b"2\r\nok\r\n", b"0\r\nx: " + b"a" * 600_000, body=b"ok"),
+    "a NUL in a trailer": cut(_CHUNKED_HEAD + b"2\r\nok\r\n", b"0\r\nx: a\0b\r\n\r\n", body=b"ok"),
+    "a folded trailer": cut(_CHUNKED_HEAD + b"2\r\nok\r\n", b"0\r\nx: a\r\n b\r\n\r\n", body=b"ok"),
+    "an end before the length": Answered(
+        parts=(answer_with(b"content-length: 5\r\n"),), status=200, body=b"ok", whole=False, end="fin"
+    ),
+    "an end before the last chunk": Answered(
+        parts=(_CHUNKED_HEAD + b"2\r\nok\r\n",), status=200, body=b"ok", whole=False, end="fin"
+    ),
+    "an end in the head": Answered(parts=(b"HTTP/1.1 200 OK\r\ncontent-le",), status=502, end="fin"),
+    "a bad answer behind a 103": bad(_EARLY + b"HTTP/1.1 2000 OK\r\n\r\n"),
+    "a thousand 103s": fine(_EARLY * 1000 + answer_with(_CL)),
+    "a 103 with a length": fine(b"HTTP/1.1 103 Early Hints\r\ncontent-length: 60\r\n\r\n" + answer_with(_CL)),
+    "a 100 nobody asked for": fine(b"HTTP/1.1 100 Continue\r\n\r\n" + answer_with(_CL)),
+    "no reason": fine(b"HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nok"),
+    "an empty reason": fine(b"HTTP/1.1 200 \r\ncontent-length: 2\r\n\r\nok"),
+    "a reason that is not ASCII": fine(b"HTTP/1.1 200 Gr\xfc\xdfe\r\ncontent-length: 2\r\n\r\nok"),
+    "a status nobody knows": fine(b"HTTP/1.1 799 Odd\r\ncontent-length: 2\r\n\r\nok", status=799),
+    "a line end in percent code": fine(answer_with(b"location: /a%0d%0aset-cookie:%20b\r\n" + _CL)),
+    "chunks with extensions": fine(_CHUNKED_HEAD + b'1;a="b;c"\r\no\r\n1;x\r\nk\r\n0;y\r\nx: y\r\n\r\n'),
+    "an answer in the body": fine(answer_with(b"content-length: %d\r\n" % len(SMUGGLED), SMUGGLED), body=SMUGGLED),
+    "an answer in a chunk": fine(_CHUNKED_HEAD + chunked(SMUGGLED, [9]), body=SMUGGLED),
+    "no length": fine(answer_with(b"", b"ok"), end="fin"),
+    "HTTP/1.0 with a length": fine(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", end="fin"),
+}

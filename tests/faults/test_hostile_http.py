@@ -21,11 +21,11 @@ from gateway.policy import Policy
 from gateway.recording import TeeBudget
 from gateway.relay import Relay
 from shadow.dialects import dialect_of
-from tests.faults.hostile_corpus import AFTER, GROUPS, REQUESTS, Seen, Sent, places
+from tests.faults.hostile_corpus import AFTER, ANSWERS, GROUPS, REQUESTS, Answered, Seen, Sent, places
 from tests.support.client import Client, NoAnswerError
-from tests.support.http1 import Framing, Message, MessageReader
+from tests.support.http1 import Framing, Message, MessageReader, slices
 from tests.support.live import Live, running, settings_for
-from tests.support.upstream import OK, Answer, Handler, Upstream
+from tests.support.upstream import OK, Answer, Gate, Handler, Part, Upstream
 from tests.support.waiting import eventually, eventually_async
 
 if TYPE_CHECKING:
@@ -241,6 +241,71 @@ class Forgetful:
 
 async def nothing_open(relay: Relay) -> bool:
     return relay.pool.open_connections == 0 and not relay.clients
+
+
+# Answers.
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_hostile_answer_comes_to_this_and_nothing_else(upstream: Upstream, live: Live, name: str) -> None:
+    case = ANSWERS[name]
+    upstream.answer(playing(case, None, go_on := upstream.gate()))
+    with Client(live.address) as client:
+        client.send(case.method + b" /g HTTP/1.1\r\nHost: a\r\n\r\n")
+        if len(case.parts) > 1:
+            client.receive_until(case.body)  # so that the parts do not arrive as one
+        go_on.open()
+        if case.status:
+            received = client.receive(method=case.method)
+            assert (received.status, received.complete) == (case.status, case.whole)
+            assert received.body == case.body or received.header(b"x-shadow-gateway-error")
+        else:
+            with pytest.raises(NoAnswerError):
+                client.receive(method=case.method)
+        assert case.whole or client.ended == "reset"
+        the_next_answer_is_its_own(upstream, client, case)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_hostile_answer_byte_by_byte_ends_no_better(upstream: Upstream, live: Live, name: str) -> None:
+    case = ANSWERS[name]
+    upstream.answer(playing(case, 1, upstream.gate()))
+    with Client(live.address) as client:
+        client.send(case.method + b" /g HTTP/1.1\r\nHost: a\r\n\r\n")
+        if case.whole:
+            received = client.receive(method=case.method)
+            assert (received.status, received.complete) == (case.status, True)
+            assert received.body == case.body or received.header(b"x-shadow-gateway-error")
+        else:  # what was wrong came when the head was on its way, or the whole answer even
+            with contextlib.suppress(NoAnswerError):
+                received = client.receive(method=case.method)
+                assert case.body.startswith(received.body)
+                assert received.complete is (case.status == 0) or received.ended == "reset"
+        the_next_answer_is_its_own(upstream, client, case)
+
+
+def the_next_answer_is_its_own(upstream: Upstream, client: Client, case: Answered) -> None:
+    if client.ended != "kept":
+        return
+    if not case.reused:  # what comes late is told from the next answer only while nobody waits for one
+        eventually(lambda: all(log.closed_at for log in upstream.connections if log.requests))
+    upstream.handler = lambda _request: Answer()
+    client.send(AFTER)
+    again = client.receive()
+    assert (again.status, again.body) == (200, b"ok")
+    assert again.header(b"set-cookie") is None
+    (before, after) = [log for log in upstream.connections for _ in log.requests]
+    assert (before is after) == case.reused
+
+
+def playing(case: Answered, size: int | None, go_on: Gate) -> Handler:
+    """What upstream does: the case's parts, the later ones when the client has the first."""
+    if size is not None:
+        data = b"".join(case.parts)
+        parts: tuple[Part, ...] = slices(data, max(size, len(data) // 1000))
+    else:
+        parts = (case.parts[0], *(part for later in case.parts[1:] for part in (go_on, later)))
+    return lambda _request: Answer(parts=parts, end=case.end)
 
 
 # What upstream got.
