@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import threading
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from shadow.records import Score
@@ -18,6 +20,12 @@ Measures = Literal["content", "format"]
 
 TIME_LIMIT_S = 5.0
 """How long one evaluator may take over one answer; longer is `failed`."""
+
+MAX_THREADS = 64
+"""How many evaluators may be at work at once, those included that took too long and never came back."""
+
+_THREAD = "evaluator"
+_PATIENCE_S = 0.02
 
 MAX_OUTPUT_CHARS = 2_000_000
 """Answers longer than this are not looked at; `failed` with that reason."""
@@ -91,18 +99,36 @@ def failed(reason: str) -> Score:
 
 
 async def off_loop(work: Callable[[], Score], *, limit_s: float = TIME_LIMIT_S) -> Score:
-    """Run one piece of CPU work in a thread, bounded in time; what it raises becomes `failed` with the error's name.
+    """Run one piece of CPU work in a thread of its own, bounded in time; what it raises becomes `failed` with its name.
 
-    Only the name: messages of foreign code may quote the prompt.
+    Only the name: messages of foreign code may quote the prompt. A thread cannot be ended from outside: one that takes
+    too long is left alone, and holds up neither the process's other threads nor its end.
     """
+    done: asyncio.Future[Score] = asyncio.get_running_loop().create_future()
     try:
-        return await asyncio.wait_for(asyncio.to_thread(work), limit_s)
+        async with asyncio.timeout(limit_s):
+            while sum(thread.name == _THREAD for thread in threading.enumerate()) >= MAX_THREADS:  # noqa: ASYNC110  (a thread's end wakes nobody)
+                await asyncio.sleep(_PATIENCE_S)
+            threading.Thread(target=_work, args=(work, done), name=_THREAD, daemon=True).start()
+            return await done
     except TimeoutError:
         return failed(f"took longer than {limit_s:g} s")
+
+
+def _work(work: Callable[[], Score], done: asyncio.Future[Score]) -> None:
+    try:
+        score = work()
     except RecursionError:
-        return failed("the input is nested too deeply")
-    except Exception as error:  # noqa: BLE001  (an evaluator is foreign code: whatever it raises is data)
-        return failed(f"raised {type(error).__name__}")
+        score = failed("the input is nested too deeply")
+    except BaseException as error:  # noqa: BLE001  (an evaluator is foreign code: whatever it raises is data)
+        score = failed(f"raised {type(error).__name__}")
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        done.get_loop().call_soon_threadsafe(_deliver, done, score)
+
+
+def _deliver(done: asyncio.Future[Score], score: Score) -> None:
+    if not done.done():
+        done.set_result(score)
 
 
 def _within(value: object, *, low: float, reason: str) -> Score:

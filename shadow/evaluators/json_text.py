@@ -14,6 +14,9 @@ MAX_STARTS = 64
 MAX_DIGITS = 4_000
 """Longer integers are refused by the reader (Python itself stops at 4,300 digits)."""
 
+MAX_SCANNED = 4_000_000
+"""How many characters are read again from such places, all together."""
+
 # Possessive where it can be: a fence that is never closed must not be looked for again from each character of its name.
 _FENCE = re.compile(r"```[a-zA-Z0-9_-]*+[ \t]*+(?:\r?\n)?+(.*?)```", re.DOTALL)
 _START = re.compile(r"[\[{]")
@@ -42,16 +45,22 @@ def embedded(text: str) -> Parsed:
     whole = strict(text)
     if whole.error is None and isinstance(whole.value, dict | list):
         return whole
-    for block in _FENCE.findall(text):
-        inside = strict(block)
+    for block in islice(_FENCE.finditer(text), MAX_STARTS):
+        inside = strict(block[1])
         if inside.error is None:
             return inside
+    scanned = 0
     for start in islice(_START.finditer(text), MAX_STARTS):
         try:
             value, _ = _DECODER.raw_decode(text, start.start())
+        except json.JSONDecodeError as error:
+            scanned += error.pos - start.start()
         except (ValueError, RecursionError):
             continue
-        return Parsed(value=value)
+        else:
+            return Parsed(value=value)
+        if scanned > MAX_SCANNED:
+            break
     return Parsed(error="holds no JSON object or array")
 
 

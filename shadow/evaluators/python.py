@@ -8,6 +8,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import threading
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ from shadow.evaluators.base import (
 from shadow.records import Score
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from types import ModuleType
 
     from shadow.evaluators.base import Measures
@@ -31,10 +33,67 @@ if TYPE_CHECKING:
 
 
 class Adapter:
-    """What the three adapters below share: the version and kind their scores are stored under."""
+    """What the three adapters below share: the version and kind their scores are stored under, and how they call."""
 
     version: str = "1"
     measures: Measures = "content"
+
+    def __init__(self) -> None:
+        self._elsewhere = Elsewhere()
+
+    async def _call(self, function: Callable[..., Any], *arguments: Any, into: Callable[[object], Score]) -> Score:
+        if not inspect.iscoroutinefunction(function):
+            return await off_loop(lambda: _as_score(function(*arguments), into=into))
+        try:
+            return _as_score(await self._elsewhere.run(function(*arguments)), into=into)
+        except TimeoutError:
+            return failed(f"took longer than {TIME_LIMIT_S:g} s")
+        except Exception as error:  # noqa: BLE001  (foreign code: whatever it raises is data)
+            return failed(f"raised {type(error).__name__}")
+
+
+class Elsewhere:
+    """An event loop in a thread of its own, for the coroutines of foreign code: one that blocks holds up only itself.
+
+    It is kept between calls, for connections belong to a loop; one that is blocked is left alone and replaced.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Wait for its result, for at most `TIME_LIMIT_S`. Raises TimeoutError, and what it raises."""
+        loop = self._loop if self._loop is not None and not self._loop.is_closed() else self._started()
+        result = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+        try:
+            return await asyncio.wait_for(result, TIME_LIMIT_S)
+        except TimeoutError:
+            if self._loop is loop and not await _turns(loop):
+                self._loop = None
+            raise
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop = asyncio.new_event_loop()
+        threading.Thread(target=_turn, args=(loop,), name="evaluator loop", daemon=True).start()
+        weakref.finalize(self, loop.call_soon_threadsafe, loop.stop).atexit = False
+        return loop
+
+
+def _turn(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+async def _turns(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether the loop still gets to its next turn."""
+    turned = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop))
+    try:
+        await asyncio.wait_for(turned, 1.0)
+    except TimeoutError:
+        return False
+    return True
 
 
 def target_of(options: Mapping[str, Any]) -> str:
@@ -74,6 +133,7 @@ class ScoreAdapter(Adapter):
     """Makes a `score(output, expected)` object or a plain function speak `evaluate(case)`."""
 
     def __init__(self, function: Callable[..., Any], *, takes_case: bool, needs_expected: bool) -> None:
+        super().__init__()
         self._function = function
         self._takes_case = takes_case
         self._needs_expected = needs_expected
@@ -81,47 +141,34 @@ class ScoreAdapter(Adapter):
     async def evaluate(self, case: EvalCase) -> Score:
         """Call it with what it takes; without an expected text a `score` object has nothing to compare with."""
         if self._takes_case:
-            return await _call(self._function, case, into=scored)
+            return await self._call(self._function, case, into=scored)
         if self._needs_expected and case.expected is None:
             return not_applicable("no expected text")
-        return await _call(self._function, case.output, case.expected, into=scored)
+        return await self._call(self._function, case.output, case.expected, into=scored)
 
 
 class EvaluateAdapter(Adapter):
     """Guards a foreign `evaluate(case)`: time limit, range, and errors as data."""
 
     def __init__(self, target: Any) -> None:
+        super().__init__()
         self._target = target
 
     async def evaluate(self, case: EvalCase) -> Score:
         """Score one answer."""
-        return await _call(self._target.evaluate, case, into=scored)
+        return await self._call(self._target.evaluate, case, into=scored)
 
 
 class CompareAdapter(Adapter):
     """Guards a foreign `compare(primary, candidate)`."""
 
     def __init__(self, target: Any) -> None:
+        super().__init__()
         self._target = target
 
     async def compare(self, primary: EvalCase, candidate: EvalCase) -> Score:
         """Compare two answers."""
-        return await _call(self._target.compare, primary, candidate, into=compared)
-
-
-async def _call(function: Callable[..., Any], *arguments: Any, into: Callable[[object], Score]) -> Score:
-    if inspect.iscoroutinefunction(function):
-        return await _bounded(function(*arguments), into=into)
-    return await off_loop(lambda: _as_score(function(*arguments), into=into))
-
-
-async def _bounded(awaitable: Awaitable[Any], *, into: Callable[[object], Score]) -> Score:
-    try:
-        return _as_score(await asyncio.wait_for(awaitable, TIME_LIMIT_S), into=into)
-    except TimeoutError:
-        return failed(f"took longer than {TIME_LIMIT_S:g} s")
-    except Exception as error:  # noqa: BLE001  (foreign code: whatever it raises is data)
-        return failed(f"raised {type(error).__name__}")
+        return await self._call(self._target.compare, primary, candidate, into=compared)
 
 
 def _as_score(result: Any, *, into: Callable[[object], Score]) -> Score:
