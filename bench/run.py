@@ -1,9 +1,10 @@
 """Speed against nginx `proxy_pass`, as ratios within one run.
 
-    python bench/run.py [--only unary,large,latency,streams,many,shadow] [--rounds 3] [--seconds 3]
+    python bench/run.py [--only unary,large,latency,streams,many,tls,cold,workers,shadow] [--rounds 3] [--seconds 3]
 
-The thing measured is pinned to core 0 alone; the pretend upstream and the load generator share core 1. Each round runs
-every target, in alternating order; medians are printed. CPU is what the kernel counted for the target's processes
+The thing measured is pinned to core 0 alone; the pretend upstream and the load generator share core 1 (with `workers`
+everything shares both). For `tls` and `cold` a second nginx ends TLS before the pretend upstream. Each round runs every
+target, in alternating order; medians are printed. CPU is what the kernel counted for the target's processes
 (/proc/PID/task/*/schedstat), which is steadier than requests per second on a noisy machine. All load goes to
 127.0.0.1 and ends by itself.
 """
@@ -24,10 +25,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import trustme
+
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / ".build"
 GATEWAY = Path(sys.executable).with_name("shadow-gateway")
-TARGET_CORE, LOAD_CORE = "0", "1"
+TARGET_CORE, LOAD_CORE, BOTH_CORES = "0", "1", "0,1"
 
 # mode, connections, request bytes, what the upstream answers, more options
 WORKLOADS: dict[str, tuple[str, int, int, str, list[str]]] = {
@@ -36,6 +39,9 @@ WORKLOADS: dict[str, tuple[str, int, int, str, list[str]]] = {
     "latency": ("open", 128, 1024, "bench-d0-n1-g0-b2048", ["-r", "100"]),
     "streams": ("stream", 200, 2000, "bench-d0-n100-g20000-b0", ["-R", "2"]),
     "many": ("stream", 1000, 2000, "bench-d0-n100-g20000-b0", ["-R", "2"]),
+    "tls": ("closed", 16, 1024, "bench-d0-n1-g0-b2048", []),
+    "cold": ("closed", 200, 1024, "bench-d0-n1-g0-b2048", []),
+    "workers": ("closed", 32, 1024, "bench-d0-n1-g0-b2048", []),
     "shadow": ("open", 512, 4096, "bench-d50000-n1-g0-b2048", ["-r", "50"]),
 }
 TITLES = {
@@ -44,6 +50,9 @@ TITLES = {
     "latency": "1 KB request, 2 KB answer, 100 requests/s at random moments",
     "streams": "200 streams x 50 events/s",
     "many": "1,000 streams x 50 events/s",
+    "tls": "1 KB request, 2 KB answer, 16 connections, the upstream behind TLS (nginx: proxy_pass https)",
+    "cold": "The first half second after a start: 200 clients at once, the upstream behind TLS",
+    "workers": "1 KB request, 2 KB answer, 32 connections, two processes on one port, both cores shared with the load",
     "shadow": "50 requests/s answered after 50 ms; every request shadowed to two candidates, or none",
 }
 
@@ -55,6 +64,8 @@ class Target:
     name: str
     port: int
     pids: list[int] = field(default_factory=list)
+    process: subprocess.Popen[bytes] | None = None
+    """Its parent, to end it before the others."""
 
 
 def free_port() -> int:
@@ -120,12 +131,21 @@ class Bench:
         self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []
         self.upstream_port = free_port()
+        self.tls_port = 0
+        self.ca_file = folder / "ca.pem"
 
     def start(self, command: list[str], *, core: str) -> subprocess.Popen[bytes]:
         log = (self.folder / "stderr.log").open("ab")
         process = subprocess.Popen(["taskset", "-c", core, *command], stdout=log, stderr=log)
         self.processes.append(process)
         return process
+
+    def end(self, target: Target) -> None:
+        """End one target before the others."""
+        if target.process is not None:
+            target.process.terminate()
+            target.process.wait(30)
+            self.processes.remove(target.process)
 
     def stop(self) -> None:
         for process in reversed(self.processes):
@@ -140,28 +160,59 @@ class Bench:
         self.start([str(BUILD / "upstream"), str(self.upstream_port)], core=LOAD_CORE)
         wait_for(self.upstream_port)
 
-    def nginx(self) -> Target:
+    def tls_front(self) -> None:
+        """An nginx that ends TLS before the pretend upstream."""
+        authority = trustme.CA()
+        certificate = authority.issue_cert("127.0.0.1", "localhost")
+        authority.cert_pem.write_to_path(str(self.ca_file))
+        (self.folder / "front.pem").write_bytes(b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
+        certificate.private_key_pem.write_to_path(str(self.folder / "front.key"))
+        self.tls_port = free_port()
+        self._start_nginx("front", self.tls_port, core=LOAD_CORE, listens_tls=True)
+
+    def nginx(self, name: str = "nginx", *, over_tls: bool = False, workers: int = 1) -> Target:
         port = free_port()
+        core = TARGET_CORE if workers == 1 else BOTH_CORES
+        return self._start_nginx(name, port, core=core, asks_tls=over_tls, workers=workers)
+
+    def _start_nginx(
+        self, name: str, port: int, *, core: str, listens_tls: bool = False, asks_tls: bool = False, workers: int = 1
+    ) -> Target:
+        folder = self.folder / name.replace(" ", "-")
+        folder.mkdir()
+        certificate = f"ssl_certificate {self.folder}/front.pem; ssl_certificate_key {self.folder}/front.key;"
+        checks = f"proxy_ssl_verify on; proxy_ssl_trusted_certificate {self.ca_file}; proxy_ssl_name localhost;"
         text = (HERE / "nginx.conf.in").read_text()
         for mark, value in (
-            ("@FOLDER@", str(self.folder)),
-            ("@UPSTREAM@", str(self.upstream_port)),
+            ("@FOLDER@", str(folder)),
+            ("@WORKERS@", str(workers)),
+            ("@UPSTREAM@", str(self.tls_port if asks_tls else self.upstream_port)),
             ("@PORT@", str(port)),
+            ("@SSL@", "ssl" if listens_tls else ""),
+            ("@CERTIFICATE@", certificate if listens_tls else ""),
+            ("@SCHEME@", "https" if asks_tls else "http"),
+            ("@CHECKS@", checks if asks_tls else ""),
         ):
             text = text.replace(mark, value)
-        (self.folder / "nginx.conf").write_text(text)
-        process = self.start(["nginx", "-c", str(self.folder / "nginx.conf")], core=TARGET_CORE)
+        (folder / "nginx.conf").write_text(text)
+        process = self.start(["nginx", "-c", str(folder / "nginx.conf")], core=core)
         wait_for(port)
-        return Target("nginx", port, descendants(process.pid))
+        return Target(name, port, descendants(process.pid), process)
 
-    def gateway(self, name: str, *, sample_rate: float, role: str) -> Target:
+    def gateway(self, name: str, *, sample_rate: float, role: str, over_tls: bool = False, workers: int = 1) -> Target:
         port, admin = free_port(), free_port()
-        folder = self.folder / name.replace(" ", "-").replace("%", "")
+        folder = self.folder / name.replace(" ", "-").replace("%", "").replace(",", "")
         folder.mkdir()
+        upstream = f"https://127.0.0.1:{self.tls_port}" if over_tls else f"http://127.0.0.1:{self.upstream_port}"
         config = {
             "listen": f"127.0.0.1:{port}",
             "admin": {"listen": f"127.0.0.1:{admin}"},
-            "upstream": {"base_url": f"http://127.0.0.1:{self.upstream_port}", "api_key": "sk-bench-candidate"},
+            "workers": workers,
+            "upstream": {
+                "base_url": upstream,
+                "api_key": "sk-bench-candidate",
+                "ca_file": str(self.ca_file) if over_tls else None,
+            },
             "shadow": {
                 "sample_rate": sample_rate,
                 "conversation": {"key": "request"},
@@ -178,8 +229,9 @@ class Bench:
         time.sleep(1)
         pids = listener(port, descendants(process.pid))
         for pid in pids:
-            subprocess.run(["taskset", "-a", "-cp", TARGET_CORE, str(pid)], check=True, stdout=subprocess.DEVNULL)
-        return Target(name, port, pids)
+            core = TARGET_CORE if workers == 1 else BOTH_CORES
+            subprocess.run(["taskset", "-a", "-cp", core, str(pid)], check=True, stdout=subprocess.DEVNULL)
+        return Target(name, port, pids, process)
 
 
 def load(target: Target, workload: str, *, seconds: float, warm_up: float) -> dict[str, Any]:
@@ -198,7 +250,7 @@ def load(target: Target, workload: str, *, seconds: float, warm_up: float) -> di
         str(connections),
     ]
     command += ["-b", str(size), "-S", spec, "-d", str(seconds), *more]
-    if mode != "stream":  # warm up apart, so that the CPU counted covers the measured part only
+    if mode != "stream" and warm_up:  # warm up apart, so that the CPU counted covers the measured part only
         short = list(command)
         short[short.index("-d") + 1] = str(warm_up)
         subprocess.run([*short, "-w", "0"], check=True, capture_output=True)
@@ -221,7 +273,7 @@ def measure(targets: list[Target], workload: str, *, rounds: int, seconds: float
     lines = [f"### {TITLES[workload]}", ""]
     streaming = WORKLOADS[workload][0] == "stream"
     lines += STREAM_HEAD if streaming else UNARY_HEAD
-    reference = rows.get("nginx") or rows[targets[0].name]
+    reference = next((found for name, found in rows.items() if "nginx" in name), rows[targets[0].name])
     lines += [
         (stream_line if streaming else unary_line)(target.name, rows[target.name], reference) for target in targets
     ]
@@ -285,32 +337,79 @@ def build() -> None:
         subprocess.run(["cc", "-O2", "-o", str(BUILD / name), str(HERE / f"{name}.c"), "-lm"], check=True)
 
 
-def run(options: argparse.Namespace, folder: Path) -> list[str]:
+def in_the_open(bench: Bench) -> list[Target]:
+    return [
+        Target("direct", bench.upstream_port),
+        bench.nginx(),
+        bench.gateway("gateway, sample_rate 0", sample_rate=0.0, role="gateway"),
+        bench.gateway("gateway, sample_rate 1", sample_rate=1.0, role="gateway"),
+    ]
+
+
+def over_tls(bench: Bench) -> list[Target]:
+    return [
+        bench.nginx("nginx to TLS", over_tls=True),
+        bench.gateway("gateway to TLS, sample_rate 0", sample_rate=0.0, role="gateway", over_tls=True),
+        bench.gateway("gateway to TLS, sample_rate 1", sample_rate=1.0, role="gateway", over_tls=True),
+    ]
+
+
+def two_processes(bench: Bench) -> list[Target]:
+    return [
+        bench.nginx("nginx, two workers", workers=2),
+        bench.gateway("gateway, two workers, sample_rate 0", sample_rate=0.0, role="gateway", workers=2),
+        bench.gateway("gateway, two workers, sample_rate 1", sample_rate=1.0, role="gateway", workers=2),
+    ]
+
+
+def with_and_without_shadowing(bench: Bench) -> list[Target]:
+    return [
+        bench.gateway("shadowing off", sample_rate=0.0, role="all"),
+        bench.gateway("100 % shadowed", sample_rate=1.0, role="all"),
+    ]
+
+
+def measure_cold(bench: Bench, *, rounds: int) -> str:
+    """Each round starts both anew: there is no connection to the upstream yet."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for number in range(rounds):
+        for start in (
+            lambda at: bench.nginx(f"nginx {at}", over_tls=True),
+            lambda at: bench.gateway(f"gateway {at}", sample_rate=0.0, role="gateway", over_tls=True),
+        ):
+            target = start(number)
+            rows.setdefault(target.name.split()[0], []).append(load(target, "cold", seconds=0.5, warm_up=0))
+            bench.end(target)
+    lines = [f"### {TITLES['cold']}", "", *UNARY_HEAD]
+    return "\n".join([*lines, *(unary_line(name, found, rows["nginx"]) for name, found in rows.items())])
+
+
+GROUPS = (
+    (("unary", "large", "latency", "streams", "many"), in_the_open),
+    (("tls",), over_tls),
+    (("workers",), two_processes),
+    (("shadow",), with_and_without_shadowing),
+)
+
+
+def run(options: argparse.Namespace, folder: Path) -> None:
     bench = Bench(folder)
-    tables: list[str] = []
     try:
         bench.upstream()
-        speed = [name for name in options.only if name != "shadow"]
-        if speed:
-            targets = [
-                Target("direct", bench.upstream_port),
-                bench.nginx(),
-                bench.gateway("gateway, sample_rate 0", sample_rate=0.0, role="gateway"),
-                bench.gateway("gateway, sample_rate 1", sample_rate=1.0, role="gateway"),
-            ]
-            for workload in speed:
-                tables.append(measure(targets, workload, rounds=options.rounds, seconds=options.seconds))
-                print("\n" + tables[-1], flush=True)
-        if "shadow" in options.only:
-            targets = [
-                bench.gateway("shadowing off", sample_rate=0.0, role="all"),
-                bench.gateway("100 % shadowed", sample_rate=1.0, role="all"),
-            ]
-            tables.append(measure(targets, "shadow", rounds=options.rounds, seconds=max(4.0, options.seconds)))
-            print("\n" + tables[-1].replace("x nginx", "x off"), flush=True)
+        bench.tls_front()
+        for workloads, start in GROUPS:
+            wanted = [name for name in workloads if name in options.only]
+            targets = start(bench) if wanted else []
+            for workload in wanted:
+                seconds = max(4.0, options.seconds) if workload == "shadow" else options.seconds
+                table = measure(targets, workload, rounds=options.rounds, seconds=seconds)
+                print("\n" + (table.replace("x nginx", "x off") if workload == "shadow" else table), flush=True)
+            for target in targets:
+                bench.end(target)
+        if "cold" in options.only:
+            print("\n" + measure_cold(bench, rounds=options.rounds), flush=True)
     finally:
         bench.stop()
-    return tables
 
 
 def main() -> None:
