@@ -29,6 +29,7 @@ from gateway.control import Tls
 from gateway.settings import LiveSettings, MeasuringSettings, RecordingSettings, RedactionRule, Upstream
 from gateway.yamltree import Path, Problem
 from shadow.records import Candidate, Dialect, EvaluatorSpec, Price, Task, TaskMatch
+from shadow.redaction import names_credential
 
 __all__ = ["Config", "ConfigErrors", "find_file", "load"]
 
@@ -275,6 +276,7 @@ def _candidate(entry: CandidateSection, upstream: UpstreamSection) -> Candidate:
         api_key_header=entry.api_key_header or upstream.api_key_header,
         bearer_for_openai=entry.api_key_header is None,
         same_origin=at_home,
+        own_base_url=entry.base_url is not None,
         sample_rate=entry.sample_rate,
         dialects=None if entry.dialects is None else tuple(Dialect(name) for name in entry.dialects),
         drop_params=tuple(entry.drop_params),
@@ -352,12 +354,20 @@ def _absolute(file: str | None, source: Source) -> str | None:
     return None if file is None else str(source.folder / file)
 
 
-def _masked(values: Any, *, key: str = "") -> Any:
+_FREE = frozenset({"header", "evaluators"})
+"""Where the names are the user's or another's: only a name tells whether a value is a secret."""
+
+
+def _masked(values: Any, *, key: str = "", free: bool = False) -> Any:
     """Give plain values with every secret as `***`, and `auto` where no evaluators are listed."""
+    free = free or key in _FREE
     if isinstance(values, dict):
-        return {name: _masked(value, key=str(name)) for name, value in values.items()}
+        return {name: _masked(value, key=str(name), free=free) for name, value in values.items()}
     if isinstance(values, list):
-        return [_masked(value, key=key) for value in values]
-    if key in ConfigFile.SECRETS and values is not None:
+        return [_masked(value, key=key, free=free) for value in values]
+    if values is not None and (key in ConfigFile.SECRETS or (free and names_credential(key))):
         return "***"
+    if free and isinstance(values, str) and "://" in values:
+        scheme, _, rest = values.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2].partition('/')[0]}/***"  # a webhook's path is its key
     return "auto" if key == "evaluators" and values is None else values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import ipaddress
 import ssl
 import time
@@ -21,9 +22,11 @@ from shadow.dialects import (
     UnreadableError,
     estimate_input_tokens,
     is_event_stream,
-    max_output_tokens,
+    limit_name,
     read_reply,
     request_for,
+    spending,
+    with_output_limit,
 )
 from shadow.records import (
     ENDED_WELL,
@@ -51,9 +54,12 @@ SENT_HEADERS = ("content-type", "accept", "anthropic-version", "anthropic-beta")
 """What a copy keeps of the app's headers; all else (credentials, cookies, Idempotency-Key, tracing) stays behind."""
 
 ACCEPT_ENCODING = b"gzip, deflate, br, zstd"
-UNLIMITED_OUTPUT_TOKENS = 16_384
-"""Reserved for a request that names no output limit. A model may write more; then the real cost is settled, the next
-reserve sees it, and at most the calls already under way pass this bound."""
+OWN_OUTPUT_LIMIT = 16_384
+"""The output limit of a copy whose app sets none: what is reserved is also the most the candidate may write. At most a
+quarter of its context window, where the price list knows that."""
+
+IDENTITY_PARAMS = ("user", "safety_identifier", "prompt_cache_key")
+"""Who the app's user is, in OpenAI's dialects; another origin is not told (`metadata.user_id` goes nowhere at all)."""
 
 MAX_ERROR_CHARS = 300
 
@@ -61,6 +67,8 @@ _KeyForm = Literal["x-api-key", "bearer", "both"]
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _RESTING = frozenset({429, 529})
 _UNACCEPTED = frozenset({400, 404, 422})
+_LIMIT_REACHED = frozenset({"length", "max_tokens", "max_output_tokens"})
+_ABOUT_A_LIMIT = ("max_tokens", "max_completion_tokens", "max_output_tokens", "context length", "context_length")
 _SERVER_ERROR = 500
 _HTTP_ERROR = 400
 _REDIRECT = 300
@@ -98,6 +106,8 @@ class ShadowCopy:
     content: bytes
     redaction_changed: bool = False
     """Redaction altered the content, so the two answers are to different questions."""
+    own_limit: int | None = None
+    """The output limit that we set, for the app sets none; an answer that reaches it answers another question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,15 +125,21 @@ class Asked:
 def copy_for(candidate: Candidate, body: JobBody, *, redactor: Redactor, deployment_id: str) -> ShadowCopy:
     """Make the copy of one exchange for one candidate: its model, its address, its key, redacted for another origin.
 
-    Raises UnsendableError (`no_credentials`, `dialect`, `unreadable`).
+    Raises UnsendableError (`no_credentials`, `dialect`, `routed_elsewhere`, `unreadable`).
     """
     if candidate.api_key is None:
         raise UnsendableError("no_credentials")
     if candidate.dialects is not None and body.dialect not in candidate.dialects:
         raise UnsendableError("dialect")
-    request, changed = (body.request, False) if _is_home(candidate, body) else redactor.redact_json(body.request)
+    if not candidate.own_base_url and candidate.same_origin and not _is_home(candidate, body):
+        # The upstream may not even have this path: its 404 would be told as a fault of the candidate.
+        raise UnsendableError("routed_elsewhere")
+    request, changed, left_out = body.request, False, candidate.drop_params
+    if not _is_home(candidate, body):
+        request, changed = redactor.redact_json(body.request)
+        left_out = (*left_out, *IDENTITY_PARAMS)
     try:
-        content = request_for(body.dialect, request, model=candidate.model, drop_params=candidate.drop_params)
+        content = request_for(body.dialect, request, model=candidate.model, drop_params=left_out)
     except UnreadableError as error:
         raise UnsendableError("unreadable") from error
     return ShadowCopy(
@@ -134,17 +150,40 @@ def copy_for(candidate: Candidate, body: JobBody, *, redactor: Redactor, deploym
     )
 
 
-def worst_case_usd(candidate: Candidate, dialect: Dialect, content: bytes, *, prices: PriceBook) -> float | None:
-    """Say what one call may cost at most, in USD: all input fresh, output up to its limit. None: price unknown.
+def bounded(candidate: Candidate, copy: ShadowCopy, dialect: Dialect, *, prices: PriceBook) -> tuple[ShadowCopy, float]:
+    """Say what one call may cost at most, in USD: all input fresh, every answer up to its limit.
 
-    A request without an output limit counts `UNLIMITED_OUTPUT_TOKENS`.
+    A copy without an output limit gets one. Raises UnsendableError (`price_unknown`, `price_varies`,
+    `no_output_limit`, `unreadable`).
     """
-    limit = max_output_tokens(dialect, content)
-    return prices.worst_case_usd(
-        candidate.model,
-        input_tokens=estimate_input_tokens(content),
-        output_tokens=UNLIMITED_OUTPUT_TOKENS if limit is None else limit,
+    try:
+        asks = spending(dialect, copy.content)
+    except UnreadableError as error:
+        raise UnsendableError("unreadable") from error
+    if asks.unlisted is not None:
+        raise UnsendableError("price_varies")
+    limit = asks.output_limit
+    if limit is None:
+        limit = _own_limit(candidate, dialect, prices)
+        if limit_name(dialect) not in candidate.drop_params:
+            content = with_output_limit(dialect, copy.content, limit)
+            copy = dataclasses.replace(copy, content=content, own_limit=limit)
+    worst = prices.worst_case_usd(
+        candidate.model, input_tokens=estimate_input_tokens(copy.content), output_tokens=limit * asks.answers
     )
+    if worst is None:
+        raise UnsendableError("price_unknown")
+    return copy, worst
+
+
+def _own_limit(candidate: Candidate, dialect: Dialect, prices: PriceBook) -> int:
+    """Return the most a candidate may write where the app leaves it open."""
+    window = prices.context_window(candidate.model)
+    if limit_name(dialect) not in candidate.drop_params:
+        return OWN_OUTPUT_LIMIT if window is None else min(OWN_OUTPUT_LIMIT, window // 4)
+    if window is None:
+        raise UnsendableError("no_output_limit")
+    return window
 
 
 def origin_of(url: str) -> str:
@@ -215,7 +254,7 @@ class CandidateClient:
             stop_reason=self._name(reply.stop_reason),
             model_answered=self._name(reply.model),
             usage=reply.usage,
-            cost=self._cost(candidate, heard, reply, outcome),
+            cost=cost,
             error=self._sentence(error),
             streamed=reply.streamed,
         )
@@ -384,6 +423,18 @@ def _judge(heard: _Heard, reply: Reply, trouble: _Trouble | None) -> tuple[Outco
     if status is not None and status >= _REDIRECT:
         return Outcome.ERROR_HTTP, f"answered {status}; redirects are not followed"
     return reply.outcome, reply.error
+
+
+def _spoiled_by_limit(
+    tokens: int, name: str, reply: Reply, outcome: Outcome, error: str | None
+) -> tuple[Outcome, str | None]:
+    """Tell what the output limit that we set did to an answer: our own bound, no fault of the candidate's."""
+    if outcome is Outcome.TRUNCATED and reply.stop_reason in _LIMIT_REACHED:
+        return Outcome.ABORTED, f"longer than the {tokens} tokens reserved for it, for the app sets no limit"
+    if outcome is Outcome.INCOMPATIBLE and any(word in (error or "") for word in _ABOUT_A_LIMIT):
+        advice = f"list {name} in drop_params"
+        return Outcome.ABORTED, f"refused the {name} of {tokens} that we set, for the app sets none ({advice}): {error}"
+    return outcome, error
 
 
 def _healthy(heard: _Heard, trouble: _Trouble | None) -> bool | None:

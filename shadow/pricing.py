@@ -146,6 +146,11 @@ class PriceBook:
         total = input_tokens * dearest + output_tokens * known.output_rate.highest(input_tokens)
         return total / TOKENS_PER_PRICE
 
+    def context_window(self, model: str) -> int | None:
+        """Return how many tokens a model can read and write in all; None when the price list does not say."""
+        listed = self._listing(model)
+        return None if listed is None else listed.context_window
+
     def missing_line(self, model: str) -> str:
         """Return the config line that would make a model's price known."""
         return f"prices: {{{json.dumps(model)}: {{input: <USD per 1M tokens>, output: <USD per 1M tokens>}}}}"
@@ -153,12 +158,15 @@ class PriceBook:
     def _overridden(self, model: str) -> KnownPrice | None:
         return self._overrides.get(model) or self._overrides.get(model.rpartition("/")[2])
 
-    def _from_list(self, model: str) -> KnownPrice | None:
+    def _listing(self, model: str) -> ModelInfo | None:
         if model not in self._listed:
             if len(self._listed) >= _MAX_REMEMBERED_NAMES:
                 self._listed.clear()
             self._listed[model] = _find_listed(model)
-        listed = self._listed[model]
+        return self._listed[model]
+
+    def _from_list(self, model: str) -> KnownPrice | None:
+        listed = self._listing(model)
         if listed is None:
             return None
         price = listed.get_prices(self._now())

@@ -156,6 +156,8 @@ class Candidate:
     """Copies in an OpenAI dialect carry the key as bearer too: those APIs know no other form."""
     same_origin: bool = True
     """True when it is asked at the upstream's own origin; what a route led elsewhere is redacted for it, too."""
+    own_base_url: bool = False
+    """The configuration gives it an address of its own; without one it is asked only what the upstream itself was."""
     sample_rate: float | None = None
     """None: the shadow section's rate."""
     dialects: tuple[Dialect, ...] | None = None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from shadow.breaker import Breaker
 from shadow.budget import budget_day
-from shadow.candidates import ShadowCopy, UnsendableError, copy_for, origin_of, worst_case_usd
+from shadow.candidates import ShadowCopy, UnsendableError, bounded, copy_for, origin_of
 from shadow.pricing import price_exchange
 from shadow.store.base import StoreError, UnstorableError
 
@@ -75,6 +75,8 @@ class _Desk:
         self.candidate = candidate
         self.origin = origin_of(candidate.base_url)
         self.breaker = Breaker()
+        self.overrun = 1.0
+        """How many times its reserve an answer may cost: 1 where the provider keeps to the limits it is given."""
         self._bound = bound
         self._running = 0
 
@@ -272,7 +274,7 @@ class Worker:
 
     async def _ask_within_budget(self, leased: LeasedJob, body: JobBody, desk: _Desk) -> bool | None:
         """Reserve, ask, compare, finish. Returns what the call says about the candidate's health."""
-        plan = await asyncio.to_thread(self._plan, leased, body, desk.candidate)
+        plan = await asyncio.to_thread(self._plan, leased, body, desk)
         if self._stopping.is_set():
             await self._jobs.release(leased)
             return None
@@ -292,7 +294,23 @@ class Worker:
         await self._note_rest(desk, asked)
         result = await self._comparer.pair(leased, body, asked, redaction_changed=plan.copy.redaction_changed)
         await self._finish(leased, result, reserved_usd=plan.worst_case_usd)
+        self._note_overrun(desk, asked, plan)
         return asked.healthy
+
+    def _note_overrun(self, desk: _Desk, asked: Asked, plan: _Plan) -> None:
+        """Reserve more from here on for a candidate that cost more than was reserved: it keeps to no limit."""
+        billed_usd = asked.answer.cost.billed_usd
+        if billed_usd is None or plan.worst_case_usd <= 0 or billed_usd <= plan.worst_case_usd:
+            return
+        desk.overrun *= billed_usd / plan.worst_case_usd
+        _log.warning(
+            "an answer of %s cost $%.4f where at most $%.4f was to be expected: it does not keep to the output limit; "
+            "%.1f times as much is reserved for it from now on",
+            desk.candidate.model,
+            billed_usd,
+            plan.worst_case_usd,
+            desk.overrun,
+        )
 
     def _tell_never_fits(self, desk: _Desk, plan: _Plan) -> None:
         """Say once a candidate that some requests may cost more than a whole day has: they are never measured."""
@@ -306,14 +324,13 @@ class Worker:
                 cap_usd,
             )
 
-    def _plan(self, leased: LeasedJob, body: JobBody, candidate: Candidate) -> _Plan:
+    def _plan(self, leased: LeasedJob, body: JobBody, desk: _Desk) -> _Plan:
+        candidate = desk.candidate
         if candidate.model == leased.exchange.model:
             raise UnsendableError("same_model")
         copy = copy_for(candidate, body, redactor=self._redactor, deployment_id=self._deployment_id)
-        worst = worst_case_usd(candidate, body.dialect, copy.content, prices=self._prices)
-        if worst is None:
-            raise UnsendableError("price_unknown")
-        return _Plan(copy=copy, worst_case_usd=worst)
+        copy, worst = bounded(candidate, copy, body.dialect, prices=self._prices)
+        return _Plan(copy=copy, worst_case_usd=worst * desk.overrun)
 
     async def _note_rest(self, desk: _Desk, asked: Asked) -> None:
         if asked.rest_s is None:

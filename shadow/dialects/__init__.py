@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shadow.dialects import anthropic_messages, openai_chat, openai_responses
 from shadow.dialects.answer import Answer
+from shadow.dialects.spending import Spending, limit_name, spending, with_output_limit
 from shadow.dialects.sse import split_events
 from shadow.dialects.tokens import estimate_input_tokens
 from shadow.dialects.untrusted import UnreadableError, decode_object, error_sentence
@@ -18,14 +19,18 @@ if TYPE_CHECKING:
     from shadow.records import RequestFacts
 
 __all__ = [
+    "Spending",
     "UnreadableError",
     "dialect_of",
     "estimate_input_tokens",
     "is_event_stream",
+    "limit_name",
     "max_output_tokens",
     "read_reply",
     "read_request",
     "request_for",
+    "spending",
+    "with_output_limit",
 ]
 
 _PATH_ENDS = {

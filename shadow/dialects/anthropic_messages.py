@@ -28,6 +28,7 @@ from shadow.dialects.untrusted import (
     as_name,
     as_object,
     as_objects,
+    as_part,
     as_text,
     decode_object,
     error_sentence,
@@ -230,33 +231,31 @@ class MessageStream:
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage | None:
-    """Return the token counts; None unless both input and output are told.
+    """Return the token counts; None unless both input and output are told and no count is nonsense.
 
     A compaction is billed beside the answer and is not part of the top-level counts, so it is added.
     """
     fresh, output = as_count(usage.get("input_tokens")), as_count(usage.get("output_tokens"))
     if fresh is None or output is None:
         return None
-    write_5m, write_1h = _cache_writes(usage)
-    total = Usage(
-        input=fresh,
-        cache_read=as_count(usage.get("cache_read_input_tokens")) or 0,
-        cache_write_5m=write_5m,
-        cache_write_1h=write_1h,
-        output=output,
-    )
+    read, written = as_part(usage.get("cache_read_input_tokens")), _cache_writes(usage)
+    if read is None or written is None:
+        return None
+    total = Usage(input=fresh, cache_read=read, cache_write_5m=written[0], cache_write_1h=written[1], output=output)
     for iteration in as_objects(usage.get("iterations")):
         if iteration.get("type") == "compaction":
             total = _sum(total, usage_of({**iteration, "iterations": None}))
     return total
 
 
-def _cache_writes(usage: Mapping[str, Any]) -> tuple[int, int]:
+def _cache_writes(usage: Mapping[str, Any]) -> tuple[int, int] | None:
     detail = as_object(usage.get("cache_creation")) or {}
-    write_5m = as_count(detail.get("ephemeral_5m_input_tokens")) or 0
-    write_1h = as_count(detail.get("ephemeral_1h_input_tokens")) or 0
-    total = as_count(usage.get("cache_creation_input_tokens"))
-    if total is None:
+    write_5m = as_part(detail.get("ephemeral_5m_input_tokens"))
+    write_1h = as_part(detail.get("ephemeral_1h_input_tokens"))
+    total = as_part(usage.get("cache_creation_input_tokens"))
+    if write_5m is None or write_1h is None or total is None:
+        return None
+    if usage.get("cache_creation_input_tokens") is None:
         return write_5m, write_1h
     write_1h = min(write_1h, total)
     return total - write_1h, write_1h

@@ -25,6 +25,7 @@ from shadow.dialects.requests import (
     read_head,
     session_of,
     start_copy,
+    switched_on,
     without_blocks,
 )
 from shadow.dialects.sse import event_of_lines, plain_lines
@@ -34,6 +35,7 @@ from shadow.dialects.untrusted import (
     as_name,
     as_object,
     as_objects,
+    as_part,
     as_text,
     decode_object,
     error_sentence,
@@ -134,7 +136,7 @@ def _max_output_tokens(head: _Head) -> int | None:
 
 def _skip_reason(head: _Head, body: bytes) -> str | None:
     stateful = (head.previous_response_id, head.conversation, head.thread)
-    if any(part is not None for part in stateful) or head.background is True:
+    if any(part is not None for part in stateful) or switched_on(head.background):
         return "stateful"
     types = [as_text(tool.type) for tool in head.tools or ()]
     if head.mcp_servers or any(kind.startswith("mcp") for kind in types):
@@ -324,9 +326,12 @@ def openai_usage(usage: Mapping[str, Any], *, prompt: str, completion: str) -> U
         return None
     input_details = as_object(usage.get(f"{prompt}_details")) or {}
     output_details = as_object(usage.get(f"{completion}_details")) or {}
-    read = min(as_count(input_details.get("cached_tokens")) or 0, total_input)
-    written = min(as_count(input_details.get("cache_write_tokens")) or 0, total_input - read)
-    reasoning = as_count(output_details.get("reasoning_tokens")) or 0
+    cached, written = as_part(input_details.get("cached_tokens")), as_part(input_details.get("cache_write_tokens"))
+    reasoning = as_part(output_details.get("reasoning_tokens"))
+    if cached is None or written is None or reasoning is None:
+        return None
+    read = min(cached, total_input)
+    written = min(written, total_input - read)
     # Some providers count reasoning beside the completion; the total then gives them away.
     if reasoning and as_count(usage.get("total_tokens")) == total_input + output + reasoning:
         output += reasoning

@@ -26,6 +26,7 @@ from shadow.dialects.requests import (
     read_head,
     session_of,
     start_copy,
+    switched_on,
     type_of,
 )
 from shadow.dialects.untrusted import (
@@ -165,7 +166,7 @@ def _skip_reason(head: _Head, turns: list[Turn] | None, body: bytes) -> str | No
     # A prompt kept by the provider may bring tools with it that nobody sees here.
     stateful = (head.previous_response_id, head.conversation, head.prompt, head.thread)
     refers_back = any(turn.type == "item_reference" for turn in turns or [])
-    if refers_back or any(part is not None for part in stateful) or head.background is True:
+    if refers_back or any(part is not None for part in stateful) or switched_on(head.background):
         return "stateful"
     types = [as_text(tool.type) for tool in head.tools or ()]
     if head.mcp_servers or any(kind.startswith("mcp") for kind in types):

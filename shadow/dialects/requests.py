@@ -96,6 +96,11 @@ def may_mention(body: bytes, word: bytes) -> bool:
     return word in body or (b"\\u00" in body and _ESCAPED_ASCII.search(body) is not None)
 
 
+def switched_on(value: Any) -> bool:
+    """Say whether a yes-or-no parameter may be read as yes: servers differ in what they take for true."""
+    return value is not None and value is not False
+
+
 def start_copy(body: bytes, *, model: str, drop_params: Sequence[str]) -> tuple[dict[str, Raw], bool]:
     """Begin a candidate's copy: its members with the model replaced, and whether that is another model than was asked.
 

@@ -53,8 +53,13 @@ def as_name(value: Any) -> str | None:
 
 
 def as_count(value: Any) -> int | None:
-    """Return the value when it is a whole number from 0 up (true and false are none)."""
-    return value if type(value) is int and value >= 0 else None
+    """Return the value when it is a whole number from 0 to `MAX_COUNT` (true and false are none)."""
+    return value if type(value) is int and 0 <= value <= MAX_COUNT else None
+
+
+def as_part(value: Any) -> int | None:
+    """Return a count that may be left out: 0 when it is; None when it is there and is no count."""
+    return 0 if value is None else as_count(value)
 
 
 def shortened(text: str) -> str:

@@ -15,15 +15,16 @@ from msgspec import structs
 
 from gateway.settings import RedactionRule
 from shadow.candidates import (
-    UNLIMITED_OUTPUT_TOKENS,
+    OWN_OUTPUT_LIMIT,
     Asked,
     CallLimits,
     CandidateClient,
+    ShadowCopy,
     UnsendableError,
+    bounded,
     bypasses_proxy,
     copy_for,
     origin_of,
-    worst_case_usd,
 )
 from shadow.pricing import PriceBook
 from shadow.records import Dialect, JobBody, Outcome
@@ -84,6 +85,7 @@ async def ask(
     try:
         for each in bodies or (body(),):
             copy = copy_for(asked, each, redactor=Redactor(()), deployment_id=deployment_id)
+            copy, _ = bounded(asked, copy, each.dialect, prices=PriceBook({asked.model: PRICE}))
             answer = await client.ask(asked, copy, exchange_id=each.exchange_id, dialect=each.dialect)
     finally:
         await client.aclose()
@@ -257,7 +259,7 @@ def test_a_candidate_elsewhere_gets_the_redacted_copy_and_says_so() -> None:
 def test_what_a_route_led_elsewhere_is_redacted_for_a_candidate_at_home() -> None:
     asked = body(request=question(prompt="write to ann@example.com"))
     redactor = Redactor((RedactionRule(name="email"),))
-    at_home = candidate("rival", "http://near")
+    at_home = candidate("rival", "http://near", own_base_url=True)
 
     home, routed = (
         copy_for(at_home, structs.replace(asked, origin=origin), redactor=redactor, deployment_id="d")
@@ -291,6 +293,21 @@ def test_what_cannot_be_asked_names_its_skip_reason(given: dict[str, Any], about
     assert raised.value.reason == reason
 
 
+def test_a_candidate_without_an_address_of_its_own_is_not_asked_what_a_route_led_elsewhere() -> None:
+    routed = structs.replace(body(), origin="http://private:80")
+
+    def copy_of(asked: Candidate) -> ShadowCopy:
+        return copy_for(asked, routed, redactor=Redactor(()), deployment_id="d")
+
+    with pytest.raises(UnsendableError) as raised:
+        copy_of(candidate("rival", "http://near"))
+    placed = copy_of(candidate("rival", "http://near", own_base_url=True))
+    far = copy_of(candidate("rival", "http://far", own_base_url=True, same_origin=False))
+
+    assert raised.value.reason == "routed_elsewhere"
+    assert (placed.url, far.url) == ("http://near/v1/messages", "http://far/v1/messages")
+
+
 def test_no_path_can_change_the_host() -> None:
     copy = copy_for(
         candidate("rival", "http://near"),
@@ -302,21 +319,106 @@ def test_no_path_can_change_the_host() -> None:
     assert origin_of(copy.url) == "http://near:80"
 
 
+BOOK = PriceBook({"rival": PRICE, "gpt-4": PRICE})
+
+
+def worst_of(asked: Candidate, dialect: Dialect, **request: Any) -> tuple[dict[str, Any], float]:
+    """The copy's request as it leaves, and what is reserved for it."""
+    copy = ShadowCopy(url="", headers=(), content=json.dumps(request).encode())
+    bound, worst = bounded(asked, copy, dialect, prices=BOOK)
+    return json.loads(bound.content), worst
+
+
 def test_the_worst_case_counts_all_input_and_the_whole_output_limit() -> None:
-    prices = PriceBook({"rival": PRICE})
-    asked = candidate("rival", "http://near")
+    rival = candidate("rival", "http://near")
 
-    limited = worst_case_usd(asked, Dialect.ANTHROPIC_MESSAGES, question(max_tokens=1000), prices=prices)
-    unlimited = worst_case_usd(
-        asked, Dialect.OPENAI_CHAT, b'{"model":"rival","messages":[{"role":"user","content":"hi"}]}', prices=prices
+    request, worst = worst_of(rival, Dialect.ANTHROPIC_MESSAGES, max_tokens=1000, messages=[])
+
+    assert request == {"max_tokens": 1000, "messages": []}
+    assert worst >= 1000 * 5 / 1e6
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name"),
+    [
+        (Dialect.OPENAI_CHAT, "max_completion_tokens"),
+        (Dialect.OPENAI_RESPONSES, "max_output_tokens"),
+        (Dialect.ANTHROPIC_MESSAGES, "max_tokens"),
+    ],
+)
+def test_a_request_without_an_output_limit_gets_the_one_that_is_reserved(dialect: Dialect, name: str) -> None:
+    request, worst = worst_of(candidate("rival", "http://near"), dialect, model="rival")
+    small, _ = worst_of(candidate("gpt-4", "http://near"), dialect, model="gpt-4")
+
+    assert request == {"model": "rival", name: OWN_OUTPUT_LIMIT}
+    assert worst >= OWN_OUTPUT_LIMIT * 5 / 1e6
+    assert small[name] == 8192 // 4  # of a small context window, so that there is room for the question
+
+
+def test_a_candidate_that_takes_no_limit_is_reserved_its_context_window_or_not_asked() -> None:
+    drop = {"drop_params": ("max_completion_tokens",)}
+
+    request, worst = worst_of(candidate("gpt-4", "http://near", **drop), Dialect.OPENAI_CHAT, model="gpt-4")
+    with pytest.raises(UnsendableError) as unknown:
+        worst_of(candidate("rival", "http://near", **drop), Dialect.OPENAI_CHAT, model="rival")
+
+    assert request == {"model": "gpt-4"}
+    assert worst >= 8192 * 5 / 1e6
+    assert unknown.value.reason == "no_output_limit"
+
+
+def test_each_of_several_answers_is_reserved_for() -> None:
+    rival = candidate("rival", "http://near")
+
+    _, one = worst_of(rival, Dialect.OPENAI_CHAT, max_tokens=1000, n=1)
+    _, eight = worst_of(rival, Dialect.OPENAI_CHAT, max_tokens=1000, n=8)
+    _, open_ended = worst_of(rival, Dialect.OPENAI_CHAT, n=8)
+
+    assert eight - one == pytest.approx(7000 * 5 / 1e6)
+    assert open_ended >= 8 * OWN_OUTPUT_LIMIT * 5 / 1e6
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        ({"service_tier": "priority"}, "price_varies"),
+        ({"max_tokens": -1}, "unreadable"),
+        ({"n": "8"}, "unreadable"),
+    ],
+)
+def test_a_price_that_cannot_be_bounded_is_not_paid(request_: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UnsendableError) as raised:
+        worst_of(candidate("rival", "http://near"), Dialect.OPENAI_CHAT, **request_)
+
+    assert raised.value.reason == reason
+
+
+def test_a_candidate_without_a_price_is_not_asked() -> None:
+    with pytest.raises(UnsendableError) as raised:
+        worst_of(candidate("nobody-knows-me", "http://near"), Dialect.OPENAI_CHAT, model="nobody-knows-me")
+
+    assert raised.value.reason == "price_unknown"
+
+
+def test_what_is_dropped_of_a_copy_has_no_price() -> None:
+    asked = json.dumps({"model": "m", "max_tokens": 9, "speed": "fast", "messages": []}).encode()
+    rival = candidate("rival", "http://near", drop_params=("speed",))
+    copy = copy_for(rival, body(request=asked), redactor=Redactor(()), deployment_id="d")
+
+    assert bounded(rival, copy, Dialect.ANTHROPIC_MESSAGES, prices=BOOK)[0].own_limit is None
+
+
+def test_another_origin_is_not_told_who_the_user_is() -> None:
+    who = {"user": "u-1", "safety_identifier": "s-1", "prompt_cache_key": "c-1", "metadata": {"user_id": "m-1"}}
+    asked = body(request=json.dumps({"model": "m", "input": "hi", **who}).encode(), dialect=Dialect.OPENAI_RESPONSES)
+
+    near, far = (
+        json.loads(copy_for(rival, asked, redactor=Redactor(()), deployment_id="d").content)
+        for rival in (candidate("r", "http://near"), candidate("r", "http://far", same_origin=False))
     )
-    unknown = worst_case_usd(candidate("nobody-knows-me", "http://near"), Dialect.OPENAI_CHAT, b"{}", prices=prices)
 
-    assert limited is not None
-    assert limited >= 1000 * 5 / 1e6
-    assert unlimited is not None
-    assert unlimited >= UNLIMITED_OUTPUT_TOKENS * 5 / 1e6
-    assert unknown is None
+    assert far == {"model": "r", "input": "hi", "store": False}
+    assert {name: near.get(name) for name in who} == {**who, "metadata": None}
 
 
 # --- what comes back ---
@@ -417,6 +519,47 @@ async def test_an_error_status_has_its_outcome_costs_nothing_and_keeps_no_key(
     assert asked.answer.error
     assert KEY not in asked.answer.error
     assert requests == 1, "a call is never tried again"
+
+
+OPEN_ENDED = b'{"model":"primary-model","messages":[{"role":"user","content":"hi"}]}'
+CHAT_ANSWER = {
+    "model": "rival",
+    "choices": [{"message": {"content": "and so on"}, "finish_reason": "length"}],
+    "usage": {"prompt_tokens": 10, "completion_tokens": OWN_OUTPUT_LIMIT},
+}
+
+
+async def test_an_answer_that_reaches_the_limit_we_set_is_paid_and_not_compared() -> None:
+    with Upstream() as upstream:
+        upstream.answer(ok(json.dumps(CHAT_ANSWER).encode()))
+        rival = candidate("rival", upstream.base_url)
+        given = {"path": "/v1/chat/completions", "dialect": Dialect.OPENAI_CHAT}
+        ours = await ask(rival, body(request=OPEN_ENDED, **given))
+        its_own = await ask(rival, body(request=OPEN_ENDED[:-1] + b',"max_tokens":16384}', **given))
+        sent = json.loads(upstream.requests[0].body)
+
+    assert sent["max_completion_tokens"] == OWN_OUTPUT_LIMIT
+    assert ours.answer.outcome is Outcome.ABORTED
+    assert ours.answer.error == "longer than the 16384 tokens reserved for it, for the app sets no limit"
+    assert ours.answer.cost.billed_usd == pytest.approx((10 * 1 + OWN_OUTPUT_LIMIT * 5) / 1e6)
+    assert ours.healthy
+    assert its_own.answer.outcome is Outcome.TRUNCATED
+
+
+async def test_a_candidate_that_refuses_the_limit_we_set_is_not_called_incompatible() -> None:
+    refusal = b'{"error":{"message":"max_tokens is too large: 16384","type":"invalid_request_error"}}'
+    head = b"HTTP/1.1 400 No\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(refusal)
+    with Upstream() as upstream:
+        upstream.answer(Answer(parts=(head + refusal,)))
+        rival = candidate("rival", upstream.base_url)
+        given = {"path": "/v1/chat/completions", "dialect": Dialect.OPENAI_CHAT}
+        ours = await ask(rival, body(request=OPEN_ENDED, **given))
+        its_own = await ask(rival, body(request=OPEN_ENDED[:-1] + b',"max_tokens":16384}', **given))
+
+    assert ours.answer.outcome is Outcome.ABORTED
+    assert "drop_params" in (ours.answer.error or "")
+    assert ours.answer.cost.billed_usd == 0
+    assert its_own.answer.outcome is Outcome.INCOMPATIBLE
 
 
 @pytest.mark.parametrize("status", [429, 529])

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shadow.candidates import CallLimits, worst_case_usd
+from shadow.candidates import CallLimits, ShadowCopy, bounded
 from shadow.records import Batch as StoredBatch
 from shadow.records import Dialect, EvaluatorSpec, Price
 from shadow.simulator import Script, SimModel, Simulator, Timing
 from shadow.worker import WorkerLimits
 from tests.support.shadowing import (
+    ANSWER,
     KEY,
     batch,
     candidate,
@@ -27,6 +28,7 @@ from tests.support.shadowing import (
     running,
     workshop,
 )
+from tests.support.upstream import Answer, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -270,13 +272,37 @@ async def test_no_candidate_has_more_calls_under_way_than_its_share(tmp_path: Pa
 # --- money ---
 
 
+async def test_a_candidate_that_costs_more_than_its_limit_allows_is_reserved_more_from_then_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    usage = b'"usage": {"input_tokens": 12, "output_tokens": 100000}'
+    runaway = ANSWER.replace(b'"usage": {"input_tokens": 12, "output_tokens": 6}', usage)
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(runaway)
+    with Upstream() as upstream:
+        upstream.answer(Answer(parts=(head + runaway,)))
+        rival = candidate("rival", upstream.base_url)
+        limits = WorkerLimits(budget_usd_per_day=0.7, max_concurrency=1)
+        async with workshop(tmp_path, rival, limits=limits, now=lambda: LATE) as shop:
+            await shop.add(*(batch(n, "rival", at=LATE) for n in range(2)))
+            async with running(shop.worker()):
+                tally = await shop.ended(2)
+            spent = await shop.spent()
+        asked = len(upstream.requests)
+
+    assert runaway != ANSWER
+    assert tally == {("rival", "done", None): 1, ("rival", "skipped", "over_budget"): 1}
+    assert asked == 1
+    assert 0.5 < spent["spent_usd"] < 0.7
+    assert "does not keep to the output limit" in caplog.text
+
+
 async def test_a_burst_of_fifty_conversations_never_passes_the_cap(tmp_path: Path, simulator: Simulator) -> None:
     rivals = [candidate("rival-a", simulator.base_url), candidate("rival-b", simulator.base_url)]
     prices = Price(input=100.0, output=500.0)
     async with workshop(tmp_path, *rivals, price=prices, now=lambda: LATE) as shop:
         asked = question(max_tokens=64)
-        worst = worst_case_usd(rivals[0], Dialect.ANTHROPIC_MESSAGES, asked, prices=shop.prices)
-        assert worst is not None
+        copy = ShadowCopy(url="", headers=(), content=asked)
+        _, worst = bounded(rivals[0], copy, Dialect.ANTHROPIC_MESSAGES, prices=shop.prices)
         cap = 4.5 * worst
         shop.limits = WorkerLimits(budget_usd_per_day=cap, max_concurrency=16)
         await shop.add(*(batch(n, "rival-a", "rival-b", request=asked, at=LATE) for n in range(50)))

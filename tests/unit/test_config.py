@@ -167,6 +167,7 @@ def test_a_key_goes_only_to_the_origin_it_was_configured_for(tmp_path: Path) -> 
     assert (own.api_key, own.api_key_header, own.sample_rate) == ("key-three", "x-api-key", 0.5)
     assert (own.dialects, own.drop_params) == ((Dialect.OPENAI_CHAT,), ("seed",))
     assert (port.api_key, port.same_origin) == (None, False)
+    assert [each.own_base_url for each in (same, same_written, other)] == [False, True, True]
 
 
 def test_live_processes_learn_no_candidate_key_and_no_admin_token(tmp_path: Path) -> None:
@@ -467,3 +468,24 @@ def test_whatever_text_a_file_holds_it_loads_or_is_refused_in_lines(tmp_path: Pa
     file = tmp_path / "config.yaml"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
     assert all(line.startswith(f"{file}:") for line in faults_of(file))
+
+
+def test_what_is_shown_of_a_configuration_hides_secrets_where_names_are_the_users_too(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "tasks: [{name: t, match: {header: {Authorization: Bearer canary-1, x-api-key: canary-2, cookie: s=canary-3,"
+        " x-hook: 'https://user:canary-4@hooks.example/T0/canary-5', x-app: support}},"
+        " evaluators: [{type: python, target: 'm:a', api_key: canary-6, options: {password: canary-7},"
+        " hook: 'https://hooks.example/canary-8'}]}]\n"
+        "upstream: {proxy: 'http://u:canary-9@p:1', api_key: canary-10,"
+        " routes: {/r: {base_url: 'http://h', api_key: canary-11}}}\n"
+        "admin: {token: canary-12}\nshadow: {candidates: [{model: m, api_key: canary-13}]}\n",
+        encoding="utf-8",
+    )
+    shown = load(file, {}).effective
+    assert "canary" not in repr(shown)
+    (task,) = shown["tasks"]
+    assert task["match"]["header"]["x-app"] == "support"
+    assert task["match"]["header"]["x-hook"] == "https://hooks.example/***"
+    assert task["evaluators"][0]["target"] == "m:a"
+    assert shown["shadow"]["conversation"]["key"] == "auto"

@@ -33,6 +33,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 SKIPPED = {
     "primary_error", "stateful", "server_tools", "mcp", "files", "holds_key", "client_retry", "too_large", "unreadable",
     "dialect", "same_model", "no_credentials", "price_unknown", "over_budget", "not_configured",
+    "price_varies", "no_output_limit", "routed_elsewhere",
 }  # fmt: skip
 DROPPED = {
     "tee_full", "queue_full", "too_old", "lost_on_crash", "worker_error", "buffer_full", "unstorable", "unflushed",

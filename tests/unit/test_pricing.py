@@ -212,3 +212,8 @@ def test_a_stream_cut_before_its_final_counts_has_no_known_cost(*, about: dict[s
     cost = price_exchange(ExchangeRecord(**(told | about)), prices=OWN)
     assert (cost.billed_usd is not None, cost.uncached_usd is not None) == (known, known)
     assert known or cost.source == "unknown: the answer was cut short"
+
+
+def test_the_price_list_knows_most_context_windows() -> None:
+    assert BOOK.context_window("gpt-4") == 8192
+    assert BOOK.context_window("no-such-model") is None

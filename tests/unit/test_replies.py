@@ -514,6 +514,46 @@ def test_chunks_that_look_alike_but_end_the_answer_are_read() -> None:
     assert streamed(CHAT, tricky, ending, chunk(None, "stop"), DONE).outcome is Outcome.OK
 
 
+NONSENSE = [2**63, 10**30, -1, 1.5, "12", True, {"n": 1}]
+
+
+@pytest.mark.parametrize("count", NONSENSE)
+@pytest.mark.parametrize(
+    ("dialect", "usage", "path"),
+    [
+        (ANTHROPIC, USAGE, ["input_tokens"]),
+        (ANTHROPIC, USAGE, ["output_tokens"]),
+        (ANTHROPIC, USAGE, ["cache_read_input_tokens"]),
+        (ANTHROPIC, USAGE, ["cache_creation_input_tokens"]),
+        (ANTHROPIC, USAGE, ["cache_creation", "ephemeral_5m_input_tokens"]),
+        (ANTHROPIC, USAGE, ["cache_creation", "ephemeral_1h_input_tokens"]),
+        (CHAT, CHAT_USAGE, ["prompt_tokens"]),
+        (CHAT, CHAT_USAGE, ["prompt_tokens_details", "cached_tokens"]),
+        (CHAT, CHAT_USAGE, ["prompt_tokens_details", "cache_write_tokens"]),
+        (CHAT, CHAT_USAGE, ["completion_tokens_details", "reasoning_tokens"]),
+        (RESPONSES, {"input_tokens": 10, "output_tokens": 5}, ["output_tokens"]),
+    ],
+)
+def test_a_count_that_is_none_makes_the_usage_unknown(
+    dialect: Dialect, usage: dict[str, Any], path: list[str], count: Any
+) -> None:
+    broken: Any = count
+    for name in reversed(path):
+        broken = {name: broken}
+    payload = {
+        "content": [],
+        "output": [],
+        "choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}],
+        "status": "completed",
+        "usage": {**usage, **broken},
+    }
+
+    reply = answered(dialect, payload)
+
+    assert reply.outcome is Outcome.OK
+    assert reply.usage is None
+
+
 # --- OpenAI Responses -------------------------------------------------------------------------------------------------
 
 RESPONSE_USAGE = {"input_tokens": 10, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 4}}
