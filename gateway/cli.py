@@ -86,7 +86,7 @@ def init(
     with _told():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with path.open("w" if force else "x", encoding="utf-8") as stream:
+            with open(path, "w" if force else "x", encoding="utf-8", opener=_for_us_alone) as stream:
                 stream.write(starterfile.config_text(names))
         except FileExistsError:
             _progress(f"{path} exists already; nothing was written. Pass --force to replace it.")
@@ -284,6 +284,11 @@ def _file(named: str | None, *, quiet: bool = False) -> str | None:
     for note in () if quiet else notes:
         _progress(note)
     return file
+
+
+def _for_us_alone(path: str, flags: int) -> int:
+    """Open a file that only its owner may read when it is new: people write keys into it."""
+    return os.open(path, flags, 0o600)
 
 
 def _load(file: str | None, *, load_python: bool = True) -> Config:

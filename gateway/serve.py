@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -400,6 +401,8 @@ def serve(
     config = configuration.load(file, environ, load_python=True)
     refuse_open_store(config)
     _configure_logs(config)
+    # A core file would hold every key and prompt that was in memory; the children inherit this.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     return asyncio.run(_serve(config, file, environ, role=role, say=say))
 
 

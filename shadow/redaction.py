@@ -245,6 +245,7 @@ _CREDENTIALS = frozenset(
         "authtoken",
         "bearer",
         "clientsecret",
+        "cookie",
         "credential",
         "credentials",
         "idtoken",
@@ -280,8 +281,12 @@ def clean_query(query: str) -> str:
 
 def _is_credential(part: str) -> bool:
     # Some servers read `;` as a separator too.
-    names = [one.partition("=")[0] for one in unquote_plus(part).split(";")]
-    return any(re.sub(r"[\W_]", "", name).lower() in _CREDENTIALS for name in names)
+    return any(names_credential(one.partition("=")[0]) for one in unquote_plus(part).split(";"))
+
+
+def names_credential(name: str) -> bool:
+    """Say whether a parameter, a header or an option of this name holds a key, a token or a password."""
+    return re.sub(r"[\W_]", "", name).lower() in _CREDENTIALS
 
 
 def _forms(secret: str) -> Iterable[str]:
