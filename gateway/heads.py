@@ -7,8 +7,9 @@ can see another request in the same bytes. Lines are forwarded as they came (ord
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -86,12 +87,13 @@ class BadHeadError(Exception):
         self.status = status
 
 
-@dataclass(slots=True)
-class Fields:
-    """The header lines of one head, three lists of equal length, in order."""
+class Fields(msgspec.Struct, gc=False):
+    """The header fields of one head, in order."""
 
-    lines: list[bytes]
-    """As they came, without CRLF."""
+    block: bytes
+    """The head they stand in, with every line's CRLF."""
+    start: int
+    """Where in it the first of them begins."""
     names: list[bytes]
     """In lower case."""
     pairs: list[tuple[bytes, bytes]]
@@ -100,6 +102,11 @@ class Fields:
     """Those names that mean something here."""
     ours: bool
     """Whether a name may begin with `x-shadow`."""
+
+    @property
+    def lines(self) -> list[bytes]:
+        """As they came, without CRLF; a new list each time."""
+        return self.block[self.start : -2].split(b"\r\n") if self.names else []
 
     def values(self, name: bytes) -> list[bytes]:
         """All values of one field (lower-case name), trimmed, in order."""
@@ -121,8 +128,7 @@ class Fields:
         return [line for line, name in zip(kept, self.names, strict=True) if name not in refused]
 
 
-@dataclass(slots=True)
-class RequestHead:
+class RequestHead(msgspec.Struct, gc=False):
     """A request's head, read and found sound. `length` and `chunked` frame its body: neither means there is none."""
 
     method: bytes
@@ -145,8 +151,7 @@ class RequestHead:
         return b"expect" in self.fields.present and self.minor == 1 and self.fields.tokens(b"expect") == _CONTINUE
 
 
-@dataclass(slots=True, kw_only=True)
-class AnswerHead:
+class AnswerHead(msgspec.Struct, gc=False):
     """An answer's head. `length` and `chunked` are what it says; neither means that it ends with the connection."""
 
     minor: int
@@ -208,22 +213,17 @@ def read_request(block: bytes) -> RequestHead:
     )
 
 
-def with_length(head: RequestHead, at: int, digits: bytes) -> RequestHead:
-    """The same head with other digits in its Content-Length, which is its field number `at`."""
-    length = int(digits)
-    if length == head.length:
-        return head
+def with_length(head: RequestHead, at: int, digits: bytes, block: bytes) -> RequestHead:
+    """The same head with other digits in its Content-Length, which is its field number `at`; `block` holds them."""
     fields = head.fields
-    lines, pairs = fields.lines.copy(), fields.pairs.copy()
-    name = pairs[at][0]
-    lines[at] = b"%s: %s" % (name, digits)
-    pairs[at] = (name, digits)
+    pairs = fields.pairs.copy()
+    pairs[at] = (pairs[at][0], digits)
     return RequestHead(
         head.method,
         head.target,
         head.minor,
-        Fields(lines, fields.names, pairs, fields.present, fields.ours),
-        length,
+        Fields(block, fields.start, fields.names, pairs, fields.present, fields.ours),
+        int(digits),
         head.chunked,
         head.keep_alive,
         head.named,
@@ -258,8 +258,7 @@ def _fields(block: bytes, start: int) -> Fields:
     if len(pairs) != block.count(b"\n") - 1:
         raise BadHeadError(400, "a header line is malformed")
     names = [name.lower() for name, _ in pairs]
-    lines = block[start:-2].split(b"\r\n") if pairs else []
-    return Fields(lines, names, pairs, _MEANT.intersection(names), b"\nx-shadow" in block.lower())
+    return Fields(block, start, names, pairs, _MEANT.intersection(names), b"\nx-shadow" in block.lower())
 
 
 def _check_host(fields: Fields, *, old: bool) -> None:
@@ -305,7 +304,7 @@ def request_head(
     replaces Content-Length's value (after a splice).
     """
     fields = head.fields
-    lines = fields.lines.copy()
+    lines = fields.lines
     names = fields.names
     if b"host" in fields.present:
         at = names.index(b"host")

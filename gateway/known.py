@@ -65,8 +65,8 @@ class KnownHeads:
         if kept is None:
             return None
         digits = length[1]
-        head = kept.head
-        return Known(heads.with_length(head, kept.length_at, digits), kept.passage, kept.before + digits + kept.behind)
+        head = heads.with_length(kept.head, kept.length_at, digits, data[:end])
+        return Known(head, kept.passage, kept.before + digits + kept.behind)
 
     def keep(self, block: bytes, head: RequestHead, passage: Passage) -> None:
         """Remember a head that may pass, unless what goes up depends on more than its bytes."""
