@@ -153,13 +153,15 @@ class _Inflate:
 
     def _inflate(self, inflater: zlib._Decompress, coded: bytes, put: _Put) -> bytes:
         while True:
-            put(inflater.decompress(coded, _STEP_BYTES))
+            part = inflater.decompress(coded, _STEP_BYTES)
+            put(part)
             if inflater.eof:
                 self._inflater = None
                 self._had_member = True
                 return inflater.unused_data
             coded = inflater.unconsumed_tail
-            if not coded:
+            # After a full step it may hold more, although it has taken all of its input.
+            if not coded and len(part) < _STEP_BYTES:
                 return b""
 
 
@@ -181,7 +183,11 @@ class _Unbrotli:
 
 
 class _Unzstd:
-    """zstd, one frame after the other."""
+    """zstd, one frame after the other.
+
+    After a full step it may hold the rest of a block back until more input comes. A whole frame is never held back; of
+    a body that was cut, or of the answer to when a byte came, up to one block (128 KiB) may be missing.
+    """
 
     def __init__(self) -> None:
         self._sink = _Sink()

@@ -80,6 +80,11 @@ def test_all_members_of_a_gzip_body_count_and_padding_does_not(size: int) -> Non
     assert decode_slices(slices_of(coded, size), "gzip", cap=100).body == b"one two"
 
 
+def test_a_bare_deflate_body_that_ends_with_a_decoding_step_keeps_its_last_byte() -> None:
+    body = b"a" * 65_537
+    assert decode_slices([raw_deflate(body)], "deflate", cap=100_000).body == body
+
+
 @pytest.mark.parametrize("size", [1, 100])
 def test_what_follows_a_deflate_body_is_ignored(size: int) -> None:
     assert decode_slices(slices_of(zlib.compress(b"one") + b"more", size), "deflate", cap=100).body == b"one"
