@@ -86,3 +86,12 @@ def lanes(
         ca_file=ca_file,
     ) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def broken_lanes(lanes: dict[str, Lane]) -> Iterator[dict[str, Lane]]:
+    """The lanes while what is to be broken in each is broken, during a whole module."""
+    with ExitStack() as stack:
+        for lane in lanes.values():
+            stack.enter_context(lane.broken())
+        yield lanes

@@ -1,70 +1,34 @@
-"""Clients that hang up, stall, crawl or smuggle, and bodies of 100 MB: through every lane, beside good requests."""
+"""Row 14: clients that hang up, in every phase and in every lane."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import random
-import selectors
 import socket
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.lanes import LANES, TRUE_BOOKS, WRITE_STALL_S, Lane
+from tests.faults.lanes import LANES, TRUE_BOOKS, Lane
 from tests.faults.wire_cases import CHUNKS, JSON_TYPE, OF_CHUNKS, OF_CLOSE, PROMPT, WHOLE, always
-from tests.live.identity_cases import answer, head_only, request
-from tests.support.client import Client, NoAnswerError, Received, ask
-from tests.support.http1 import HOP_BY_HOP, chunked
-from tests.support.upstream import OK, Answer, Gate, Part
+from tests.live.identity_cases import request
+from tests.support.client import Client, ask
+from tests.support.upstream import Answer, Part
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.support.client import Address
     from tests.support.faultserver import FaultServer
 
-SOUND = answer(headers=JSON_TYPE, body=WHOLE)
-
-
-def end_of(received: Received) -> tuple[object, ...]:
-    """What must be the same direct and through every lane."""
-    headers = [(name, value) for name, value in received.headers if name.lower() not in HOP_BY_HOP]
-    return (
-        received.status,
-        received.reason,
-        [field for field in headers if field[0] != b"x-shadow-request-id"],
-        hashlib.sha256(received.body).digest(),
-        received.interim,
-        received.complete,
-        received.ended,
-    )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _broken(lanes: dict[str, Lane]) -> Iterator[None]:
-    """What is to be broken in a lane is broken during all of these tests."""
-    with contextlib.ExitStack() as stack:
-        for lane in lanes.values():
-            stack.enter_context(lane.broken())
-        yield
-
-
-@pytest.fixture
-def addresses(faults: FaultServer, lanes: dict[str, Lane]) -> dict[str, Address]:
-    """Direct, and every lane."""
-    return {"direct": faults.address} | {name: lane.address for name, lane in lanes.items()}
-
-
-# Row 14.
+pytestmark = pytest.mark.usefixtures("broken_lanes")
 
 PHASES: dict[str, tuple[Part, ...]] = {
     "before the first byte": (),
@@ -92,8 +56,18 @@ def leave_twice(client: Client) -> None:
 LEAVE: dict[str, Callable[[Client], None]] = {"FIN": Client.close, "RST": Client.reset, "FIN and RST": leave_twice}
 
 
-def hang_up(server: FaultServer, address: Address, target: str, phase: str, how: str) -> float:
-    """Ask, leave in this phase, and give the seconds until upstream's connection was closed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """One hang-up: what the client had by then, what upstream had, and how long upstream's connection outlived it."""
+
+    client: tuple[object, ...]
+    upstream: tuple[object, ...]
+    seconds: float
+
+
+def hang_up(server: FaultServer, address: Address, target: str, phase: str, how: str) -> Left:
+    """Ask, and leave in this phase."""
+    had: tuple[object, ...] = ()
     client = Client(address)
     head = f"POST {target} HTTP/1.1\r\nHost: a\r\n".encode()
     if phase in UPLOADS:
@@ -105,32 +79,39 @@ def hang_up(server: FaultServer, address: Address, target: str, phase: str, how:
         connection, seen = server.visit(target)
         eventually(lambda: seen.complete)
         if phase not in ("before the first byte", "within the head"):
-            client.receive_head()
+            head_seen = client.receive_head()
+            had = (head_seen.start, head_seen.headers if head_seen.status == 100 else head_seen.headers[:2])
     left_at = time.monotonic()
     LEAVE[how](client)
     eventually(lambda: connection.closed_at, within_s=20, what=f"the close upstream after a hang-up {phase}")
-    return (connection.closed_at or 0.0) - left_at
+    asked = (seen.method, bytes(seen.body), seen.framing, seen.complete)
+    return Left(client=had, upstream=asked, seconds=(connection.closed_at or 0.0) - left_at)
 
 
 def test_upstream_is_closed_within_a_second_of_every_hang_up_and_it_is_recorded_once_as_aborted(
     faults: FaultServer, lanes: dict[str, Lane]
 ) -> None:
-    """Row 14: in every phase, stream or not, with FIN, RST and both."""
+    """In every phase, stream or not, with FIN, RST and both."""
     for number, parts in enumerate(PHASES.values()):
         faults.add(f"hang-up-{number}", always(Answer(parts=parts, end="stall")))
     phases = [*PHASES, *UPLOADS]
     visits = {
         (lane, phase, how): f"/hang-up-{number}/{lane}/{how.replace(' ', '-')}/v1/messages"
-        for lane in LANES
+        for lane in ("direct", *LANES)
         for number, phase in enumerate(phases)
         for how in LEAVE
     }
+    addresses: dict[str, Address] = {"direct": faults.address} | {name: lane.address for name, lane in lanes.items()}
     with ThreadPoolExecutor(6) as pool:
-        leaving = [
-            pool.submit(hang_up, faults, lanes[lane].address, target, phase, how)
+        leaving = {
+            (lane, phase, how): pool.submit(hang_up, faults, addresses[lane], target, phase, how)
             for (lane, phase, how), target in visits.items()
-        ]
-        took = sorted(future.result() for future in leaving)
+        }
+        left = {key: future.result() for key, future in leaving.items()}
+    for (lane, phase, how), one in left.items():
+        direct = left["direct", phase, how]
+        assert (one.client, one.upstream) == (direct.client, direct.upstream), (lane, phase, how)
+    took = sorted(one.seconds for (lane, _, _), one in left.items() if lane != "direct")
     assert len(took) == len(LANES) * 10 * 3
     assert took[int(len(took) * 0.99) - 1] <= 1
     for (lane, _, _), target in visits.items():
@@ -171,7 +152,7 @@ def churn(server: FaultServer, address: Address, number: int) -> None:
 
 
 def test_two_thousand_hang_ups_leave_nothing_behind(faults: FaultServer, lanes: dict[str, Lane]) -> None:
-    """Row 14: no upstream connection, no open file, no doubled record; and the next request is answered at once."""
+    """No upstream connection, no open file, no doubled record; and the next request is answered at once."""
     lane = lanes["on"]
     for number, parts in enumerate(PHASES.values()):
         faults.add(f"churn-{number}", always(Answer(parts=parts, end="stall")))

@@ -79,8 +79,9 @@ class FaultServer:
         return found
 
     def forget_the_closed(self) -> None:
-        """Drop the logs of connections that are closed, with all the bytes they hold, and every visit."""
-        self._visits.clear()
+        """Drop the logs of connections that are closed, with all the bytes and visits they hold."""
+        for target, found in list(self._visits.items()):
+            self._visits[target] = [visit for visit in found if visit[0].closed_at is None]
         self._upstream.connections[:] = [log for log in self._upstream.connections if log.closed_at is None]
 
     def _answer(self, request: Message) -> Answer:
