@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import time
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import h11
 import httptools
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
-from gateway.downstream import Client as Downstream
-from gateway.policy import Policy
-from gateway.recording import TeeBudget
-from gateway.relay import Relay
-from shadow.dialects import dialect_of
 from tests.faults.hostile_corpus import AFTER, ANSWERS, GROUPS, REQUESTS, Answered, Seen, Sent, places
 from tests.support.client import Client, NoAnswerError
 from tests.support.http1 import Framing, Message, MessageReader, slices
+from tests.support.inprocess import Bench
 from tests.support.live import Live, running, settings_for
 from tests.support.upstream import OK, Answer, Gate, Handler, Part, Upstream
-from tests.support.waiting import eventually, eventually_async
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from typing import Self
+    from collections.abc import Iterator
 
-    from gateway.recording import Recording
     from tests.support.client import Address
     from tests.support.upstream import ConnectionLog
 
@@ -153,14 +141,14 @@ def check_upstream(upstream: Upstream, case: Sent) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 async def test_a_cut_anywhere_changes_nothing(upstream: Upstream, group: str) -> None:
-    async with Bench.over(upstream) as bench:
+    async with Bench.over(upstream.base_url) as bench:
         for name, case in GROUPS[group].items():
             upstream.answer(answering(case))
             if len(case.sent) > _MOST_AT_ONCE:
                 continue
             for at in places(case.sent):
                 try:
-                    await bench.run(case, [case.sent[:at], case.sent[at:] + AFTER])
+                    await run(bench, case, [case.sent[:at], case.sent[at:] + AFTER])
                     check_upstream(upstream, case)
                 except BaseException:
                     print(f"{name}, cut at {at}: {case.sent[:at][-40:]!r} | {case.sent[at:][:40]!r}")  # noqa: T201
@@ -168,79 +156,34 @@ async def test_a_cut_anywhere_changes_nothing(upstream: Upstream, group: str) ->
                 upstream.answer(upstream.handler)
 
 
-class Bench:
-    """The relay in this process, so that a test can hand it pieces, and turn its clock."""
-
-    def __init__(self, relay: Relay) -> None:
-        self.relay = relay
-        self._config = uvicorn.Config(cast("Any", relay), http=Downstream, ws="none", lifespan="off", log_config=None)
-        self._state = ServerState()
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def over(cls, upstream: Upstream, clock: Callable[[], float] = time.monotonic) -> AsyncIterator[Self]:
-        """A relay to this upstream that records nothing."""
-        settings = settings_for(upstream.base_url, Path("unused.db"))
-        relay = Relay(
-            Policy(settings, dialect_of=dialect_of), recorder=Forgetful(), budget=TeeBudget(limit=1 << 20), clock=clock
-        )
-        try:
-            yield cls(relay)
-            assert not relay.counters["internal_error"]
-        finally:
-            for client in list(relay.clients):
-                client.reset()
-            relay.pool.close()
-            await eventually_async(partial(nothing_open, relay))
-
-    async def connect(self) -> tuple[Downstream, asyncio.StreamReader, asyncio.StreamWriter]:
-        """One client connection: the relay's end, and ours."""
-        inner, outer = socket.socketpair()
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.connect_accepted_socket(
-            lambda: Downstream(self._config, self._state, {}, loop), inner
-        )
-        reader, writer = await asyncio.open_unix_connection(sock=outer)
-        return connection, reader, writer
-
-    async def run(self, case: Sent, pieces: list[bytes]) -> None:
-        """Hand over the pieces one by one and check what comes back."""
-        connection, reader, writer = await self.connect()
-        try:
-            for piece in pieces:
-                connection.data_received(piece)
-                await asyncio.sleep(0)
-            async with asyncio.timeout(20):
-                await self._check_answers(case, reader)
-        finally:
-            writer.close()
-            connection.reset()
-        await asyncio.sleep(0)
-
-    async def _check_answers(self, case: Sent, reader: asyncio.StreamReader) -> None:
-        answers = PipelinedReader([seen.line.startswith(b"HEAD ") for seen in case.seen])
-        expected = [*case.answers, *([200] if case.fate == "open" else [])]
-        while not (case.fate == "open" and len(answers.messages) == len(expected) and answers.messages[-1].complete):
-            data = await reader.read(65_536)
-            if not data:
-                break
-            answers.feed(data)
-        else:
-            assert not reader.at_eof()
-        statuses = [message.status for message in answers.messages]
-        assert statuses == expected
-        assert answers.rest == b""
+async def run(bench: Bench, case: Sent, pieces: list[bytes]) -> None:
+    """Hand over the pieces one by one and check what comes back."""
+    connection, reader, writer = await bench.connect()
+    try:
+        for piece in pieces:
+            connection.data_received(piece)
+            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            await check_stream(case, reader)
+    finally:
+        writer.close()
+        connection.reset()
+    await asyncio.sleep(0)
 
 
-class Forgetful:
-    """Keeps no record."""
-
-    def submit(self, recording: Recording) -> None:
-        recording.free()
-
-
-async def nothing_open(relay: Relay) -> bool:
-    return relay.pool.open_connections == 0 and not relay.clients
+async def check_stream(case: Sent, reader: asyncio.StreamReader) -> None:
+    answers = PipelinedReader([seen.line.startswith(b"HEAD ") for seen in case.seen])
+    expected = [*case.answers, *([200] if case.fate == "open" else [])]
+    while not (case.fate == "open" and len(answers.messages) == len(expected) and answers.messages[-1].complete):
+        data = await reader.read(65_536)
+        if not data:
+            break
+        answers.feed(data)
+    else:
+        assert not reader.at_eof()
+    statuses = [message.status for message in answers.messages]
+    assert statuses == expected
+    assert answers.rest == b""
 
 
 # Answers.
