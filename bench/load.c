@@ -224,18 +224,20 @@ static int take(connection *c, const char *data, size_t size) {
     return body_complete(c, data, size);
 }
 
+static char more_headers[4096];
+
 static void build_request(size_t wanted, const char *spec) {
     static const char LINE[] = "The function reads \\\"config.yaml\\\" and returns a dict of values;\\n    if a key is missing it uses the default one. ";
     char *body = malloc(wanted + 4096), *p = body;
-    request = malloc(wanted + 8192);
+    request = malloc(wanted + 16384);
     if (!body || !request) abort();
     p += sprintf(p, "{\"model\":\"bench\",\"max_tokens\":1024,%s\"messages\":[{\"role\":\"user\",\"content\":\"%s ", streaming ? "\"stream\":true," : "", spec);
     while ((size_t)(p - body) + sizeof LINE + 8 < wanted) { memcpy(p, LINE, sizeof LINE - 1); p += sizeof LINE - 1; }
     p += sprintf(p, "\"}]}");
     int head = sprintf(request,
         "POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: load/1\r\nAccept: %s\r\nContent-Type: application/json\r\n"
-        "x-api-key: sk-bench-0000\r\nanthropic-version: 2023-06-01\r\nContent-Length: %zu\r\n\r\n",
-        port, streaming ? "text/event-stream" : "application/json", (size_t)(p - body));
+        "x-api-key: sk-bench-0000\r\nanthropic-version: 2023-06-01\r\nContent-Length: %zu\r\n%s\r\n",
+        port, streaming ? "text/event-stream" : "application/json", (size_t)(p - body), more_headers);
     memcpy(request + head, body, (size_t)(p - body));
     request_size = (size_t)head + (size_t)(p - body);
     free(body);
@@ -266,7 +268,7 @@ int main(int count, char **words) {
     const char *mode = "closed", *spec = "bench-d0-n1-g0-b2048";
     double seconds = 3, warm_up = 1, rate = 100, ramp = 0;
     size_t bytes = 1024;
-    for (int option; (option = getopt(count, words, "p:m:c:d:w:r:R:b:S:")) > 0;) switch (option) {
+    for (int option; (option = getopt(count, words, "p:m:c:d:w:r:R:b:S:H:")) > 0;) switch (option) {
         case 'p': port = atoi(optarg); break;
         case 'm': mode = optarg; break;
         case 'c': connections = atoi(optarg); break;
@@ -276,6 +278,10 @@ int main(int count, char **words) {
         case 'R': ramp = atof(optarg); break;
         case 'b': bytes = (size_t)atol(optarg); break;
         case 'S': spec = optarg; break;
+        case 'H':
+            if (strlen(more_headers) + strlen(optarg) + 3 > sizeof more_headers) return 2;
+            strcat(strcat(more_headers, optarg), "\r\n");
+            break;
         default: return 2;
     }
     if (connections > 4000) connections = 4000;

@@ -66,6 +66,8 @@ class Target:
     pids: list[int] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
     """Its parent, to end it before the others."""
+    headers: list[str] = field(default_factory=list)
+    """Fields that its requests carry besides the usual ones."""
 
 
 def free_port() -> int:
@@ -250,18 +252,22 @@ def load(target: Target, workload: str, *, seconds: float, warm_up: float) -> di
         str(connections),
     ]
     command += ["-b", str(size), "-S", spec, "-d", str(seconds), *more]
+    command += [word for line in target.headers for word in ("-H", line)]
     if mode != "stream" and warm_up:  # warm up apart, so that the CPU counted covers the measured part only
         short = list(command)
         short[short.index("-d") + 1] = str(warm_up)
         subprocess.run([*short, "-w", "0"], check=True, capture_output=True)
         warm_up = 0
-    before = cpu_ns(target.pids)
+    whole = descendants(target.process.pid) if target.process else target.pids
+    before, whole_before = cpu_ns(target.pids), cpu_ns(whole)
     out = subprocess.run([*command, "-w", str(warm_up)], check=True, capture_output=True, text=True)
     spent = (cpu_ns(target.pids) - before) / 1e3
     row: dict[str, Any] = json.loads(out.stdout)
     # in a stream run events also flow while the streams start up (a ramp of two seconds counts half)
     events = row["events_per_second"] * (seconds + warm_up - 1)
-    row["cpu_us"] = spent / max(1, events if mode == "stream" else row["done"])
+    counted = max(1, events if mode == "stream" else row["done"])
+    row["cpu_us"] = spent / counted
+    row["cpu_whole_us"] = (cpu_ns(whole) - whole_before) / 1e3 / counted
     return row
 
 
