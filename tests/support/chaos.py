@@ -17,7 +17,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,7 @@ PAID_USD = (USED["input_tokens"] * PRICE["input"] + USED["output_tokens"] * PRIC
 _EVENTS = 25
 _LARGE = 60_000
 _PATIENCE_S = 40.0
+_NEWEST = "SELECT path FROM exchange ORDER BY started_at DESC LIMIT 100"
 
 
 # --- what a model answers ---
@@ -277,7 +278,7 @@ class _Line:
 class Load:
     """Apps that ask one question after the other until they are stopped, and remember how each went."""
 
-    def __init__(self, *, port: int, seed: int, apps: int = 10, pause_s: float = 0.03) -> None:
+    def __init__(self, *, port: int, seed: int, apps: int = 8, pause_s: float = 0.05) -> None:
         self.calls: list[Call] = []
         self._port = port
         self._chance = random.Random(seed)
@@ -289,6 +290,11 @@ class Load:
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._ask_on()) for _ in range(self._apps)]
         return self
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there are apps that ask."""
+        return bool(self._tasks) and not self._stopping.is_set()
 
     async def __aexit__(self, *_: object) -> None:
         """Let the calls under way end, and no others begin."""
@@ -303,7 +309,9 @@ class Load:
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     if line is None or not line.is_usable:
-                        line = None
+                        if line is not None:
+                            line.close()
+                            line = None
                         line = _Line(await asyncio.open_connection("127.0.0.1", self._port))
                     call.line_since = line.since
                     kept = await self._ask(call, line)
@@ -374,6 +382,8 @@ class Fault:
     begin: float
     dead_at: float = 0.0
     """When the killed processes were gone."""
+    starved_s: float = 0.0
+    """How long the writing processes had been kept from the processor just before by others on this machine."""
     end: float = float("inf")
 
     def meets(self, begin: float, end: float) -> bool:
@@ -440,6 +450,7 @@ class Site:
         self._serving: Serve | None = None
         self._upstream = 0
         self._starts = 0
+        self._waited: deque[tuple[float, dict[int, float]]] = deque(maxlen=40)
         self._workers_gone: list[int] = []
 
     async def __aenter__(self) -> Self:
@@ -472,6 +483,7 @@ class Site:
             "upstream": {"base_url": self.upstreams[self._upstream].base_url},
             "shadow": {
                 "sample_rate": 1,
+                "max_concurrency": 40,
                 "budget_usd_per_day": self.budget_usd,
                 "candidates": candidates,
                 "content": "none",  # the store stays small, for the disk is
@@ -491,6 +503,20 @@ class Site:
         serving = Serve(folder, self.config())
         self._serving = serving
         await asyncio.to_thread(serving.__enter__)
+        await self.recording()
+
+    async def recording(self) -> None:
+        """Wait until what is asked now is in the store: until its first batch is written, a scribe is only starting."""
+        first = len(self.load.calls)
+
+        def look() -> bool:
+            if not self.load.is_running:
+                return True
+            with contextlib.suppress(sqlite3.OperationalError):
+                return any(_identity(path.encode())[0] >= first for (path,) in self.rows(_NEWEST))
+            return False
+
+        await asyncio.to_thread(eventually, look, within_s=40, what="the first record")
 
     async def stop(self) -> int:
         """End it as a service manager does; the exit code."""
@@ -515,6 +541,8 @@ class Site:
         self._workers_gone += self.processes("measuring") if role not in {"live", "scribe"} else []
         family = self.processes("all")
         with self._fault(f"kill {role}") as fault:
+            fault.starved_s = self._starved_s()
+            fault.begin = time.monotonic()
             for pid in victims:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -534,6 +562,7 @@ class Site:
                     within_s=40,
                     what=f"a new {role} process",
                 )
+                await self.recording()
 
     async def _gone(self, pid: int) -> None:
         await asyncio.to_thread(eventually, lambda: not is_alive(pid), within_s=60, what=f"the end of {pid}")
@@ -611,35 +640,37 @@ class Site:
         with closing(sqlite3.connect(self.store, timeout=60)) as connection:
             return connection.execute(sql, values).fetchall()
 
-    async def watch_money(self) -> None:
-        """Look at the day's money as often as it can, until cancelled."""
+    def _starved_s(self) -> float:
+        now = {pid: _waited_s(pid) for role in ("live", "scribe") for pid in self.processes(role)}
+        _, before = self._waited[0] if self._waited else (0.0, {})
+        return max((waited - before.get(pid, 0.0) for pid, waited in now.items()), default=0.0)
+
+    async def watch(self) -> None:
+        """Look at the day's money, and at how busy the machine is, as often as it can, until cancelled."""
         while True:
+            if self._serving is not None:
+                waited = {pid: _waited_s(pid) for role in ("live", "scribe") for pid in self.processes(role)}
+                self._waited.append((time.monotonic(), waited))
             with contextlib.suppress(sqlite3.OperationalError), closing(sqlite3.connect(self.store, timeout=0)) as db:
                 for (committed,) in db.execute("SELECT spent_nano_usd + reserved_nano_usd FROM budget_day").fetchall():
                     self.most_committed_usd = max(self.most_committed_usd, committed / 1e9)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
     async def settle(self) -> None:
-        """Wait until every job has ended; what dead workers held is given up as if their leases had run out."""
-        open_jobs = (
-            "SELECT worker, state, count(*) FROM shadow_job WHERE state IN ('pending', 'leased', 'sent') GROUP BY 1, 2"
-        )
+        """Wait until every job that a worker holds now has ended; dead workers' leases are taken to have run out."""
+        held = "SELECT lease, state, worker FROM shadow_job WHERE state IN ('leased', 'sent')"
+        now_held = {lease for lease, *_ in self.rows(held)}
 
-        def look() -> bool:
-            gone = [f"%:{pid}:%" for pid in self._workers_gone]
+        def left() -> list[tuple[Any, ...]]:
             with closing(sqlite3.connect(self.store, timeout=60)) as db, db:
-                for worker in gone:
+                for pid in self._workers_gone:
                     db.execute(
                         "UPDATE shadow_job SET lease_until = 0 WHERE state IN ('leased', 'sent') AND worker LIKE ?",
-                        (worker,),
+                        (f"%:{pid}:%",),
                     )
-            left = self.rows(open_jobs)
-            return not left
+            return [row for row in self.rows(held) if row[0] in now_held]
 
-        try:
-            await asyncio.to_thread(eventually, look, within_s=60, what="the end of all jobs")
-        except AssertionError as error:
-            raise AssertionError(f"{error}: {self.rows(open_jobs)}, gone {self._workers_gone}") from None
+        await asyncio.to_thread(eventually, lambda: not left(), within_s=60, what="the end of the jobs held by workers")
 
     def stats(self) -> dict[str, Any]:
         """What `/stats` says."""
@@ -659,11 +690,24 @@ def _children(pid: int) -> list[int]:
     return []
 
 
+def _waited_s(pid: int) -> float:
+    """How long a process was ready to run and did not, since its start: all its threads together."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return (
+            sum(
+                int((thread / "schedstat").read_text("utf-8").split()[1])
+                for thread in Path(f"/proc/{pid}/task").iterdir()
+            )
+            / 1e9
+        )
+    return 0.0
+
+
 # --- what must hold afterwards ---
 
 _CUTS = frozenset({"kill live", "kill all"})
 _AWAY = frozenset({"restart", "kill supervisor", "kill all"})
-_LOSES = frozenset({"kill live", "kill scribe", "kill all"})
+_LOSES = frozenset({"kill live", "kill all"})
 _STORE = frozenset({"lock", "full disk"})
 _OUTCOMES: dict[Kind, frozenset[str]] = {
     "unary": frozenset({"ok"}),
@@ -737,7 +781,11 @@ class Audit:
         elif self._is_excused(call):
             self.report.calls["excused"] += 1
         else:
-            since = [f"{fault.what} {call.began_at - fault.begin:.3f} s before" for fault in self._site.faults]
+            since = [
+                f"{fault.what} {fault.begin - call.began_at:.3f} to {fault.end - call.began_at:.3f} s"
+                for fault in self._site.faults
+                if fault.meets(call.line_since - 1, call.ended_at + 1)
+            ]
             self._holds(
                 False,
                 f"request {call.number} ({call.kind}) failed: {call.status} {call.problem}, seen upstream "
@@ -775,20 +823,25 @@ class Audit:
 
     def _explain_loss(self, call: Call) -> None:
         for fault in self._site.faults:
-            if fault.what not in _LOSES or call.began_at > fault.dead_at + LOSS_S:
+            loss_s = LOSS_S + fault.starved_s
+            if fault.what not in _LOSES or call.began_at > fault.dead_at + loss_s:
                 continue
             held_since = min(
                 (each.begin for each in self._site.faults if each.what in _STORE and _holds_up(each, fault)),
                 default=fault.begin,
             )
-            if call.ended_at < held_since - LOSS_S:
+            if call.ended_at < held_since - loss_s:
                 continue
             what = fault.what + (" while the store was away" if held_since < fault.begin else "")
             self.report.lost[what] += 1
             window_ms = 1000 * (fault.begin - call.ended_at)
             self.report.loss_ms[what] = max(window_ms, self.report.loss_ms.get(what, 0.0))
             return
-        ago = [f"{fault.what} {fault.begin - call.ended_at:.3f} s later" for fault in self._site.faults]
+        ago = [
+            f"{fault.what} {fault.begin - call.ended_at:.3f} s later (starved {fault.starved_s:.3f})"
+            for fault in self._site.faults
+            if call.ended_at < fault.end
+        ]
         self._holds(False, f"request {call.number} ({call.kind}, {call.status}) is not in the store; {ago}")
 
     def _check_jobs(self) -> None:
@@ -804,7 +857,7 @@ class Audit:
             count = asked[candidate][number]
             self._holds(
                 count == 0 or state == "done" or reason == "lost_on_crash",
-                f"{candidate} was asked {number}, whose job is {state} {reason}",
+                f"{candidate} was asked {number}, whose job is {state} ({reason})",
             )
         eligible = self._site.rows("SELECT count(*) FROM exchange WHERE eligible AND dialect IS NOT NULL")[0][0]
         self._holds(len(jobs) == eligible * len(asked), f"{eligible} eligible exchanges have {len(jobs)} jobs")
@@ -909,7 +962,7 @@ class Mix:
 async def mixed(folder: Path, *, seconds: float, seed: int) -> Report:
     """Run the mix in a folder, and judge it."""
     async with small_disk(folder / "store") as why_not, Site(folder, seed=seed) as site:
-        watching = asyncio.create_task(site.watch_money())
+        watching = asyncio.create_task(site.watch())
         async with site.load:
             await Mix(site, full_disk=why_not is None).run(seconds)
             await asyncio.sleep(0.3)
