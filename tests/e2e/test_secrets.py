@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from shadow.simulator import Simulator
+from tests.support.canaries import forms, held
 from tests.support.serving import Serve, ask, plain_environment, question
 from tests.support.upstream import Answer, Upstream
 from tests.support.waiting import eventually
@@ -35,21 +36,6 @@ TYPED = "sk-ant-api03-canary-typed-by-a-person-0123456789"
 CANARIES = (APP, BEARER, QUERY, BASIC, UPSTREAM, FAR, ADMIN, TYPED)
 
 PROMPT, SAID = "prompt-Of-The-Canary-Test", "answer-Of-The-Canary-Test"
-
-
-def forms(key: str) -> set[bytes]:
-    """The key as it is, in JSON, in a URL, and in base64 whatever stands before and behind it."""
-    spelled = {key, quote(key), quote(key, safe=""), json.dumps(key)[1:-1].replace("/", "\\/")}
-    for offset in range(3):
-        first, end = -(-offset * 8 // 6), (offset + len(key)) * 8 // 6
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            spelled.add(encode(b"u" * offset + key.encode()).decode()[first:end])
-    return {text.encode() for text in spelled}
-
-
-def held(data: bytes, *keys: str) -> list[str]:
-    """Which keys the bytes hold in whatever form."""
-    return [key for key in keys if any(form in data for form in forms(key))]
 
 
 def echoing(request: Message) -> Answer:
