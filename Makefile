@@ -1,6 +1,6 @@
 # `make` lists the targets. Everything runs in .venv, made from the hash-pinned lock when it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit integration bench sdk-matrix bench-peers lock clean
+.PHONY: help demo test check unit integration bench sdk-matrix bench-peers fuzz lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -30,8 +30,11 @@ sdk-matrix: .venv/.installed ## Old and new anthropic and openai SDKs, through t
 bench-peers: .venv/.installed ## Speed against nginx, LiteLLM and Portkey in one run (installs both in .peers/; run it alone)
 	@$(BIN)/python bench/peers.py
 
+fuzz: ## Coverage-guided fuzzing, FUZZ_SECONDS (60) a target; FUZZ="heads-request splice" names some (Linux)
+	@PYTHON="$(PYTHON)" sh scripts/fuzz.sh $(FUZZ)
+
 lock: ## Write both locks anew from pyproject.toml (needs uv)
 	@sh scripts/lock.sh
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf .venv .sdk .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage bench/.build
+	rm -rf .venv .fuzz .sdk .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage bench/.build
