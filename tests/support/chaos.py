@@ -28,7 +28,7 @@ from tests.support.serving import Serve, ask, is_alive
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from typing import Self
 
 Kind = Literal["unary", "stream", "large", "error", "broken", "abort", "early abort"]
@@ -108,6 +108,7 @@ class Model:
 
     def __init__(self, *, pace_s: float = 0.008, think_s: Callable[[int], float] = lambda _: 0.0) -> None:
         self.asked: Counter[int] = Counter()
+        self.under_way: set[int] = set()
         self.answered = 0
         self.port = 0
         self._pace_s = pace_s
@@ -146,6 +147,13 @@ class Model:
     async def answer(self, request: Message, write: Callable[[bytes], None]) -> bool:
         """Answer one request; False: the connection is to be reset now."""
         number, kind = _identity(request.target)
+        self.under_way.add(number)
+        try:
+            return await self._play(number, kind, write)
+        finally:
+            self.under_way.discard(number)
+
+    async def _play(self, number: int, kind: Kind, write: Callable[[bytes], None]) -> bool:
         await asyncio.sleep(self._think_s(number))
         body = body_of(number, kind)
         if kind not in {"stream", "broken", "abort"}:
@@ -278,11 +286,14 @@ class _Line:
 class Load:
     """Apps that ask one question after the other until they are stopped, and remember how each went."""
 
-    def __init__(self, *, port: int, seed: int, apps: int = 8, pause_s: float = 0.05) -> None:
+    def __init__(
+        self, *, port: int, seed: int, apps: int = 8, kinds: Sequence[Kind] = KINDS, pause_s: float = 0.05
+    ) -> None:
         self.calls: list[Call] = []
         self._port = port
         self._chance = random.Random(seed)
         self._apps = apps
+        self._kinds = kinds
         self._pause_s = pause_s
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -298,13 +309,17 @@ class Load:
 
     async def __aexit__(self, *_: object) -> None:
         """Let the calls under way end, and no others begin."""
-        self._stopping.set()
+        self.stop()
         await asyncio.gather(*self._tasks)
+
+    def stop(self) -> None:
+        """Let no more calls begin."""
+        self._stopping.set()
 
     async def _ask_on(self) -> None:
         line: _Line | None = None
         while not self._stopping.is_set():
-            call = Call(number=len(self.calls), kind=self._chance.choice(KINDS), began_at=time.monotonic())
+            call = Call(number=len(self.calls), kind=self._chance.choice(self._kinds), began_at=time.monotonic())
             self.calls.append(call)
             try:
                 async with asyncio.timeout(_PATIENCE_S):
@@ -429,24 +444,37 @@ class Report:
 class Site:
     """A gateway with its store, models and apps, over all its restarts."""
 
-    def __init__(self, folder: Path, *, seed: int, budget_usd: float = 1e6, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        budget_usd: float = 1e6,
+        apps: int = 8,
+        kinds: Sequence[Kind] = KINDS,
+        pause_s: float = 0.05,
+        pace_s: float = 0.008,
+        files: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
         self.folder = folder
         self.store = folder / "store" / "shadow.db"
         self.store.parent.mkdir(mode=0o700, exist_ok=True)
         self.seed = seed
         self.budget_usd = budget_usd
         self.port, self.admin_port = free_port(), free_port()
-        self.upstreams = [Model(), Model()]
+        self.upstreams = [Model(pace_s=pace_s), Model(pace_s=pace_s)]
         chance = random.Random(seed)
         salt = chance.random()
         self.candidates = {
             "quick": Model(think_s=lambda number: 0.05 * random.Random(number + salt).random()),
             "slow": Model(think_s=lambda number: 0.3 * random.Random(number + salt).random()),
         }
-        self.load = Load(port=self.port, seed=chance.randrange(1 << 30))
+        self.load = Load(port=self.port, seed=chance.randrange(1 << 30), apps=apps, kinds=kinds, pause_s=pause_s)
         self.faults: list[Fault] = []
         self.most_committed_usd = 0.0
         self._settings = settings
+        self._files = files or {}
         self._serving: Serve | None = None
         self._upstream = 0
         self._starts = 0
@@ -500,6 +528,8 @@ class Site:
         self._starts += 1
         folder = self.folder / f"run-{self._starts}"
         folder.mkdir()
+        for name, text in self._files.items():
+            (folder / name).write_text(text, encoding="utf-8")
         serving = Serve(folder, self.config())
         self._serving = serving
         await asyncio.to_thread(serving.__enter__)
@@ -580,6 +610,10 @@ class Site:
         found["all"] = [pid for each in ("supervisor", "live", "scribe", "measuring") for pid in found[each]]
         return found[role]
 
+    def crashed(self, workers: Sequence[int]) -> None:
+        """Note that these measuring processes are gone: what they held counts as lost."""
+        self._workers_gone += workers
+
     async def lock(self, seconds: float) -> None:
         """Hold the store as another program would."""
         with self._fault("lock"):
@@ -634,6 +668,11 @@ class Site:
             fault.end = time.monotonic()
 
     # looking
+
+    def is_refusing(self) -> bool:
+        """Whether nobody takes a connection."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) != 0
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Ask the store's file itself."""
@@ -705,9 +744,10 @@ def _waited_s(pid: int) -> float:
 
 # --- what must hold afterwards ---
 
-_CUTS = frozenset({"kill live", "kill all"})
+_CUTS = frozenset({"kill live", "kill all", "cut drain"})
 _AWAY = frozenset({"restart", "kill supervisor", "kill all"})
 _LOSES = frozenset({"kill live", "kill all"})
+_CRASHES = frozenset({"kill measuring", "kill supervisor", "kill all", "bad evaluator"})
 _STORE = frozenset({"lock", "full disk"})
 _OUTCOMES: dict[Kind, frozenset[str]] = {
     "unary": frozenset({"ok"}),
@@ -865,7 +905,7 @@ class Audit:
         self._holds(answers == self.report.jobs["done"], f"{answers} answers, {self.report.jobs['done']} jobs done")
         dropped = {what for what in self.report.jobs if what.startswith("dropped")}
         self._holds(dropped <= {"dropped (lost_on_crash)"}, f"dropped for other reasons: {self.report.jobs}")
-        crashes = any(fault.what in {"kill measuring", "kill supervisor", "kill all"} for fault in self._site.faults)
+        crashes = any(fault.what in _CRASHES for fault in self._site.faults)
         self._holds(crashes or not dropped, f"dropped without a crash: {self.report.jobs}")
 
     def _check_money(self) -> None:
