@@ -198,9 +198,9 @@ class _JsonRedaction:
         return redacted.decode()
 
 
-_ASCII_ESCAPE = re.compile(r"\\{1,4}u00([2-7][0-9A-Fa-f])")
+_ASCII_ESCAPE = re.compile(r"(?:\\{1,4}u00|%)([2-7][0-9A-Fa-f])")
 _ESCAPE_DEPTH = 2
-"""JSON may write any letter as an escape, and holds JSON again in the arguments of tool calls."""
+"""JSON and URLs may write any letter as an escape; JSON holds JSON again in the arguments of tool calls."""
 
 
 class Scrubber:
@@ -218,7 +218,7 @@ class Scrubber:
         """Return the text with every known secret replaced by `[secret]`."""
         scrubbed = plain = self._replace(text)
         for _ in range(_ESCAPE_DEPTH):
-            if "\\u00" not in plain:
+            if "\\u00" not in plain and "%" not in plain:
                 break
             # Where escapes hide a secret, what they stand for is written out.
             plain = _ASCII_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), plain)
