@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import math
 import threading
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -21,10 +22,9 @@ Measures = Literal["content", "format"]
 TIME_LIMIT_S = 5.0
 """How long one evaluator may take over one answer; longer is `failed`."""
 
-MAX_THREADS = 64
-"""How many evaluators may be at work at once, those included that took too long and never came back."""
+MAX_THREADS = 8
+"""How many answers one evaluator may look at at once, those included from which it never came back."""
 
-_THREAD = "evaluator"
 _PATIENCE_S = 0.02
 
 MAX_OUTPUT_CHARS = 2_000_000
@@ -98,32 +98,50 @@ def failed(reason: str) -> Score:
     return Score(status="failed", reason=reason)
 
 
-async def off_loop(work: Callable[[], Score], *, limit_s: float = TIME_LIMIT_S) -> Score:
+async def off_loop(work: Callable[[], Score], *, limit_s: float = TIME_LIMIT_S, whose: str = "check") -> Score:
     """Run one piece of CPU work in a thread of its own, bounded in time; what it raises becomes `failed` with its name.
 
-    Only the name: messages of foreign code may quote the prompt. A thread cannot be ended from outside: one that takes
-    too long is left alone, and holds up neither the process's other threads nor its end.
+    Only the name: messages of foreign code may quote the prompt. Work that takes too long is interrupted where Python
+    can do that; where it cannot (a sleep, a call into C), its thread is left alone, and holds up neither the process's
+    other threads nor its end. `whose` names who may have `MAX_THREADS` of them.
     """
     done: asyncio.Future[Score] = asyncio.get_running_loop().create_future()
+    thread = threading.Thread(target=_work, args=(work, done), name=f"evaluator {whose}", daemon=True)
     try:
         async with asyncio.timeout(limit_s):
-            while sum(thread.name == _THREAD for thread in threading.enumerate()) >= MAX_THREADS:  # noqa: ASYNC110  (a thread's end wakes nobody)
+            while _count(thread.name) >= MAX_THREADS:  # noqa: ASYNC110  (a thread that ends wakes nobody)
                 await asyncio.sleep(_PATIENCE_S)
-            threading.Thread(target=_work, args=(work, done), name=_THREAD, daemon=True).start()
+            thread.start()
             return await done
     except TimeoutError:
+        interrupt(thread)
         return failed(f"took longer than {limit_s:g} s")
 
 
+def _count(name: str) -> int:
+    return sum(thread.name == name for thread in threading.enumerate())
+
+
+def interrupt(thread: threading.Thread) -> None:
+    """Raise `OverdueError` in a thread, at the next step it takes in Python; one that has ended is left alone."""
+    if thread.ident is not None and thread.is_alive():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(OverdueError))
+
+
+class OverdueError(BaseException):
+    """Ends work that took too long; no `except Exception` of foreign code holds it up."""
+
+
 def _work(work: Callable[[], Score], done: asyncio.Future[Score]) -> None:
-    try:
-        score = work()
-    except RecursionError:
-        score = failed("the input is nested too deeply")
-    except BaseException as error:  # noqa: BLE001  (an evaluator is foreign code: whatever it raises is data)
-        score = failed(f"raised {type(error).__name__}")
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        done.get_loop().call_soon_threadsafe(_deliver, done, score)
+    with contextlib.suppress(OverdueError):  # it may also come when the work has just ended
+        try:
+            score = work()
+        except RecursionError:
+            score = failed("the input is nested too deeply")
+        except BaseException as error:  # noqa: BLE001  (an evaluator is foreign code: whatever it raises is data)
+            score = failed(f"raised {type(error).__name__}")
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            done.get_loop().call_soon_threadsafe(_deliver, done, score)
 
 
 def _deliver(done: asyncio.Future[Score], score: Score) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -16,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from shadow.evaluators.base import (
     TIME_LIMIT_S,
     EvaluatorConfigError,
+    OverdueError,
     compared,
     failed,
+    interrupt,
     not_applicable,
     off_loop,
     scored,
@@ -43,7 +47,8 @@ class Adapter:
 
     async def _call(self, function: Callable[..., Any], *arguments: Any, into: Callable[[object], Score]) -> Score:
         if not inspect.iscoroutinefunction(function):
-            return await off_loop(lambda: _as_score(function(*arguments), into=into))
+            work = functools.partial(_scored, function, arguments, into)
+            return await off_loop(work, whose=str(id(self)))
         try:
             return _as_score(await self._elsewhere.run(function(*arguments)), into=into)
         except TimeoutError:
@@ -60,6 +65,7 @@ class Elsewhere:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Wait for its result, for at most `TIME_LIMIT_S`. Raises TimeoutError, and what it raises."""
@@ -68,22 +74,23 @@ class Elsewhere:
         try:
             return await asyncio.wait_for(result, TIME_LIMIT_S)
         except TimeoutError:
-            if self._loop is loop and not await _turns(loop):
+            thread = self._thread
+            if self._loop is loop and not await _turns(loop) and thread is not None:
                 self._loop = None
+                interrupt(thread)
             raise
 
     def _started(self) -> asyncio.AbstractEventLoop:
         loop = self._loop = asyncio.new_event_loop()
-        threading.Thread(target=_turn, args=(loop,), name="evaluator loop", daemon=True).start()
+        self._thread = threading.Thread(target=_turn, args=(loop,), name="evaluator loop", daemon=True)
+        self._thread.start()
         weakref.finalize(self, loop.call_soon_threadsafe, loop.stop).atexit = False
         return loop
 
 
 def _turn(loop: asyncio.AbstractEventLoop) -> None:
-    try:
+    with contextlib.suppress(OverdueError, SystemExit), contextlib.closing(loop):
         loop.run_forever()
-    finally:
-        loop.close()
 
 
 async def _turns(loop: asyncio.AbstractEventLoop) -> bool:
@@ -169,6 +176,10 @@ class CompareAdapter(Adapter):
     async def compare(self, primary: EvalCase, candidate: EvalCase) -> Score:
         """Compare two answers."""
         return await self._call(self._target.compare, primary, candidate, into=compared)
+
+
+def _scored(function: Callable[..., Any], arguments: tuple[Any, ...], into: Callable[[object], Score]) -> Score:
+    return _as_score(function(*arguments), into=into)
 
 
 def _as_score(result: Any, *, into: Callable[[object], Score]) -> Score:
