@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import asyncio
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_PROGRESS_BYTES = 1 << 10
 _HUNG_UP = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
@@ -53,7 +54,7 @@ def untaken_bytes(transport: asyncio.Transport | None) -> int:
 
 
 class Stall:
-    """How long a peer has taken nothing, while its buffer is full."""
+    """How long a peer has taken next to nothing, while its buffer is full."""
 
     __slots__ = ("_since", "_transport", "_untaken")
 
@@ -63,11 +64,13 @@ class Stall:
         self._untaken = untaken_bytes(transport)
 
     def lasts(self, now: float) -> float:
-        """Seconds without any progress; some progress starts the time anew."""
+        """Seconds without progress; a KiB taken starts the time anew, a byte now and then does not."""
         untaken = untaken_bytes(self._transport)
-        if untaken != self._untaken:
+        if self._untaken - untaken >= _PROGRESS_BYTES:
             self._untaken = untaken
             self._since = now
+        elif untaken > self._untaken:  # we wrote more
+            self._untaken = untaken
         return now - self._since
 
 
