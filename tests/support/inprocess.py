@@ -35,6 +35,7 @@ class Bench:
         self.relay = relay
         self._config = uvicorn.Config(cast("Any", relay), http=Downstream, ws="none", lifespan="off", log_config=None)
         self._state = ServerState()
+        self._writers: list[asyncio.StreamWriter] = []
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -44,24 +45,30 @@ class Bench:
         relay = Relay(
             Policy(settings, dialect_of=dialect_of), recorder=Forgetful(), budget=TeeBudget(limit=1 << 20), clock=clock
         )
+        bench = cls(relay)
         try:
-            yield cls(relay)
+            yield bench
             assert not relay.counters["internal_error"]
         finally:
             for client in list(relay.clients):
                 client.reset()
             relay.pool.close()
+            for writer in bench._writers:
+                writer.close()
+                with contextlib.suppress(ConnectionError):
+                    await writer.wait_closed()
             await eventually_async(partial(nothing_open, relay))
 
-    async def connect(self) -> tuple[Downstream, asyncio.StreamReader, asyncio.StreamWriter]:
-        """One client connection: the relay's end, and ours."""
+    async def connect(self) -> tuple[Downstream, asyncio.StreamReader]:
+        """One client connection: the relay's end, and what we read."""
         inner, outer = socket.socketpair()
         loop = asyncio.get_running_loop()
         _, connection = await loop.connect_accepted_socket(
             lambda: Downstream(self._config, self._state, {}, loop), inner
         )
         reader, writer = await asyncio.open_unix_connection(sock=outer)
-        return connection, reader, writer
+        self._writers.append(writer)
+        return connection, reader
 
 
 class Forgetful:

@@ -1,0 +1,118 @@
+"""Slow clients beside good ones: how many good streams stay whole, and how long the slow ones are kept.
+
+`sh scripts/slowhttp.sh` (or `make slowhttp`) takes about four minutes. Each kind of slow client of slowhttptest opens
+300 connections to a live port, while 50 good clients ask for one stream after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.support.http1 import Message, chunked
+from tests.support.live import Live, running, settings_for
+from tests.support.upstream import Answer, Upstream
+
+SLOW = 300
+GOOD = 50
+EVENT = b"data: {}\n\n"
+EVENTS = 20
+PAUSE_S = 0.05
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+STREAM = chunked(EVENT * EVENTS, [len(EVENT)])
+BIG = b"HTTP/1.1 200 OK\r\ncontent-length: 4000000\r\n\r\n" + bytes(4_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of slow client: what it does, for how long it tries, and by when it must be gone."""
+
+    name: str
+    arguments: tuple[str, ...]
+    lasts_s: int
+    bound_s: int
+
+
+KINDS = (
+    Kind("heads, a field every 3 s", ("-H", "-i", "3"), 35, 15),
+    Kind("bodies, 32 bytes every 10 s", ("-B", "-i", "10", "-s", "8192", "-x", "10"), 70, 45),
+    Kind("reads, 32 bytes every 5 s", ("-X", "-n", "5", "-z", "32", "-w", "512", "-y", "1024", "-k", "1"), 110, 90),
+)
+
+
+def handler(request: Message) -> Answer:
+    """A stream for good clients, something big for slow readers."""
+    if request.target == b"/big":
+        return Answer(parts=(BIG,))
+    pieces = [STREAM[at : at + len(STREAM) // EVENTS + 1] for at in range(0, len(STREAM), len(STREAM) // EVENTS + 1)]
+    return Answer(parts=(HEAD, *(part for piece in pieces for part in (piece, PAUSE_S))))
+
+
+async def good_client(live: Live, until: float, seen: Counter[str]) -> None:
+    """Ask for one stream after the other and compare each byte."""
+    while time.monotonic() < until:
+        try:
+            reader, writer = await asyncio.open_connection(*live.address)
+            writer.write(b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
+            async with asyncio.timeout(20):
+                await reader.readuntil(b"\r\n\r\n")
+                whole = await reader.readexactly(len(STREAM)) == STREAM
+            writer.close()
+        except (OSError, EOFError, TimeoutError):
+            whole = False
+        seen["whole" if whole else "broken"] += 1
+
+
+async def slow_clients(kind: Kind, live: Live) -> float | None:
+    """Run slowhttptest; seconds until its last connection was closed, None when some outlived the test."""
+    host, port = live.address
+    path = "big" if "-X" in kind.arguments else "slow"
+    given = (*kind.arguments, "-c", str(SLOW), "-r", str(SLOW), "-l", str(kind.lasts_s), "-p", "5")
+    began = time.monotonic()
+    running_it = await asyncio.create_subprocess_exec(
+        "slowhttptest", *given, "-u", f"http://{host}:{port}/{path}", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    said, _ = await running_it.communicate()
+    return time.monotonic() - began if b"No open connections left" in said else None
+
+
+async def one_round(kind: Kind, upstream: Upstream) -> bool:
+    """Run one kind beside the good clients and print its line; whether it held."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with running(settings_for(upstream.base_url, folder / "shadow.db"), folder) as live:
+            seen: Counter[str] = Counter()
+            until = time.monotonic() + max(30, kind.bound_s)
+            gone_s, *_ = await asyncio.gather(
+                slow_clients(kind, live), *(good_client(live, until, seen) for _ in range(GOOD))
+            )
+    share = seen["whole"] / seen.total()
+    held = share >= 0.999 and gone_s is not None and gone_s <= kind.bound_s
+    gone = "never" if gone_s is None else f"{gone_s:.1f} s"
+    print(
+        f"{kind.name:28} {SLOW:5} {gone:>12} {kind.bound_s:6} s {seen.total():7} {share:9.2%}  "
+        f"{'ok' if held else 'NOT KEPT'}",
+        flush=True,
+    )
+    return held
+
+
+async def main() -> int:
+    """Print the table."""
+    print(f"{'slow clients':28} {'open':>5} {'all gone in':>12} {'bound':>8} {'streams':>7} {'whole':>9}")
+    with Upstream() as upstream:
+        upstream.answer(handler)
+        held = [await one_round(kind, upstream) for kind in KINDS]
+    return 0 if all(held) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
