@@ -1,6 +1,6 @@
 # `make` lists the targets. Everything runs in .venv, made from the hash-pinned lock when it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit integration bench sdk-matrix bench-peers fuzz lock clean
+.PHONY: help demo test check unit integration bench sdk-matrix bench-peers fuzz h1spec slowhttp lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -32,6 +32,12 @@ bench-peers: .venv/.installed ## Speed against nginx, LiteLLM and Portkey in one
 
 fuzz: ## Coverage-guided fuzzing, FUZZ_SECONDS (60) a target; FUZZ="heads-request splice" names some (Linux)
 	@PYTHON="$(PYTHON)" sh scripts/fuzz.sh $(FUZZ)
+
+h1spec: .venv/.installed ## The 33 demands of h1spec against a live port (needs deno and h1spec; the script says how)
+	@sh scripts/h1spec.sh
+
+slowhttp: .venv/.installed ## 300 slow clients of each kind beside 50 good ones (needs slowhttptest; takes 4 minutes)
+	@sh scripts/slowhttp.sh
 
 lock: ## Write both locks anew from pyproject.toml (needs uv)
 	@sh scripts/lock.sh
