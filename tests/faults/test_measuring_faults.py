@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -36,7 +37,6 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.http1 import Message
 
 
 @pytest.fixture
@@ -131,3 +131,168 @@ def closed_port() -> int:
 def peak_memory_bytes(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+# Row 29: more comes than candidates can take.
+
+
+def test_a_queue_that_overflows_drops_the_oldest_and_counts_them(tmp_path: Path, upstream: Upstream) -> None:
+    with Upstream() as rival:
+        gate = rival.gate()
+        rival.answer(Answer(parts=(gate, json_answer(WELL))))
+        shadow = {"queue_size": 10, "max_concurrency": 2}
+        config = configured(upstream, {"model": "rival", "base_url": rival.base_url, "api_key": "k"}, shadow=shadow)
+        with Serve(tmp_path, json.dumps(config)) as serving:
+            app = App(serving, upstream)
+            with app.asking():
+                eventually(lambda: states(tmp_path).get("dropped:queue_full", 0) >= 30, within_s=40, what="drops")
+            wait_until_stored(tmp_path, app.count)
+            full = {"sent": 2, "pending": 10, "dropped:queue_full": app.count - 12}
+            eventually(lambda: states(tmp_path) == full, within_s=20, what="a queue of ten")
+            (bodies,) = rows(tmp_path, "SELECT count(*) FROM job_body")
+            youngest = (
+                "SELECT state, min(started_at), max(started_at) FROM exchange JOIN shadow_job ON id = exchange_id"
+            )
+            times = {state: (low, high) for state, low, high in rows(tmp_path, f"{youngest} GROUP BY state")}
+            gate.open()
+            wait_until_done(tmp_path)
+            coverage = books(serving)["rival"]
+            assert serving.stop() == 0
+    assert bodies == (12,)
+    assert times["sent"] < times["dropped"] < times["pending"]
+    assert (coverage["sent"], coverage["dropped"]) == (12, {"queue_full": app.count - 12})
+
+
+# Row 34: a scorer that never ends.
+
+EVALUATORS = """\
+import time
+
+def sleeps(case):
+    time.sleep(3600)
+
+async def blocks(case):
+    time.sleep(3600)
+
+async def waits(case):
+    import asyncio
+    await asyncio.sleep(3600)
+
+def spins(case):
+    while True:
+        pass
+
+def leaves(case):
+    raise SystemExit(1)
+
+def invents(case):
+    return float("nan")
+"""
+
+HOSTILE = {
+    "20 MB of JSON": "[" + "1," * (10 << 20) + "1]",
+    "numbers": "[" * 64 + "1," * 500_000,
+    "nested": "[" * 900_000,
+    "for a backtracking pattern": "a" * 900_000 + "!",
+    "backticks": "`" * 900_000,
+    "a fence": "```" + "a" * 900_000,
+}
+
+
+def test_a_scorer_that_sleeps_blocks_spins_or_meets_hostile_text_holds_up_neither_stats_nor_the_end(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    (tmp_path / "mine.py").write_text(EVALUATORS)
+    mine = ["sleeps", "blocks", "waits", "spins", "leaves", "invents"]
+    evaluators: list[dict[str, Any]] = [
+        {"type": "is-json", "quality": True},
+        {"type": "contains-json"},
+        {"type": "json-schema", "schema": {"type": "object"}, "lenient": True},
+        {"type": "regex", "pattern": "(a+)+$"},
+        *({"type": "python", "name": name, "target": f"mine:{name}"} for name in mine),
+    ]
+    with Upstream() as rival:
+        rival.answer(lambda request: Answer(parts=(said(HOSTILE[model_of(request)]),)), by_body=True)
+        named = [{"model": name, "base_url": rival.base_url, "api_key": "k"} for name in HOSTILE]
+        shadow = {"max_body_bytes": 32 * MIB}
+        config = configured(upstream, *named, shadow=shadow, evaluators=evaluators)
+        with Serve(tmp_path, json.dumps(config)) as serving:
+            app = App(serving, upstream)
+            app.ask(1)
+            wait_until_stored(tmp_path, app.count)
+            with app.asking(fields=b"x-shadow: off\r\n"):
+                while states(tmp_path).get("done") != len(HOSTILE):
+                    assert ask(serving.admin, "GET", "/healthz") == (200, b'{"status":"ok"}')
+                    assert ask(serving.admin, "GET", "/stats")[0] == 200
+            wait_until_stored(tmp_path, app.count)
+            coverage = books(serving)
+            scores = rows(tmp_path, "SELECT evaluator, role, candidate, status, value, reason FROM score")
+            assert serving.stop() == 0
+    assert all(each == coverage["nested"] for each in coverage.values())
+    assert (coverage["nested"]["sent"], coverage["nested"]["dropped"]) == (1, {})
+    assert all((status == "scored") == (value is not None) for _, _, _, status, value, _ in scores)
+    heard = {(name, status, reason) for name, role, _, status, _, reason in scores if role == "primary"}
+    took = "took longer than 5 s"
+    assert {(name, "failed", took) for name in ("sleeps", "blocks", "waits", "spins")} <= heard
+    assert {one for one in heard if one[0] == "leaves"} <= {
+        ("leaves", "failed", "raised SystemExit"),
+        ("leaves", "failed", took),
+    }
+    assert {status for name, status, _ in heard if name == "invents"} == {"failed"}
+    by_text = {
+        candidate: reason for name, role, candidate, _, _, reason in scores if (name, role) == ("is-json", "candidate")
+    }
+    assert by_text["nested"] in {"nested too deeply", took}
+    assert by_text["20 MB of JSON"] == "the answer has more than 2000000 characters"
+
+
+# Rows 28, 30 and 33: what is not built is refused, and what is refused binds nothing.
+
+JUDGE = {"evaluators": [{"type": "llm-rubric", "rubric": "is it right?"}]}
+SLACK = {"alerts": [{"slack": "https://hooks.slack.com/services/T/B/X"}]}
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a judge": (JUDGE, "evaluators[0].type: 'llm-rubric' is not built yet"),
+    "a judge of pairs": ({"evaluators": [{"type": "llm-pairwise"}]}, "evaluators[0].type: 'llm-pairwise' is not built"),
+    "slack": (SLACK, "alerts: alerts are not built yet; remove this key (nothing is sent; read /stats)"),
+    "a guard": ({"evaluators": [{"type": "is-json", "guard": {"margin": 0.1}}]}, "evaluators[0].guard: guards are not"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_configuration_that_is_refused_ends_with_2_one_line_with_its_place_and_nothing_bound(
+    tmp_path: Path, upstream: Upstream, name: str
+) -> None:
+    changes, sentence = REFUSED[name]
+    port, admin_port = closed_port(), closed_port()
+    bound = {"listen": f"127.0.0.1:{port}", "admin": {"listen": f"127.0.0.1:{admin_port}"}}
+    config = configured(upstream, **bound)
+    config |= {key: config[key] | value if isinstance(value, dict) else value for key, value in changes.items()}
+    (tmp_path / "config.yaml").write_text(json.dumps(config, indent=1))
+    with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", admin_port)):
+        # Ports in use: whoever tried to bind would say so, and it would be another exit code.
+        ended = subprocess.run(
+            [SCRIPT, "serve", "-c", "config.yaml"],
+            cwd=tmp_path,
+            env=plain_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert re.fullmatch(rf"config\.yaml:\d+:\d+: {re.escape(sentence)}.*", line)
+    assert not (tmp_path / "shadow.db").exists()
+
+
+def test_without_a_judge_nothing_of_one_is_invented(tmp_path: Path, upstream: Upstream) -> None:
+    config = configured(upstream, evaluators=[{"type": "json-schema", "schema": {"required": ["answer"]}}])
+    with Serve(tmp_path, json.dumps(config)) as serving:
+        App(serving, upstream).ask(2)
+        wait_until_stored(tmp_path, 2)
+        wait_until_done(tmp_path)
+        (task,) = stats(serving)["tasks"]
+        assert serving.stop() == 0
+    (comparison,) = task["comparisons"]
+    assert comparison["judge"] == {"trusted": None, "reason": "the judge is not built yet"}
+    assert comparison["verdict"] is None
+    assert comparison["why"].startswith("not decided")

@@ -107,24 +107,24 @@ class App:
         self._direct = {stream: _told(_ask(upstream.address, stream=stream, number=0)) for stream in (False, True)}
         self.count = 0
 
-    def ask(self, times: int = 1, *, padding: int = 0) -> None:
+    def ask(self, times: int = 1, *, padding: int = 0, fields: bytes = b"") -> None:
         """Ask new questions; an answer that differs, is late or does not come fails the test."""
         for _ in range(times):
             self.count += 1
             stream = self.count % 2 == 0
-            received = _ask(self._address, stream=stream, number=self.count, padding=padding)
+            received = _ask(self._address, stream=stream, number=self.count, padding=padding, fields=fields)
             assert _told(received) == self._direct[stream]
             assert received.complete
 
     @contextlib.contextmanager
-    def asking(self) -> Iterator[None]:
+    def asking(self, *, fields: bytes = b"") -> Iterator[None]:
         """Ask all the time while the block runs; what goes wrong there fails the test at the end of the block."""
         done, faults = threading.Event(), list[BaseException]()
 
         def loop() -> None:
             try:
                 while not done.wait(0.02):
-                    self.ask()
+                    self.ask(fields=fields)
             except BaseException as fault:  # noqa: BLE001  (raised again in the test's thread)
                 faults.append(fault)
 
@@ -139,12 +139,12 @@ class App:
             raise faults[0]
 
 
-def _ask(address: tuple[str, int], *, stream: bool, number: int, padding: int = 0) -> Received:
+def _ask(address: tuple[str, int], *, stream: bool, number: int, padding: int = 0, fields: bytes = b"") -> Received:
     asked = question(f"Question {number}: answer as JSON. {'x' * padding}", stream=stream)
     body = json.dumps(asked).encode()
     head = b"POST /v1/messages HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\nx-api-key: of-the-app\r\n"
     with Client(address, timeout_s=30) as client:
-        return client.ask(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        return client.ask(head + fields + b"content-length: %d\r\n\r\n" % len(body) + body)
 
 
 def _told(received: Received) -> tuple[Any, ...]:
