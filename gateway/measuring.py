@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import signal
@@ -54,6 +55,9 @@ NICENESS = 10
 
 SWITCH_S = 0.0005
 """How long a thread keeps the interpreter: an evaluator that only computes must not make the admin port wait."""
+
+STANDSTILL_S = 30.0
+"""How long the event loop may stand still before the process ends itself, to be replaced."""
 
 CONTROL_LINE_BYTES = 16 << 20
 STORE_RETRY_MAX_S = 5.0
@@ -330,7 +334,24 @@ async def _run() -> None:
         )
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.stop)
-    await _until_stopped(start, measuring, server, lines)
+    watching = asyncio.create_task(end_at_a_standstill(STANDSTILL_S))
+    try:
+        await _until_stopped(start, measuring, server, lines)
+    finally:
+        watching.cancel()
+
+
+async def end_at_a_standstill(limit_s: float) -> None:
+    """End the process when the event loop gets no turn for so long; where each thread stood goes to standard error.
+
+    C code of an evaluator that keeps the interpreter to itself stops every thread: only a timer outside of it is left.
+    """
+    try:
+        while True:
+            faulthandler.dump_traceback_later(limit_s, exit=True)
+            await asyncio.sleep(limit_s / 10)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 async def _until_stopped(
