@@ -66,6 +66,9 @@ class AdminConnection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request (uvicorn); a body that goes wrong behind its answer gets no second one."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # an answer that is being made now has nowhere to go
+            self.cycle.message_event.set()
         if self.conn.our_state in _MAY_ANSWER:
             super().send_400_response(msg)
         else:
