@@ -114,11 +114,11 @@ class Lane:
 
     @contextmanager
     def _killed(self) -> Iterator[None]:
-        """Kill the measuring process as soon as it is there, again and again, up to three times."""
+        """Kill the measuring process as soon as it is there, and the next one, before it can do much."""
         done = threading.Event()
 
         def kill() -> None:
-            for _ in range(3):
+            for _ in range(2):
                 while not (found := self.serving.children("gateway.measuring")):
                     if done.wait(0.05):
                         return
