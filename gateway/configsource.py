@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from gateway.addresses import is_loopback, origin_parts
-from gateway.yamltree import Path, Place, Problem, Tree, read_tree, text_fault
+from gateway.yamltree import FromEnvironment, Path, Place, Problem, Tree, read_tree, text_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +25,7 @@ START_VARIABLES: Mapping[str, Path] = {
 
 _OURS = "SHADOW_"
 _NAMES = tuple(name.removeprefix(_OURS) for name in (*START_VARIABLES, "SHADOW_ADMIN_TOKEN"))
+_MIN_SECRET = 8
 _CLOSE = 0.85
 """One or two letters astray. Looser, and names that others set (Kubernetes sets SHADOW_GATEWAY_PORT for a service of
 our name) would keep us from starting."""
@@ -61,8 +62,20 @@ class Source:
         else:
             place = self._place(problem)
             parts = [self.file if place is None else f"{self.file}:{place.line}:{place.column}", dotted(path)]
-        line = ": ".join([*(part for part in parts if part), problem.sentence])
+        line = ": ".join([*(part for part in parts if part), self._without_variables(problem)])
         return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+
+    def _without_variables(self, problem: Problem) -> str:
+        """Give the sentence without what a variable put into the file: it may be a key in the wrong place."""
+        value: Any = self.tree.values
+        for part in problem.path:
+            inside = (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int))
+            value = value[part] if inside else None
+        sentence = problem.sentence
+        if isinstance(value, FromEnvironment):
+            for text in (str(value), value.rpartition(":")[0], value.partition(":")[2]):
+                sentence = sentence.replace(text, "…") if len(text) >= _MIN_SECRET else sentence
+        return sentence
 
     def order(self, problem: Problem) -> tuple[int, int]:
         """Give the sort key: the file's order."""

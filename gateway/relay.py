@@ -76,6 +76,7 @@ class Relay:
             path, query, origin, dialect = passage.path, passage.query, passage.destination.label, passage.dialect
         else:
             path, _, query = head.target.decode("utf-8", "replace").partition("?")
+            path = path if path.startswith("/") else ""  # an authority may hold a password
             origin, dialect = self.policy.origin, None
         return Recording(
             id=new_id(),
