@@ -217,7 +217,7 @@ static int begin_answer(connection *c, const char *body, size_t size) {
     c->sent_events = 0;
     c->gap_ns = (uint64_t)gap_us * 1000;
     c->text_bytes = text_bytes > 1000000 ? 1000000 : text_bytes;
-    c->streaming = memmem(body, size, "\"stream\":true", 13) != NULL;
+    c->streaming = memmem(body, size, "\"stream\":true", 13) != NULL || memmem(body, size, "\"stream\": true", 14) != NULL;
     c->phase = WAITING;
     uint64_t now = clock_ns();
     if (delay_us) {
