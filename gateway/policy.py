@@ -150,8 +150,9 @@ class Policy:
         self._known[key] = decision
 
     def _decide(self, method: bytes, asked: bytes) -> Passage | Health | Refusal:
-        if method == b"CONNECT":
-            return Refusal(status=405, error="method", message="CONNECT is not offered here")
+        # An answer to TRACE holds the request as upstream got it: with a key that is not the client's.
+        if method == b"CONNECT" or (self._guarded and method == b"TRACE"):
+            return Refusal(status=405, error="method", message=f"{method.decode()} is not offered here")
         target = _origin_form(method, asked)
         if target is None:
             return Refusal(status=400, error="bad_request", message="the request target must be a path")
