@@ -10,7 +10,9 @@ import h11
 import httptools
 import pytest
 
-from tests.faults.hostile_corpus import AFTER, ANSWERS, GROUPS, REQUESTS, Answered, Seen, Sent, places
+from gateway.settings import Upstream as UpstreamSettings
+from tests.faults.hostile_corpus import AFTER, ANSWERS, CHUNKED, GROUPS, REQUESTS, Answered, Seen, Sent, places
+from tests.faults.test_slow_clients import admin_port
 from tests.support.client import Client, NoAnswerError
 from tests.support.http1 import Framing, Message, MessageReader, slices
 from tests.support.inprocess import Bench
@@ -248,6 +250,235 @@ def playing(case: Answered, size: int | None, go_on: Gate) -> Handler:
     else:
         parts = (case.parts[0], *(part for later in case.parts[1:] for part in (go_on, later)))
     return lambda _request: Answer(parts=parts, end=case.end)
+
+
+# Keys of the gateway's own: what goes up with them is what a client of the gateway may ask, and no more.
+
+KEY = b"x-api-key: sk-client\r\n"
+BODY = b"content-length: 2\r\n\r\n{}"
+OUTSIDE = [
+    b"/admin%252e%252e/v1/messages",
+    b"/admin/%252e%252e%252fv1/messages",
+    b"/admin/delete%00/v1/messages",
+    b"/admin/delete%3f/v1/messages",
+    b"/admin/delete%3F/v1/chat/completions",
+    b"/admin/delete%23/v1/messages",
+    b"/admin/delete;/v1/messages",
+    b"/admin/delete;x=/v1/messages",
+    b"/admin/..;/v1/messages",
+    b"/admin/%2e%2e/v1/messages",
+    b"/admin/..%2fv1/messages",
+    b"/admin\\..\\v1/messages",
+    b"/admin/..%5cv1/messages",
+    b"/admin/..%c0%afv1/messages",
+    b"/admin/delete%0d%0a/v1/messages",
+    b"/admin/delete\xe3\x80\x82/v1/messages",
+    b"/v1/messages/../admin/delete",
+    b"/v1/messages%2f..%2fadmin",
+    b"/admin/delete",
+    b"/v1/messages/admin",
+    b"http://evil.example/admin/delete",
+    b"*",
+]
+
+
+@pytest.fixture(scope="module")
+def guarded(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("guarded")
+    own = UpstreamSettings(base_url=upstream.base_url, api_key="sk-own")
+    settings = settings_for(
+        upstream.base_url,
+        folder / "shadow.db",
+        auth="gateway",
+        clients=("sk-client",),
+        upstream=own,
+        allow_paths=("/v1/files",),
+    )
+    with running(settings, folder) as live:
+        yield live
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=repr)
+def test_no_spelling_of_a_path_takes_the_gateways_key_elsewhere(upstream: Upstream, guarded: Live, path: bytes) -> None:
+    upstream.answer(Answer())
+    for method in (b"POST", b"GET", b"DELETE", b"OPTIONS"):
+        with Client(guarded.address) as client:
+            received = client.ask(method + b" " + path + b" HTTP/1.1\r\nHost: a\r\n" + KEY + BODY)
+            assert received.status in (400, 403)
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Connection: x-api-key\r\n",
+        b"Connection: authorization, x-shadow-hop\r\n",
+        b"Authorization: Bearer sk-client\r\nConnection: x-api-key, close\r\n",
+        b"X-Api-Key: sk-client\r\n",
+        b"AUTHORIZATION: bearer sk-other\r\n",
+    ],
+)
+def test_only_the_gateways_key_goes_up_whatever_connection_names(
+    upstream: Upstream, guarded: Live, fields: bytes
+) -> None:
+    upstream.answer(Answer())
+    with Client(guarded.address) as client:
+        sent = b"POST /v1/messages HTTP/1.1\r\nHost: a\r\n" + KEY + fields + CHUNKED + b"\r\n"
+        assert client.ask(sent + b"2\r\n{}\r\n0\r\nX-Api-Key: sk-3\r\nAuthorization: Bearer k\r\n\r\n").status == 200
+    (seen,) = upstream.requests
+    assert (seen.values(b"x-api-key"), seen.values(b"authorization")) == ([b"sk-own"], [])
+    assert seen.values(b"x-shadow-hop")
+    assert (seen.trailers, bytes(seen.body)) == ([], b"{}")
+
+
+def test_trace_does_not_show_the_gateways_key(upstream: Upstream, guarded: Live) -> None:
+    upstream.answer(Answer())
+    with Client(guarded.address) as client:
+        assert client.ask(b"TRACE /v1/files HTTP/1.1\r\nHost: a\r\n" + KEY + b"\r\n").status == 405
+    assert upstream.requests == []
+
+
+# Heads that are known already.
+
+
+@pytest.mark.parametrize("digits", [b"\0", b"", b"-2", b"2, 2", b"2 2", b"0x2", b"9" * 19, b"2\r\nContent-Length: 2"])
+def test_a_head_that_differs_from_a_known_one_in_its_length_only_is_read_as_strictly(
+    upstream: Upstream, live: Live, digits: bytes
+) -> None:
+    upstream.answer(Answer())
+    head = b"POST /known HTTP/1.1\r\nHost: a\r\nContent-Length: %s\r\nX: y\r\n\r\n"
+    with Client(live.address) as client:
+        for length in (2, 2, 0, 2):
+            assert client.ask(head % b"%d" % length + b"{}"[:length]).status == 200
+        assert client.ask(head % digits + b"{}" + AFTER).status == 400
+        assert client.closes_within(5)
+    assert [bytes(seen.body) for seen in upstream.requests] == [b"{}", b"{}", b"", b"{}"]
+
+
+# The 33 demands of h1spec (uNetworking), in our words; scripts/h1spec.sh runs the original.
+
+WHOLE = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n"
+CUTS = [1, 4, 10, 11, 15, 19, 20, 21, 24, 26, 27, 36, 37, 38, 39]
+HOSTED = b"GET / HTTP/1.1\r\nHost: example.com\r\n"
+DEMANDS: dict[str, tuple[bytes, range, bytes]] = {
+    "no version": (b"GET / \r\n\r\n", range(400, 600), b""),
+    "Expect": (HOSTED + b"Expect: 100-continue\r\n\r\n", range(100, 300), b""),
+    "a GET": (HOSTED + b"\r\n", range(200, 300), b""),
+    "odd case, a tab, an empty field": (
+        b"GET / HTTP/1.1\r\nhoSt:\texample.com\r\nempty:\r\n\r\n",
+        range(200, 300),
+        b"",
+    ),
+    "brackets in a name": (HOSTED + b"X-Invalid[]: test\r\n\r\n", range(400, 500), b""),
+    "no Host": (b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", range(400, 500), b""),
+    "two Hosts": (HOSTED + b"Host: example.org\r\n\r\n", range(400, 500), b""),
+    "a very negative length": (HOSTED + b"Content-Length: -123456789123456789123456789\r\n\r\n", range(400, 500), b""),
+    "a negative length": (HOSTED + b"Content-Length: -1234\r\n\r\n", range(400, 500), b""),
+    "a length of letters": (HOSTED + b"Content-Length: abc\r\n\r\n", range(400, 500), b""),
+    "an empty value": (HOSTED + b"X-Empty-Header: \r\n\r\n", range(200, 300), b""),
+    "a control character": (HOSTED + b"X-Bad-Control-Char: test\x07\r\n\r\n", range(400, 500), b""),
+    "HTTP/9.9": (b"GET / HTTP/9.9\r\nHost: example.com\r\n\r\n", range(400, 600), b""),
+    "words before the method": (b"Extra line" + HOSTED + b"\r\n", range(400, 600), b""),
+    "a CR before a name": (HOSTED + b"\rSome-Header: Test\r\n\r\n", range(400, 500), b""),
+    "a POST": (HOSTED.replace(b"GET", b"POST") + b"Content-Length: 5\r\n\r\nhello", range(200, 300), b"hello"),
+    "chunks": (
+        HOSTED.replace(b"GET", b"POST") + CHUNKED + b"\r\nc\r\nHellO world1\r\n0\r\n\r\n",
+        range(200, 300),
+        b"HellO world1",
+    ),
+    "a length and a coding": (
+        HOSTED.replace(b"GET", b"POST") + b"content-LengtH: 5\r\nTransFer-Encoding: chunked\r\n\r\n"
+        b"c\r\nHellO world1\r\n0\r\n\r\n",
+        range(400, 500),
+        b"",
+    ),
+}
+
+
+def echo(seen: Message) -> Answer:
+    return Answer(parts=(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(seen.body), seen.body),))
+
+
+@pytest.mark.parametrize("name", DEMANDS)
+def test_h1spec_demands_this_status_and_body(upstream: Upstream, live: Live, name: str) -> None:
+    sent, statuses, body = DEMANDS[name]
+    upstream.answer(echo, by_body=True)
+    with Client(live.address) as client:
+        received = client.ask(sent)
+    assert received.status in statuses
+    assert received.status >= 400 or received.body == body
+
+
+@pytest.mark.parametrize("at", CUTS)
+def test_h1spec_demands_that_part_of_a_request_is_waited_for(upstream: Upstream, live: Live, at: int) -> None:
+    upstream.answer(echo, by_body=True)
+    with Client(live.address) as client:
+        client.send(WHOLE[:at])
+        assert not client.closes_within(0.05)
+        client.send(WHOLE[at:])
+        assert client.receive().status == 200
+
+
+# The admin port, which has one reader only: what h11 forgives is one request for everybody.
+
+ADMIN_FORGIVES = frozenset(
+    {
+        "content length: two equal lengths",
+        "content length: two equal lengths in other case",
+        "content length: a list of equal lengths",
+        "content length: a length beyond 64 bits",
+        "content length: a folded length",
+        "transfer coding: a folded coding",
+        "transfer coding: a coding in a folded line",
+        "transfer coding: a coding behind a bare LF",
+        "transfer coding: a blank after chunked",
+        "transfer coding: a tab after chunked",
+    }
+)
+_ADMIN_WAITS = {
+    "content length: a length beyond 64 bits",
+    "chunks: a chunk size beyond 64 bits",
+    "chunks: a chunk size of 64 bits and five",
+}
+
+
+@pytest.mark.parametrize("size", [None, 1], ids=["at once", "byte by byte"])
+@pytest.mark.parametrize("group", GROUPS)
+async def test_on_the_admin_port_too_one_request_has_one_answer(
+    group: str, size: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with admin_port() as address:
+        for name, case in GROUPS[group].items():
+            if case.upstream is None:
+                await ask_admin(address, f"{group}: {name}", case, size)
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL") or record.exc_info]
+
+
+async def ask_admin(address: tuple[str, int], name: str, case: Sent, size: int | None) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    answers = PipelinedReader([seen.line.startswith(b"HEAD ") for seen in case.seen])
+    sent = case.sent + AFTER
+    step = len(sent) if size is None else max(1, len(sent) // 500)
+    at_most = 1 if name in _ADMIN_WAITS else max(1, len(case.seen)) + 1
+    sending = asyncio.create_task(drip(writer, slices(sent, step)))
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(20):
+            while sum(message.complete for message in answers.messages) < at_most and (data := await reader.read(4096)):
+                answers.feed(data)
+    sending.cancel()
+    writer.close()
+    statuses = [message.status for message in answers.messages]
+    assert len(statuses) <= at_most, name
+    assert all(status < 500 for status in statuses), name
+    if case.answers == (400,) and name.startswith(("content length", "transfer coding")):
+        assert (statuses[:1] == [400]) == (name not in ADMIN_FORGIVES), name
+
+
+async def drip(writer: asyncio.StreamWriter, pieces: tuple[bytes, ...]) -> None:
+    with contextlib.suppress(ConnectionError):
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0)
 
 
 # What upstream got.
