@@ -522,18 +522,24 @@ def test_an_image_counts_at_a_fixed_price_inline_or_linked() -> None:
         assert 50_000 <= estimate_input_tokens(body(messages=[user([form])])) < 53_000
 
 
-def test_a_small_inline_image_counts_by_its_bytes() -> None:
+def test_a_picture_of_few_bytes_may_have_many_pixels() -> None:
     image = {"type": "image_url", "image_url": "data:image/png;base64,AAAA"}
 
-    assert estimate_input_tokens(body(messages=[user([image])])) < 2_300
+    assert 50_000 <= estimate_input_tokens(body(messages=[user([image])])) < 53_000
 
 
-def test_documents_count_by_their_bytes_and_linked_ones_at_a_high_price() -> None:
-    pdf = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "A" * 90_000}}
+def test_documents_count_at_a_high_price_and_large_ones_by_their_bytes() -> None:
+    def inline(size: int) -> list[dict[str, Any]]:
+        data = "A" * size
+        source = {"type": "base64", "media_type": "application/pdf", "data": data}
+        return [{"type": "document", "source": source}, {"type": "file", "file": {"file_data": data}}]
+
     linked = {"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}
     by_url = {"type": "input_file", "file_url": "https://example.com/a.pdf"}
 
-    assert 90_000 < estimate_input_tokens(body(messages=[user([pdf])])) < 93_000
+    for small, large in zip(inline(90_000), inline(300_000), strict=True):
+        assert 200_000 < estimate_input_tokens(body(messages=[user([small])])) < 203_000
+        assert 300_000 < estimate_input_tokens(body(messages=[user([large])])) < 303_000
     assert estimate_input_tokens(body(messages=[user([linked])])) > 200_000
     assert estimate_input_tokens(body(messages=[user([by_url])])) > 200_000
 
