@@ -1,6 +1,6 @@
 # `make` lists the targets. Everything runs in .venv, made from the hash-pinned lock when it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit integration bench sdk-matrix bench-peers fuzz h1spec slowhttp lock clean
+.PHONY: help demo test check unit integration bench sdk-matrix bench-peers fuzz h1spec slowhttp soak lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -38,6 +38,9 @@ h1spec: .venv/.installed ## The 33 demands of h1spec against a live port (needs 
 
 slowhttp: .venv/.installed ## 300 slow clients of each kind beside 50 good ones (needs slowhttptest; takes 4 minutes)
 	@sh scripts/slowhttp.sh
+
+soak: .venv/.installed ## Memory, leaks and event-loop lag under 200,000 requests, aborts and faults (ten minutes; run it alone; SOAK="--only aborts")
+	@$(BIN)/python -m bench.soak $(SOAK)
 
 lock: ## Write both locks anew from pyproject.toml (needs uv)
 	@sh scripts/lock.sh

@@ -1,10 +1,11 @@
 """Resource bounds of the whole gateway, measured on its real processes: `make soak`, at most ten minutes.
 
-    python -m bench.soak [--only bounds,aborts,soak,chaos] [--requests N] [--aborts N] [--seconds S] [--seed N]
+    python -m bench.soak [--only aborts,soak,…] [--requests N] [--aborts N] [--seconds S] [--seed N]
 
-Four parts, each on fresh processes: single large things and many small ones (bounds), clients that hang up (aborts),
-long mixed traffic (soak), and a random mix of faults beside a steady probe (chaos). Prints one table; exit code 1 when
-a bound is broken. All load goes to 127.0.0.1 and ends by itself.
+Five parts, each on fresh processes: single large things and many small ones (bounds), clients that hang up (aborts),
+all of these at random beside a steady probe (chaos), kills, locks, a full disk and reloads at random (mix), and long
+mixed traffic (soak, which gets the time that is left). Prints one table; exit code 1 when a bound is broken. Run it
+alone: on a busy machine the clock tells of the machine. All load goes to 127.0.0.1 and ends by itself.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from typing import TYPE_CHECKING
 from gateway.live import raise_open_files_limit
 from tests.support import bounds
 from tests.support.bounds import Figure, Rig
+from tests.support.chaos import run_mix
 from tests.support.heavy import Heavy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PARTS = ("bounds", "aborts", "soak", "chaos")
+PARTS = ("bounds", "aborts", "chaos", "mix", "soak")
+TOTAL_S = 600
 DRIP_TEE_MB = 8
 
 
@@ -86,11 +89,20 @@ class Run:
         """Carry on for long."""
         options = self.options
         with self.rig(shadow={"sample_rate": 0.02}) as rig:
-            self.take(
-                bounds.soak(
-                    rig, requests=options.requests, seed=options.seed, within_s=options.soak_seconds, tell=self.tell
-                )
-            )
+            left_s = max(30.0, TOTAL_S - 25 - (time.monotonic() - self._began))
+            soaked = bounds.soak(rig, requests=options.requests, seed=options.seed, within_s=left_s, tell=self.tell)
+            self.take(soaked)
+
+    def mix(self) -> None:
+        """Kill, lock, fill and reload at random, then look at what was promised."""
+        report = run_mix(self.options.seconds, self.options.seed)
+        for line in report.lines():
+            self.tell(line)
+        for line in report.violations:
+            self.tell(f"BROKEN: {line}")
+        self.take(
+            [Figure(what="promises broken in the mix of faults", measured=len(report.violations), bound=0, unit="")]
+        )
 
     def chaos(self) -> None:
         """Break things at random beside a steady probe."""
@@ -112,9 +124,8 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(PARTS))
     parser.add_argument("--requests", type=int, default=200_000, help="of the soak")
-    parser.add_argument("--soak-seconds", type=float, default=330, help="the soak fails when it takes longer")
     parser.add_argument("--aborts", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=60, help="of chaos")
+    parser.add_argument("--seconds", type=float, default=30, help="of chaos, and of mix")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     options = parser.parse_args()
     unknown = [name for name in options.only if name not in PARTS]

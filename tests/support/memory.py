@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 _CENSUS = """\
-# Put before all others on the path of the processes under test: SIGUSR1 writes down which tasks and objects there are.
-import asyncio, collections, gc, json, os, signal
+# Put before all others on the path of the processes under test: SIGUSR1 writes down which tasks and objects there are,
+# SIGUSR2 begins to note how much the main thread computes between two ticks of a 10 ms timer, again: writes it down.
+import asyncio, collections, gc, json, os, signal, time
 
 def _count(*_):
     gc.collect()
@@ -44,6 +45,26 @@ def _count(*_):
     os.replace(path + ".part", path)
 
 signal.signal(signal.SIGUSR1, _count)
+
+_ticks = []
+
+def _tick(loop, before):
+    now = time.thread_time()
+    _ticks.append(now - before)
+    loop.call_later(0.01, _tick, loop, now)
+
+def _lag(*_):
+    if not _ticks:
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.01, _tick, loop, time.thread_time())
+        _ticks.append(0.0)
+        return
+    path = os.path.join({folder!r}, f"lag-{{os.getpid()}}.json")
+    with open(path + ".part", "w") as file:
+        json.dump(_ticks, file)
+    os.replace(path + ".part", path)
+
+signal.signal(signal.SIGUSR2, _lag)
 """
 
 
@@ -62,6 +83,22 @@ def census(pid: int, folder: Path) -> dict[str, Any]:
     eventually(path.exists, within_s=30, what=f"the census of process {pid}")
     counted: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return counted
+
+
+def start_lag(pid: int) -> None:
+    """Begin to note how much work the event loop of a process does between two ticks of a 10 ms timer."""
+    os.kill(pid, signal.SIGUSR2)
+
+
+def lag_ms(pid: int, folder: Path) -> list[float]:
+    """Milliseconds of computing between two ticks since `start_lag`, in order of size.
+
+    It is how late a timer would have come with a processor to itself; what others on the machine compute is not in it.
+    """
+    path = folder / f"lag-{pid}.json"
+    os.kill(pid, signal.SIGUSR2)
+    eventually(path.exists, within_s=30, what=f"the lag of process {pid}")
+    return sorted(tick * 1000 for tick in json.loads(path.read_text("utf-8")))
 
 
 def rss_bytes(pid: int) -> int:
