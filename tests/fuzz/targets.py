@@ -12,7 +12,7 @@ import brotli
 import zstandard
 
 from gateway.handover import end_frame, exchange_frame, lost_frame, settings_frame
-from tests.fuzz.checks import bodies, dialects, framing, heads, live, texts
+from tests.fuzz.checks import bodies, connection, dialects, framing, heads, live, texts
 from tests.support.recordings import ANSWER, QUESTION, STREAM, recording, settings
 
 
@@ -113,6 +113,12 @@ _CHUNKED_HEAD = (
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\nTE: trailers\r\n"
     b"Cookie: a=b; c\r\nX-Odd:\t \xe9 \r\nAuthorization: Bearer k\r\n"
 )
+_WITH_LENGTH = b'POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 22\r\n\r\n{"x": 1, "model": "a"}'
+_WITH_CHUNKS = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: x-a\r\n\r\n"
+    b'd;e=f\r\n{"model":"b"}\r\n0\r\nX-A: 1\r\nHost: b\r\n\r\n'
+)
+_WITHOUT_BODY = b"\r\nGET /v1/models?x=1 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, x-b\r\nX-B: 1\r\n\r\n"
 _ANSWER_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nset-cookie: a\r\nset-cookie: b\r\nconnection: close, x-a\r\nx-a: 1\r\n"
 )
@@ -367,6 +373,16 @@ TARGETS = {
         ),
     ),
     "decoding": Target(check=bodies.decode, seeds=_coded()),
+    "connection": Target(
+        check=connection.connection,
+        seeds=[
+            bytes([answer, model, 1]) + first + second + first
+            for answer in range(len(connection.ANSWERS))
+            for model in (0, 1)
+            for first, second in ((_WITH_LENGTH, _WITH_CHUNKS), (_WITH_CHUNKS, _WITHOUT_BODY))
+        ],
+        words=_HEAD_WORDS,
+    ),
     "policy": Target(
         check=live.policy,
         seeds=[

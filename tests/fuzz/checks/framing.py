@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import h11
@@ -11,6 +12,7 @@ from gateway.framing import BrokenFramingError, ChunkedBody, LengthBody
 from gateway.handover import Frames, Kind
 from tests.fuzz.support import Options, slicings
 
+_LONG_SIZE = re.compile(rb"[0-9A-Fa-f]{21}")
 _HEAD = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -24,6 +26,8 @@ def chunked(data: bytes) -> None:
     if first is None or not first[3]:
         return
     plain, used, trailers, _ = first
+    if _LONG_SIZE.search(body[:used]):
+        return  # h11 takes no more than twenty digits, zeros or not
     assert _as_h11_reads(body[:used]) == (
         plain,
         [(name.lower(), value.rstrip(b" \t")) for name, value in trailers],
