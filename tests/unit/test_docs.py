@@ -217,9 +217,19 @@ def test_every_configuration_key_the_readme_names_is_one() -> None:
 
 
 def test_files_the_docs_link_to_are_there() -> None:
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")):
         links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
         assert [link for link in links if not (page.parent / link).exists()] == [], page
+
+
+def test_each_threat_names_tests_that_are_there() -> None:
+    rows = re.findall(r"^\| (T\d+) \|(.*)\|$", (ROOT / "SECURITY.md").read_text("utf-8"), re.MULTILINE)
+    assert [number for number, _ in rows] == [f"T{number}" for number in range(1, 17)]
+    for number, row in rows:
+        named = re.findall(r"`(tests/[^`]+\.py)::(test_[^`]+)`", row)
+        assert named, number
+        for file, test in named:
+            assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text("utf-8"), re.MULTILINE), test
 
 
 def test_anchors_of_the_reference_lead_somewhere() -> None:
