@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 LANES = ("off", "on", "hanging", "locked", "gone", "killed")
 """Shadow off; on and well; its candidates hang and refuse; its store is locked; its store is gone; it is killed."""
-BROKEN = ("hanging", "locked", "gone", "killed")
 TRUE_BOOKS = ("off", "on", "hanging", "locked", "killed")
 """Lanes whose store can be read afterwards."""
 

@@ -19,7 +19,7 @@ from tests.faults.lanes import LANES, TRUE_BOOKS, Lane
 from tests.faults.wire_cases import CHUNKS, JSON_TYPE, OF_CHUNKS, OF_CLOSE, PROMPT, WHOLE, always
 from tests.live.identity_cases import request
 from tests.support.client import Client, ask
-from tests.support.upstream import Answer, Part
+from tests.support.upstream import Answer, Gate, Part
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ def hang_up(server: FaultServer, address: Address, target: str, phase: str, how:
     if phase in UPLOADS:
         client.send(head + UPLOADS[phase])
         connection, seen = server.visit(target)
-        eventually(lambda: seen.body[-2:] in (b"ab", b"\0\0"))
+        eventually(lambda: len(seen.body) == (2 if phase == "in a chunk" else 5000), within_s=20)
     else:
         client.send(head + JSON_TYPE + b"Content-Length: %d\r\n\r\n" % len(PROMPT) + PROMPT)
         connection, seen = server.visit(target)
-        eventually(lambda: seen.complete)
+        eventually(lambda: seen.complete, within_s=20)
         if phase not in ("before the first byte", "within the head"):
             head_seen = client.receive_head()
             had = (head_seen.start, head_seen.headers if head_seen.status == 100 else head_seen.headers[:2])
@@ -133,8 +133,16 @@ def descriptors(pid: int) -> Counter[str]:
 CHURNED = 2000
 
 
+def broken_when_told(parts: tuple[Part, ...], gate: Gate) -> Answer:
+    """So much of an answer, and a RST when the test says so."""
+    return Answer(parts=(*parts, gate), end="reset")
+
+
 def churn(server: FaultServer, address: Address, number: int) -> None:
-    """One client that asks and leaves: at once, when upstream was asked, or when something has come."""
+    """One client that asks and leaves: at once, when upstream was asked, or when something has come.
+
+    Every seventh time upstream breaks the connection at about the same moment.
+    """
     chance = random.Random(number)
     phase = chance.choice([*PHASES, *UPLOADS])
     target = f"/churn-{[*PHASES, *UPLOADS].index(phase)}/{number}/v1/messages"
@@ -148,6 +156,8 @@ def churn(server: FaultServer, address: Address, number: int) -> None:
         client.receive_head()
     elif number % 3 == 1:
         server.visit(target, within_s=30)
+    if number % 7 == 0:
+        server.gate(target).open()
     chance.choice([*LEAVE.values()])(client)
 
 
@@ -155,7 +165,7 @@ def test_two_thousand_hang_ups_leave_nothing_behind(faults: FaultServer, lanes: 
     """No upstream connection, no open file, no doubled record; and the next request is answered at once."""
     lane = lanes["on"]
     for number, parts in enumerate(PHASES.values()):
-        faults.add(f"churn-{number}", always(Answer(parts=parts, end="stall")))
+        faults.add(f"churn-{number}", functools.partial(broken_when_told, parts))
     assert ask(lane.address, request("POST", "/before", body=b"{}")).body == b"ok"
     pid = lane.live
     before = descriptors(pid)
@@ -173,7 +183,9 @@ def test_two_thousand_hang_ups_leave_nothing_behind(faults: FaultServer, lanes: 
     eventually(lambda: {row["path"] for row in lane.rows(query)} >= asked, within_s=30, what="every record")
     recorded = lane.rows(query)
     assert len(recorded) == len({row["path"] for row in recorded}) <= CHURNED
-    assert {row["outcome"] for row in recorded} == {"aborted"}
+    outcomes = Counter(row["outcome"] for row in recorded)
+    assert outcomes.keys() <= {"aborted", "error_stream", "error_connect"}
+    assert outcomes["aborted"] > len(recorded) * 0.8
     assert len(asked) > CHURNED / 2
-    joined = "FROM shadow_job JOIN exchange ON exchange_id = id WHERE path LIKE '/churn-%'"
-    assert lane.rows(f"SELECT count(*) AS jobs {joined}") == [{"jobs": 0}]
+    query = "SELECT DISTINCT state, reason FROM shadow_job JOIN exchange ON exchange_id = id WHERE path LIKE '/churn-%'"
+    assert [row for row in lane.rows(query) if tuple(row.values()) != ("skipped", "primary_error")] == []

@@ -52,11 +52,6 @@ class FaultServer:
         return self._upstream.base_url
 
     @property
-    def open_connections(self) -> int:
-        """How many connections are open now."""
-        return len(self._upstream.open)
-
-    @property
     def connections(self) -> list[ConnectionLog]:
         """Every connection that was ever made and not forgotten."""
         return self._upstream.connections
