@@ -56,4 +56,4 @@ def test_idle_clients_are_cheap_and_those_beyond_max_connections_are_refused(rig
 
 
 def test_clients_that_hang_up_leave_no_connection_file_descriptor_or_task_behind(rig: Rig) -> None:
-    hold(bounds.aborts(rig, count=600, at_once=20))
+    hold(bounds.aborts(rig, count=300, at_once=15))

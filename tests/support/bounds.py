@@ -312,7 +312,7 @@ def ceiling(rig: Rig, *, streams: int = 200, events: int = 250) -> list[Figure]:
     return [Figure(what=f"all processes at {streams} streams ({parts})", measured=sum(peaks.values()), bound=512)]
 
 
-def drip(rig: Rig, *, tee_mb: int, streams: int = 300, size: int = 4000, piece: int = 2) -> list[Figure]:
+def drip(rig: Rig, *, tee_mb: int, streams: int = 200, size: int = 3000, piece: int = 2) -> list[Figure]:
     """Answers in pieces of two bytes: what one costs beside its bytes counts too. `rig` has this `tee_memory_mb`."""
 
     async def load() -> None:
@@ -352,7 +352,7 @@ def idle_clients(rig: Rig, *, clients: int = 5000, bound_kib: float = 16) -> lis
 
     async def load() -> None:
         askers = [await Asker.connect(rig.address) for _ in range(clients)]
-        wire = post(question(500))
+        wire = post(question(500), path="/v1/files")
         for at in range(0, clients, 100):
             statuses = await asyncio.gather(*(asker.ask(wire) for asker in askers[at : at + 100]))
             assert set(statuses) == {200}
