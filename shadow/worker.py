@@ -19,6 +19,7 @@ from shadow.breaker import Breaker
 from shadow.budget import budget_day
 from shadow.candidates import ShadowCopy, UnsendableError, bounded, copy_for, origin_of
 from shadow.pricing import price_exchange
+from shadow.retry_after import MAX_REST_S
 from shadow.store.base import StoreError, UnstorableError
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 POLL_S = 0.1
+QUEUE_BYTES = 1 << 30
+"""How large the copies of waiting jobs may be on disk, all together."""
 RESTS_MAX_AGE_S = 0.25
+_LONGEST_REST = timedelta(seconds=MAX_REST_S)
 _MAX_BACKOFF_S = 5.0
 _PRUNE_CHUNK = 500
 _PRICE_CHUNK = 5000
@@ -200,8 +204,7 @@ class Worker:
             self._left.popleft()
 
     def _room(self, desk: _Desk) -> int:
-        resting_until = self._rests.get(desk.origin)
-        if resting_until is not None and self._now() < resting_until:
+        if self._resting_until(desk.origin) is not None:
             return 0
         return desk.room(time.monotonic())
 
@@ -217,8 +220,14 @@ class Worker:
             self._rest(origin_of(origin), until)
         self._rests_read_s = time.monotonic()
 
+    def _resting_until(self, origin: str) -> datetime | None:
+        """Until when an origin must be left alone. What is further off than any rest comes from a clock gone back."""
+        until, now = self._rests.get(origin), self._now()
+        return until if until is not None and now < until <= now + _LONGEST_REST else None
+
     def _rest(self, origin: str, until: datetime) -> None:
-        self._rests[origin] = max(until, self._rests.get(origin, until))
+        if until <= self._now() + _LONGEST_REST:
+            self._rests[origin] = max(until, self._resting_until(origin) or until)
 
     def _start(self, leased: LeasedJob) -> None:
         desk = self._desks.get(leased.job.candidate)
@@ -377,6 +386,7 @@ class Upkeep:
         queue_size: int,
         max_job_age_s: float,
         retention_days: float,
+        queue_bytes: int = QUEUE_BYTES,
         every_s: float = 2.0,
         prune_every_s: float = 3600.0,
         now: Callable[[], datetime] = utc_now,
@@ -385,6 +395,7 @@ class Upkeep:
         self._reader = reader
         self._prices = prices
         self._queue_size = queue_size
+        self._queue_bytes = queue_bytes
         self._max_job_age_s = max_job_age_s
         self._retention = timedelta(days=retention_days)
         self._every_s = every_s
@@ -401,7 +412,7 @@ class Upkeep:
     async def tidy(self) -> Mapping[str, int]:
         """Settle what crashed workers left, drop what is too old or too much; returns counts by what was done."""
         done = dict(await self._jobs.recover(now=self._now(), max_job_age_s=self._max_job_age_s))
-        done["queue_full"] = await self._jobs.enforce_queue_size(limit=self._queue_size)
+        done["queue_full"] = await self._jobs.enforce_queue_size(limit=self._queue_size, limit_bytes=self._queue_bytes)
         for what, count in done.items():
             if count:
                 _log.info("shadow jobs: %s %d", what, count)

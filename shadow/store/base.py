@@ -96,8 +96,11 @@ class Jobs(Protocol):
         """
         ...
 
-    async def enforce_queue_size(self, *, limit: int) -> int:
-        """Drop the oldest pending jobs beyond `limit` as `dropped: queue_full`; returns how many."""
+    async def enforce_queue_size(self, *, limit: int, limit_bytes: int | None = None) -> int:
+        """Drop the oldest pending jobs beyond `limit`, or whose copies are beyond `limit_bytes`, as `queue_full`.
+
+        Returns how many.
+        """
         ...
 
     async def origin_rests(self, *, now: datetime) -> Mapping[str, datetime]:

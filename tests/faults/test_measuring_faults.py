@@ -31,12 +31,12 @@ from tests.support.measured import (
     wait_until_stored,
 )
 from tests.support.serving import SCRIPT, Serve, ask, plain_environment
+from tests.support.shadowing import ANSWER, batch, candidate, question, workshop
 from tests.support.upstream import Answer, Upstream
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
 
 
 @pytest.fixture
@@ -161,6 +161,22 @@ def test_a_queue_that_overflows_drops_the_oldest_and_counts_them(tmp_path: Path,
     assert bodies == (12,)
     assert times["sent"] < times["dropped"] < times["pending"]
     assert (coverage["sent"], coverage["dropped"]) == (12, {"queue_full": app.count - 12})
+
+
+async def test_a_queue_whose_copies_are_too_large_together_drops_the_oldest(tmp_path: Path, upstream: Upstream) -> None:
+    async with workshop(tmp_path, candidate("rival", upstream.base_url)) as shop:
+        asked = question(prompt="x" * 10_000)
+        await shop.add(*(batch(number, "rival", "other", request=asked) for number in range(10)))
+        size = len(asked) + len(ANSWER)
+        assert await shop.store.jobs.enforce_queue_size(limit=100, limit_bytes=10 * size) == 0
+        assert await shop.store.jobs.enforce_queue_size(limit=100, limit_bytes=4 * size + 1) == 12
+        left = rows(tmp_path, "SELECT exchange_id FROM job_body ORDER BY 1")
+        tally = await shop.tally()
+    assert left == [(f"exchange-{number:04}",) for number in range(6, 10)]
+    assert {key[1:]: count for key, count in tally.items() if key[0] == "other"} == {
+        ("dropped", "queue_full"): 6,
+        ("pending", None): 4,
+    }
 
 
 # Row 34: a scorer that never ends.

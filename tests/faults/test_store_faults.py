@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sqlite3
 import stat
 import subprocess
@@ -35,7 +36,7 @@ from tests.support.measured import (
     wait_until_done,
     wait_until_stored,
 )
-from tests.support.serving import SCRIPT, Serve, ask, plain_environment
+from tests.support.serving import SCRIPT, Serve, ask, command_line, plain_environment
 from tests.support.shadowing import batch, candidate, eventually_async, running, workshop
 from tests.support.waiting import eventually
 
@@ -101,6 +102,40 @@ def test_a_full_disk_is_not_felt_is_told_once_and_all_is_written_when_there_is_r
     assert "the store takes records again" in told
     assert max(told.values()) <= 2, told
     assert sum(told.values()) <= 2 * A_FEW_LINES, told
+
+
+def test_without_root_a_limit_on_the_size_of_files_stands_in_for_a_full_disk(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    with Serve(tmp_path, on(tmp_path, upstream)) as serving:
+        app = App(serving, upstream)
+        app.ask(4)
+        wait_until_stored(tmp_path, 4)
+        wait_until_done(tmp_path)
+        writers = [serving.child("gateway.measuring"), *scribes_of(serving.child("gateway.live"))]
+        assert len(writers) == 2
+        log = tmp_path / "shadow.db-wal"
+        before = [resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in writers]
+        for pid, (_, hard) in zip(writers, before, strict=True):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (log.stat().st_size, hard))
+        app.ask(10, padding=20_000)
+        eventually(lambda: "records wait in memory" in serving.stderr, within_s=20, what="a word about it")
+        app.ask(10, padding=20_000)
+        for pid, limit in zip(writers, before, strict=True):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+        wait_until_stored(tmp_path, app.count)
+        wait_until_done(tmp_path)
+        assert is_whole(tmp_path)
+        coverage = books(serving)["rival"]
+        assert serving.stop() == 0
+        told = complaints(serving)
+    assert (coverage["sent"], coverage["dropped"]) == (app.count, {})
+    assert sum(told.values()) <= A_FEW_LINES, told
+
+
+def scribes_of(live: int) -> list[int]:
+    found = Path(f"/proc/{live}/task/{live}/children").read_text().split()
+    return [int(pid) for pid in found if "gateway.scribe" in command_line(int(pid))]
 
 
 def test_a_start_on_a_full_disk_serves_at_once_and_records_when_there_is_room(

@@ -156,10 +156,15 @@ class SqliteJobs:
         await self._scrub_log()
         return {"returned": len(returned), "lost_on_crash": len(lost), "too_old": len(too_old)}
 
-    async def enforce_queue_size(self, *, limit: int) -> int:
-        """Drop the oldest pending jobs beyond `limit` as `dropped: queue_full`; returns how many."""
+    async def enforce_queue_size(self, *, limit: int, limit_bytes: int | None = None) -> int:
+        """Drop the oldest pending jobs beyond `limit`, or whose copies are beyond `limit_bytes`, as `queue_full`."""
+        now = micros(self._clock())
+        held = 0 if limit_bytes is None else (await self._fetch("held_bytes", {}))[0]["bytes"]
         async with self._writer.transaction() as transaction:
-            dropped = await transaction.run(self._sql["overflow"], {"limit": limit, "now": micros(self._clock())})
+            dropped = await transaction.run(self._sql["overflow"], {"limit": limit, "now": now})
+            if limit_bytes is not None and held > limit_bytes:
+                beyond = {"limit_bytes": limit_bytes, "now": now}
+                dropped += await transaction.run(self._sql["overflow_bytes"], beyond)
             if dropped:
                 await transaction.run(self._sql["delete_unneeded_bodies"], {"before": 0})
         return len(dropped)
@@ -230,7 +235,7 @@ class SqliteJobs:
 
     async def _scrub_log(self) -> None:
         """Empty the write-ahead log now and then; where a reader is in the way, the next time will do."""
-        if self._clock() - self._scrubbed_at >= _SCRUB_EVERY:
+        if abs(self._clock() - self._scrubbed_at) >= _SCRUB_EVERY:  # a clock that went back must not stop it
             self._scrubbed_at = self._clock()
             await self._writer.checkpoint()
 

@@ -145,6 +145,22 @@ WHERE state = 'pending' AND (exchange_id, candidate) IN (
 )
 RETURNING exchange_id;
 
+-- name: held_bytes
+-- How large the copies that wait are, all together.
+SELECT coalesce(sum(length(request) + length(response)), 0) AS bytes FROM job_body;
+
+-- name: overflow_bytes
+-- Drop the oldest pending jobs whose copies lie beyond the queue's size in bytes.
+UPDATE shadow_job SET state = 'dropped', reason = 'queue_full', finished_at = :now
+WHERE state = 'pending' AND exchange_id IN (
+    SELECT exchange_id FROM (
+        SELECT exchange_id, sum(length(request) + length(response)) OVER (ORDER BY started_at DESC, id DESC) AS held
+        FROM job_body JOIN exchange ON id = exchange_id
+    )
+    WHERE held > :limit_bytes
+)
+RETURNING exchange_id;
+
 -- name: origin_rests
 -- Origins that must not be asked yet.
 SELECT origin, rest_until FROM origin_rest WHERE rest_until > :now;
