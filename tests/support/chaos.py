@@ -414,7 +414,8 @@ class Report:
     seconds: float
     violations: list[str] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
-    """By how they went: `whole`, `left`, `broken by the model`, `excused`."""
+    """By how they went: `whole`, `left` (by the app), `broken by the model`, `cut` (with their live process, or while
+    none was there), `refused` (between two runs of `serve`)."""
     faults: Counter[str] = field(default_factory=Counter)
     left_out: list[str] = field(default_factory=list)
     """Faults that this machine does not allow, with the reason."""
@@ -434,7 +435,7 @@ class Report:
         for name in ("calls", "faults", "lost", "jobs"):
             counts = getattr(self, name)
             yield f"{name}: " + (", ".join(f"{what} {count}" for what, count in sorted(counts.items())) or "none")
-        yield "loss windows: " + (", ".join(f"{what} {ms:.0f} ms" for what, ms in self.loss_ms.items()) or "none")
+        yield "longest loss: " + (", ".join(f"{what} {ms:.0f} ms" for what, ms in self.loss_ms.items()) or "none")
         yield f"recorded {self.recorded}, candidate calls {self.candidate_calls}"
         yield f"spent {self.spent_usd:.2f} USD, paid {self.paid_usd:.2f} USD"
         yield from (f"left out: {why}" for why in self.left_out)
@@ -482,9 +483,13 @@ class Site:
         self._workers_gone: list[int] = []
 
     async def __aenter__(self) -> Self:
-        for model in (*self.upstreams, *self.candidates.values()):
-            await model.start()
-        await self.start()
+        try:
+            for model in (*self.upstreams, *self.candidates.values()):
+                await model.start()
+            await self.start()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -620,7 +625,7 @@ class Site:
             await asyncio.to_thread(self._hold, seconds)
 
     def _hold(self, seconds: float) -> None:
-        with closing(sqlite3.connect(self.store, isolation_level=None, timeout=60)) as other:
+        with closing(self._connect()) as other:
             other.execute("BEGIN EXCLUSIVE")
             time.sleep(seconds)
             other.execute("ROLLBACK")
@@ -674,9 +679,13 @@ class Site:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) != 0
 
+    def _connect(self, *, timeout_s: float = 60) -> sqlite3.Connection:
+        """Open the store's file, which must be there: made by us it would be open to others, and refused."""
+        return sqlite3.connect(f"file:{self.store}?mode=rw", uri=True, isolation_level=None, timeout=timeout_s)
+
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Ask the store's file itself."""
-        with closing(sqlite3.connect(self.store, timeout=60)) as connection:
+        with closing(self._connect()) as connection:
             return connection.execute(sql, values).fetchall()
 
     def _starved_s(self) -> float:
@@ -690,7 +699,7 @@ class Site:
             if self._serving is not None:
                 waited = {pid: _waited_s(pid) for role in ("live", "scribe") for pid in self.processes(role)}
                 self._waited.append((time.monotonic(), waited))
-            with contextlib.suppress(sqlite3.OperationalError), closing(sqlite3.connect(self.store, timeout=0)) as db:
+            with contextlib.suppress(sqlite3.OperationalError), closing(self._connect(timeout_s=0)) as db:
                 for (committed,) in db.execute("SELECT spent_nano_usd + reserved_nano_usd FROM budget_day").fetchall():
                     self.most_committed_usd = max(self.most_committed_usd, committed / 1e9)
             await asyncio.sleep(0.05)
@@ -701,7 +710,7 @@ class Site:
         now_held = {lease for lease, *_ in self.rows(held)}
 
         def left() -> list[tuple[Any, ...]]:
-            with closing(sqlite3.connect(self.store, timeout=60)) as db, db:
+            with closing(self._connect()) as db:
                 for pid in self._workers_gone:
                     db.execute(
                         "UPDATE shadow_job SET lease_until = 0 WHERE state IN ('leased', 'sent') AND worker LIKE ?",
@@ -819,7 +828,7 @@ class Audit:
             how = {"broken": "broken by the model", "abort": "left", "early abort": "left"}.get(call.kind, "whole")
             self.report.calls[how] += 1
         elif self._is_excused(call):
-            self.report.calls["excused"] += 1
+            self.report.calls["refused" if call.problem.startswith("ConnectionRefused") else "cut"] += 1
         else:
             since = [
                 f"{fault.what} {fault.begin - call.began_at:.3f} to {fault.end - call.began_at:.3f} s"
