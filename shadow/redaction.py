@@ -198,7 +198,8 @@ class _JsonRedaction:
         return redacted.decode()
 
 
-_ASCII_ESCAPE = re.compile(r"(?:\\{1,4}u00|%)([2-7][0-9A-Fa-f])")
+_ASCII_ESCAPE = re.compile(r"(?:\\{1,4}u00|%)([2-7][0-9A-Fa-f])|\\{1,4}/")
+_ESCAPE_SIGNS = ("\\u00", "\\/", "%")
 _ESCAPE_DEPTH = 2
 """JSON and URLs may write any letter as an escape; JSON holds JSON again in the arguments of tool calls."""
 
@@ -218,10 +219,10 @@ class Scrubber:
         """Return the text with every known secret replaced by `[secret]`."""
         scrubbed = plain = self._replace(text)
         for _ in range(_ESCAPE_DEPTH):
-            if "\\u00" not in plain and "%" not in plain:
+            if not any(sign in plain for sign in _ESCAPE_SIGNS):
                 break
             # Where escapes hide a secret, what they stand for is written out.
-            plain = _ASCII_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), plain)
+            plain = _ASCII_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else "/", plain)
             if (found := self._replace(plain)) != plain:
                 return found
         return scrubbed

@@ -158,6 +158,8 @@ def send_everything(serving: Serve) -> None:
 
 def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(folder / "shadow.db")) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master").fetchall():
+            return []  # it is only being made
         return connection.execute(sql).fetchall()
 
 

@@ -11,6 +11,7 @@ def forms(key: str) -> set[bytes]:
     """The key as it is, in JSON, escaped letter by letter, in a URL, in hex, in base64 whatever stands around it."""
     spelled = {key, quote(key), quote(key, safe=""), quote_plus(key), json.dumps(key)[1:-1].replace("/", "\\/")}
     spelled |= {quote(key, safe="").replace("%2F", "%2f").replace("%2B", "%2b").replace("%3D", "%3d")}
+    spelled |= {key.replace("/", "\\\\/"), key.replace("/", "\\\\\\\\/")}
     spelled |= {key.encode().hex(), key.encode().hex().upper()}
     spelled |= {"".join(f"\\u{ord(letter):04x}" for letter in key)}
     for offset in range(3):

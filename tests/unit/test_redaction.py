@@ -311,6 +311,7 @@ def escaped(text: str) -> str:
         escaped(SECRET).upper().replace("\\U", "\\u"),
         json.dumps(escaped(SECRET)),
         escaped(escaped(SECRET[:2])) + SECRET[2:],
+        SECRET.replace("/", "\\\\/"),
         "".join(f"%{ord(letter):02X}" for letter in SECRET),
         quote(quote(SECRET[:4].upper().lower(), safe="") + SECRET[4:], safe="").replace("%2F", "%2f"),
     ],
