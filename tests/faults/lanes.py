@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import threading
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
     from shadow.simulator import Simulator
 
 LANES = ("off", "on", "hanging", "locked", "gone", "killed")
-"""Shadow off; on and well; its candidates hang and refuse; its store is locked; its store is gone; it is killed."""
-TRUE_BOOKS = ("off", "on", "hanging", "locked", "killed")
-"""Lanes whose store can be read afterwards."""
+"""Shadow off; on and well; its candidates hang and refuse; its store is locked, or deleted; or it is killed."""
 
 FIRST_BYTE_S = 3.0
 IDLE_S = 3.0
@@ -107,8 +104,9 @@ class Lane:
 
     @contextmanager
     def _gone(self) -> Iterator[None]:
-        for path in self.folder.glob("shadow.db*"):
-            path.unlink() if path.is_file() else shutil.rmtree(path)
+        """Delete the store; the file itself last, for then it is made anew, and what is made anew shall stay."""
+        for path in sorted(self.folder.glob("shadow.db*"), reverse=True):
+            path.unlink()
         yield
 
     @contextmanager
