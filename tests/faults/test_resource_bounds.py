@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import bounds
+from gateway.courier import Courier
+from gateway.recording import TeeBudget
+from gateway.settings import RecordingSettings
+from tests.support import bounds, memory
 from tests.support.bounds import Figure, Rig
 from tests.support.heavy import Heavy
+from tests.support.waiting import eventually_async
+from tests.unit.test_recording import recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +66,33 @@ def test_idle_clients_are_cheap_and_those_beyond_max_connections_are_refused(rig
 
 def test_clients_that_hang_up_leave_no_connection_file_descriptor_or_task_behind(rig: Rig) -> None:
     hold(bounds.aborts(rig, count=300, at_once=15))
+
+
+async def test_large_copies_wait_for_a_busy_scribe_as_they_are_and_all_arrive(tmp_path: Path) -> None:
+    settings = RecordingSettings(
+        store=f"sqlite:///{tmp_path}/shadow.db", shadow_enabled=True, tee_memory_bytes=64 << 20
+    )
+    budget = TeeBudget(limit=settings.tee_memory_bytes)
+    courier = Courier(settings, budget=budget)
+    await courier.start()
+    try:
+        (scribe,) = [pid for pid, line in memory.children(os.getpid()).items() if "gateway.scribe" in line]
+        os.kill(scribe, signal.SIGSTOP)
+        try:
+            for number in range(50):
+                copy = recording(budget, id=f"{number:032x}")
+                copy.request_slice(b"{}" + b" " * 500_000)
+                courier.submit(copy)
+                await asyncio.sleep(0)
+            assert budget.used > 40 * 500_000  # else they were packed: a second copy that nobody counts
+        finally:
+            os.kill(scribe, signal.SIGCONT)
+
+        async def all_left() -> bool:
+            await asyncio.sleep(0.01)
+            return budget.used == 0
+
+        await eventually_async(all_left, within_s=30, what="the end of the wait")
+    finally:
+        counters = await courier.close()
+    assert counters["recorded"] == 50

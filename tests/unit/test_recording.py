@@ -11,9 +11,9 @@ from gateway.recording import Recording, TeeBudget
 from shadow.records import Dialect
 
 
-def recording(budget: TeeBudget) -> Recording:
+def recording(budget: TeeBudget, *, id: str = "1") -> Recording:  # noqa: A002  (the field's own name)
     return Recording(
-        id="1",
+        id=id,
         started_at=datetime.now(UTC),
         method="POST",
         path="/v1/messages",
