@@ -33,6 +33,7 @@ class Seen:
     status: int | None = None
     reason: bytes = b""
     headers: Headers | None = None
+    framing: str = ""
     body: bytes = b""
     trailers: Headers | None = None
     interim: list[tuple[int, Headers]] | None = None
@@ -42,7 +43,8 @@ class Seen:
     @property
     def answer(self) -> tuple[object, ...]:
         """All of it that has to be the same in every lane."""
-        return (self.status, self.reason, self.headers, self.body, self.trailers, self.interim, self.complete)
+        head = (self.status, self.reason, self.headers, self.interim)
+        return (*head, self.framing, self.body, self.trailers, self.complete)
 
     def field(self, name: bytes) -> bytes | None:
         """The only value of one field."""
@@ -100,6 +102,7 @@ def seen(received: Received) -> Seen:
         status=received.status,
         reason=received.reason,
         headers=end_to_end(received.headers, b"x-shadow-request-id"),
+        framing=received.framing,
         body=received.body,
         trailers=received.trailers,
         interim=received.interim,
@@ -114,6 +117,7 @@ def seen_so_far(message: Message) -> Seen:
         status=message.status,
         reason=message.words[2],
         headers=end_to_end(message.headers),
+        framing=message.framing,
         body=bytes(message.body),
         trailers=[],
         interim=[],
