@@ -226,7 +226,7 @@ def test_no_key_is_found_anywhere_however_it_came_and_however_it_is_spelled(
     assert {line["process"] for line in logged if line["message"] == "debug is on"} == {
         *("serve", "live", "live-0", "scribe", "measuring"),
     }
-    assert [line for line in logged if line["level"] in {"error", "critical"}] == []
+    assert [line for line in logged if line["level"] == "critical" or "error" in line] == []  # nobody crashed
     assert far.requests
     for request in far.requests:
         assert held(request.start + repr(request.headers).encode() + bytes(request.body), *APPS, *OURS) == [FAR]
