@@ -164,4 +164,5 @@ class ChunkedBody:
         """A body may be endless, its chunk heads and trailers may not."""
         self._overhead = 0 if plain else self._overhead + size
         if self._overhead > _MAX_OVERHEAD_BYTES:
+            self.done = False  # what is refused has no end, behind which another request could begin
             raise BrokenFramingError("chunk head or trailers are larger than 64 KiB")
