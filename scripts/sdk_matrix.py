@@ -118,8 +118,11 @@ def serving(folder: Path, *, upstream: str) -> Iterator[str]:
     )
     try:
         lines = iter(process.stdout or ())
-        address = re.search(r"127\.0\.0\.1:\d+", next(line for line in lines if line.startswith("listening on ")))
-        yield f"http://{address[0] if address else ''}"
+        told = next((line for line in lines if line.startswith("listening on ")), "")
+        address = re.search(r"127\.0\.0\.1:\d+", told)
+        if address is None:
+            raise SystemExit(f"the gateway did not start:\n{(folder / 'stderr.log').read_text()[-2000:]}")
+        yield f"http://{address[0]}"
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
