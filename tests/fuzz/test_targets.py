@@ -33,6 +33,7 @@ FOUND = {
     "policy": [b"\0\1\1http://f?"],
     "connection": [
         b"\0\0\0{x\n\r\n\r\n",
+        b"\0\0\0POST / HTTP/0.1\r\n\n\r\n\r\n",
         b"\0\0\0POST / HTTP/1.1\r\nHost:\r\nContent-Length:3\r\n\r\nabcPOST s HTTP/1.1\r\nHost:\r\n\r\n",
     ],
     "json-text": [b"```" + b"a" * 100_000, b"```" + b" " * 100_000],

