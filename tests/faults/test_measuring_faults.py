@@ -8,13 +8,17 @@ import re
 import socket
 import ssl
 import subprocess
+from asyncio import gather, sleep
 from collections import Counter
 from pathlib import Path
+from threading import Event
+from threading import enumerate as enumerate_threads
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
 
+from shadow.evaluators.base import MAX_THREADS, off_loop, passed
 from tests.support.measured import (
     MIB,
     App,
@@ -31,12 +35,14 @@ from tests.support.measured import (
     wait_until_stored,
 )
 from tests.support.serving import SCRIPT, Serve, ask, plain_environment
-from tests.support.shadowing import ANSWER, batch, candidate, question, workshop
+from tests.support.shadowing import ANSWER, batch, candidate, eventually_async, question, workshop
 from tests.support.upstream import Answer, Upstream
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from shadow.records import Score
 
 
 @pytest.fixture
@@ -157,10 +163,16 @@ def test_a_queue_that_overflows_drops_the_oldest_and_counts_them(tmp_path: Path,
             gate.open()
             wait_until_done(tmp_path)
             coverage = books(serving)["rival"]
+            (task,) = stats(serving)["tasks"]
             assert serving.stop() == 0
     assert bodies == (12,)
     assert times["sent"] < times["dropped"] < times["pending"]
     assert (coverage["sent"], coverage["dropped"]) == (12, {"queue_full": app.count - 12})
+    # Row 28: of a judge, which is not built, nothing is invented.
+    (comparison,) = task["comparisons"]
+    assert comparison["judge"] == {"trusted": None, "reason": "the judge is not built yet"}
+    assert comparison["verdict"] is None
+    assert comparison["why"].startswith("not decided")
 
 
 async def test_a_queue_whose_copies_are_too_large_together_drops_the_oldest(tmp_path: Path, upstream: Upstream) -> None:
@@ -262,15 +274,43 @@ def test_a_scorer_that_sleeps_blocks_spins_or_meets_hostile_text_holds_up_neithe
     assert by_text["20 MB of JSON"] == "the answer has more than 2000000 characters"
 
 
+async def test_work_that_only_computes_is_ended_at_its_limit() -> None:
+    def spins() -> Score:
+        while True:
+            pass
+
+    score = await off_loop(spins, limit_s=0.1, whose="spinner")
+    assert (score.status, score.value, score.reason) == ("failed", None, "took longer than 0.1 s")
+    await eventually_async(lambda: sleep(0, not threads_of("spinner")), what="the end of the thread")
+
+
+async def test_an_evaluator_that_never_comes_back_uses_up_its_own_seats_and_no_one_elses() -> None:
+    comes_back = Event()
+    try:
+        stuck = [
+            off_loop(lambda: passed(ok=comes_back.wait(), reason=""), limit_s=0.1, whose="sleeper") for _ in range(20)
+        ]
+        scores = await gather(*stuck)
+        other = await off_loop(lambda: passed(ok=True, reason=""), whose="another")
+        assert len(threads_of("sleeper")) == MAX_THREADS
+    finally:
+        comes_back.set()
+    assert {score.value for score in scores} == {None}
+    assert other.value == 1.0
+    await eventually_async(lambda: sleep(0, not threads_of("sleeper")), what="the end of the threads")
+
+
+def threads_of(whose: str) -> list[str]:
+    return [thread.name for thread in enumerate_threads() if thread.name == f"evaluator {whose}"]
+
+
 # Rows 28, 30 and 33: what is not built is refused, and what is refused binds nothing.
 
 JUDGE = {"evaluators": [{"type": "llm-rubric", "rubric": "is it right?"}]}
 SLACK = {"alerts": [{"slack": "https://hooks.slack.com/services/T/B/X"}]}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a judge": (JUDGE, "evaluators[0].type: 'llm-rubric' is not built yet"),
-    "a judge of pairs": ({"evaluators": [{"type": "llm-pairwise"}]}, "evaluators[0].type: 'llm-pairwise' is not built"),
     "slack": (SLACK, "alerts: alerts are not built yet; remove this key (nothing is sent; read /stats)"),
-    "a guard": ({"evaluators": [{"type": "is-json", "guard": {"margin": 0.1}}]}, "evaluators[0].guard: guards are not"),
 }
 
 
@@ -298,17 +338,3 @@ def test_a_configuration_that_is_refused_ends_with_2_one_line_with_its_place_and
     (line,) = ended.stderr.splitlines()
     assert re.fullmatch(rf"config\.yaml:\d+:\d+: {re.escape(sentence)}.*", line)
     assert not (tmp_path / "shadow.db").exists()
-
-
-def test_without_a_judge_nothing_of_one_is_invented(tmp_path: Path, upstream: Upstream) -> None:
-    config = configured(upstream, evaluators=[{"type": "json-schema", "schema": {"required": ["answer"]}}])
-    with Serve(tmp_path, json.dumps(config)) as serving:
-        App(serving, upstream).ask(2)
-        wait_until_stored(tmp_path, 2)
-        wait_until_done(tmp_path)
-        (task,) = stats(serving)["tasks"]
-        assert serving.stop() == 0
-    (comparison,) = task["comparisons"]
-    assert comparison["judge"] == {"trusted": None, "reason": "the judge is not built yet"}
-    assert comparison["verdict"] is None
-    assert comparison["why"].startswith("not decided")

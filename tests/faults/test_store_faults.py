@@ -186,7 +186,7 @@ def test_a_start_on_a_read_only_disk_serves_at_once_and_records_when_it_may_writ
 # Row 23: another process holds the file.
 
 
-def test_a_lock_is_not_felt_and_beyond_the_memory_the_oldest_copies_go_first(
+def test_a_lock_is_not_felt_and_copies_beyond_the_memory_for_them_are_given_up_and_counted(
     tmp_path: Path, upstream: Upstream
 ) -> None:
     with Serve(tmp_path, on(tmp_path, upstream, tee_memory_mb=1)) as serving:
@@ -208,11 +208,10 @@ def test_a_lock_is_not_felt_and_beyond_the_memory_the_oldest_copies_go_first(
         assert serving.stop() == 0
         told = complaints(serving)
     assert coverage["dropped"] == lost == {"buffer_full": app.count - coverage["sent"]}
-    by_age = rows(tmp_path, "SELECT state FROM shadow_job JOIN exchange ON id = exchange_id ORDER BY started_at")
-    first, given_up = 3, lost["buffer_full"]
-    assert [state for (state,) in by_age] == (
-        ["done"] * first + ["dropped"] * given_up + ["done"] * (app.count - first - given_up)
-    )
+    # A quarter of tee_memory_mb, and no more, is what waits; nothing that was stored before is touched.
+    assert 3 < coverage["sent"] <= 3 + MIB // 4 // 20_000
+    first = "SELECT state FROM shadow_job JOIN exchange ON id = exchange_id ORDER BY started_at LIMIT 3"
+    assert rows(tmp_path, first) == [("done",)] * 3
     assert sum(told.values()) <= A_FEW_LINES, told
 
 
