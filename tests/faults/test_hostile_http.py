@@ -197,6 +197,19 @@ async def check_stream(case: Sent, reader: asyncio.StreamReader) -> None:
     assert answers.rest == b""
 
 
+async def test_trailers_that_are_too_large_end_the_connection_when_their_end_comes_with_them(
+    upstream: Upstream,
+) -> None:
+    case = REQUESTS["trailers: trailers of 400 kB"]
+    at = case.sent.index(b"0\r\nX: ")
+    async with Bench.over(upstream.base_url) as bench:
+        upstream.answer(answering(case))
+        await run(bench, case, [case.sent[:at], case.sent[at:] + AFTER])
+        check_upstream(upstream, case)
+        await run(bench, ORDINARY, [ORDINARY.sent, AFTER])
+        settle(upstream)
+
+
 ORDINARY = Sent(sent=AFTER, answers=(200,), fate="open", seen=(Seen(line=b"GET /after"),))
 
 
