@@ -8,7 +8,9 @@ that fails is told once, shrunk, and kept in `.fuzz/findings`. Exit code 1 when 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import re
 import subprocess
@@ -19,7 +21,11 @@ from typing import TYPE_CHECKING
 
 import atheris
 
-with atheris.instrument_imports(include=["gateway", "shadow", "yaml", "json"]):
+# Atheris names every module that it instruments.
+with (
+    contextlib.redirect_stderr(io.StringIO()),
+    atheris.instrument_imports(include=["gateway", "shadow", "yaml", "json"]),
+):
     from tests.fuzz.targets import TARGETS
 
 if TYPE_CHECKING:
