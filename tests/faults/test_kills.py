@@ -1,6 +1,7 @@
 """kill -9 under load: what is lost is the last half second, nothing is asked or paid twice, the store stays whole.
 
-In short each kind of process is killed once (the supervisor alone: in the mix). `SHADOW_TEST_ROUNDS=20` kills each kind so many times.
+In short each kind of process is killed once (the supervisor alone: in the mix). `SHADOW_TEST_ROUNDS=20` kills each kind
+so many times.
 """
 
 from __future__ import annotations
