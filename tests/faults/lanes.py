@@ -28,7 +28,7 @@ LANES = ("off", "on", "hanging", "locked", "gone", "killed")
 FIRST_BYTE_S = 3.0
 IDLE_S = 3.0
 CONNECT_S = 3.0
-WRITE_STALL_S = 6.0
+WRITE_STALL_S = 10.0
 HEALTHY = "healthy-model"
 
 

@@ -112,20 +112,19 @@ def test_a_client_that_stops_reading_stops_its_upstream_and_a_mebibyte_at_most_i
     """Row 15: back-pressure; and when it reads on, it gets the rest whole."""
     faults.add("torrent", always(Answer(parts=(*answer(body=TORRENT, size=PART).parts,))))
 
-    def drink(where: str) -> tuple[int, tuple[object, ...]]:
+    def drink(where: str) -> tuple[object, ...]:
         with Client(addresses[where], receive_buffer=8192, timeout_s=60) as client:
             client.send(request("GET", f"/torrent/{where}"))
             connection, _ = faults.visit(f"/torrent/{where}")
             stands_still(connection)
-            held = 0
-            if where != "direct":
-                held = held_by_the_gateway(broken_lanes[where], faults.address[1], client, connection)
-            return held, end_of(client.receive())
+            if where != "direct":  # a look at sockets through which bytes still flow says nothing, so look again
+                measure = functools.partial(held_by_the_gateway, broken_lanes[where], faults.address[1], client)
+                eventually(lambda: measure(connection) <= MB, within_s=5, what=f"a bounded buffer in lane {where}")
+            return end_of(client.receive())
 
     with ThreadPoolExecutor(len(addresses)) as pool:
         drunk = dict(zip(addresses, pool.map(drink, addresses), strict=True))
-    assert {where: held for where, (held, _) in drunk.items() if held > MB} == {}
-    assert {where for where, (_, end) in drunk.items() if end != drunk["direct"][1]} == set()
+    assert {where for where, end in drunk.items() if end != drunk["direct"]} == set()
 
 
 # Row 17: clients that crawl, and row 15 again: clients that never read on. They wait while the other tests run.
