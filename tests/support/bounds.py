@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TEE_MB = 256
 CAP_BYTES = 4 * MIB
 """`shadow.max_body_bytes` of these gateways, the default."""
-_MOST_UNWRITTEN = 3000
+_MOST_UNWRITTEN = 500
 _MODULES = {"live": "gateway.live", "scribe": "gateway.scribe", "measuring": "gateway.measuring"}
 
 
@@ -523,8 +523,9 @@ def soak(
     async def keep_pace() -> None:
         """Where the machine is too busy for the store to follow, records would wait in memory, which is no leak."""
         while True:
-            await asyncio.sleep(0.5)
-            unwritten = done["answered"] - (await asyncio.to_thread(rig.recorded) - recorded)
+            await asyncio.sleep(0.1)
+            ended = done["answered"] + done["aborted"]
+            unwritten = ended - (await asyncio.to_thread(rig.recorded) - recorded)
             if unwritten > _MOST_UNWRITTEN:
                 in_pace.clear()
             else:
