@@ -31,6 +31,8 @@ class FaultServer:
         self._upstream.handler = self._answer
         self._gates: dict[str, Gate] = {}
         self._visits: dict[str, list[tuple[ConnectionLog, Message]]] = {}
+        self.sent_before: dict[str, int] = {}
+        """Bytes that a visit's connection had accepted from us for earlier visits."""
 
     def __enter__(self) -> Self:
         self._upstream.__enter__()
@@ -81,7 +83,9 @@ class FaultServer:
 
     def _answer(self, request: Message) -> Answer:
         target = request.target.decode("latin-1")
-        self._visits.setdefault(target, []).append((self._connection_of(request), request))
+        connection = self._connection_of(request)
+        self.sent_before[target] = connection.sent
+        self._visits.setdefault(target, []).append((connection, request))
         fault = self._faults.get(target.split("/")[1])
         return Answer(parts=(OK,)) if fault is None else fault(self.gate(target))
 
