@@ -44,7 +44,7 @@ class Kind:
 KINDS = (
     Kind("heads, a field every 3 s", ("-H", "-i", "3"), 35, 15),
     Kind("bodies, 32 bytes every 10 s", ("-B", "-i", "10", "-s", "8192", "-x", "10"), 70, 45),
-    Kind("reads, 32 bytes every 5 s", ("-X", "-n", "5", "-z", "32", "-w", "512", "-y", "1024", "-k", "1"), 130, 120),
+    Kind("reads, 32 bytes every 5 s", ("-X", "-n", "5", "-z", "32", "-w", "512", "-y", "1024", "-k", "1"), 130, 90),
 )
 
 
