@@ -51,7 +51,10 @@ class Scribe:
         loop = asyncio.get_running_loop()
         acknowledging = asyncio.create_task(self._acknowledge())
         while self._open:
-            data = await loop.sock_recv(self._channel, _READ_BYTES)
+            try:
+                data = await loop.sock_recv(self._channel, _READ_BYTES)
+            except ConnectionResetError:  # killed with an acknowledgement unread; all it sent came before this
+                break
             if not data:
                 break
             for kind, body in self._frames.feed(data):

@@ -239,3 +239,23 @@ async def test_closing_while_the_scribe_is_dead_writes_what_waits(tmp_path: Path
         live.submit(ended(2, budget))
     assert len(stored(tmp_path)) == 2
     assert live.counters["scribe_unanswered"] == 0
+
+
+async def test_a_live_process_that_was_killed_before_it_read_the_last_word_loses_nothing(tmp_path: Path) -> None:
+    async with courier(tmp_path) as (live, budget):
+        live.submit(ended(1, budget))
+        await wait_until_stored(tmp_path, 1)
+        transport = live._transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()  # so that an acknowledgement is left unread
+        live.submit(ended(2, budget))
+        await wait_until_stored(tmp_path, 2)
+        await asyncio.sleep(0.3)
+        live.submit(ended(3, budget))
+        live._send()
+        scribe = live._scribe
+        assert scribe is not None
+        live._scribe, live._closing = None, True
+        transport.abort()
+        assert await asyncio.to_thread(scribe.wait, 20) == 0
+    assert len(stored(tmp_path)) == 3
