@@ -12,7 +12,7 @@ import pytest
 from gateway.courier import Courier
 from gateway.recording import TeeBudget
 from gateway.settings import RecordingSettings
-from tests.support import bounds, memory
+from tests.support import bounds
 from tests.support.bounds import Figure, Rig
 from tests.support.heavy import Heavy
 from tests.support.waiting import eventually_async
@@ -76,7 +76,8 @@ async def test_large_copies_wait_for_a_busy_scribe_as_they_are_and_all_arrive(tm
     courier = Courier(settings, budget=budget)
     await courier.start()
     try:
-        (scribe,) = [pid for pid, line in memory.children(os.getpid()).items() if "gateway.scribe" in line]
+        assert courier._scribe is not None
+        scribe = courier._scribe.pid
         os.kill(scribe, signal.SIGSTOP)
         try:
             for number in range(50):
