@@ -347,7 +347,7 @@ def test_the_store_is_for_this_user_alone_whatever_the_umask_and_a_folder_that_w
 
 @pytest.mark.parametrize(
     ("command", "name", "loose"),
-    [("serve", "shadow.db", 0o644), ("check", "shadow.db-wal", 0o640), ("doctor", "shadow.db", 0o602)],
+    [("serve", "shadow.db", 0o644), ("check", "shadow.db-wal", 0o604), ("doctor", "shadow.db", 0o602)],
 )
 def test_a_store_that_others_may_read_is_refused_by_each_command_that_looks_and_nothing_is_bound(
     tmp_path: Path, upstream: Upstream, command: str, name: str, loose: int

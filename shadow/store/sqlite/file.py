@@ -86,10 +86,13 @@ def _folder_lock(folder: Path) -> Iterator[None]:
 
 
 def refuse_if_open_to_others(path: Path) -> None:
-    """Raise StoreError unless the files that are there are for their owner alone: they hold prompts."""
+    """Raise StoreError when users beside the owner and the group may open a file that is there: it holds prompts.
+
+    The group is left to whoever runs it: orchestrators give a volume's files to one (`fsGroup`) at every mount.
+    """
     for name in (path, *_side_files(path)):
         mode = _mode(name)
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if mode & stat.S_IRWXO:
             raise StoreError(f"{name} holds prompts and may be read by others (mode {mode:o}); run: chmod 600 {name}")
 
 
