@@ -1,7 +1,7 @@
 """Exchanges on their way to the store: read at the end, kept in bounds, written in batches; the live path never waits.
 
 Two tasks on the event loop. One reads ended exchanges a few milliseconds at a time (large bodies in a thread) and frees
-their copies; one writes what was read every 250 ms or 500 records. When the store fails, records stay in memory up to
+their copies; one writes what was read every 150 ms or 500 records. When the store fails, records stay in memory up to
 the bounds of `gateway.outbox` and are written when it is back.
 """
 
@@ -46,7 +46,7 @@ Verdict = Literal["taken", "failed", "refused"]
 class RecorderLimits:
     """Bounds of one recorder: durations in seconds, sizes in bytes, the rest are counts."""
 
-    flush_interval_s: float = 0.25
+    flush_interval_s: float = 0.15
     batch_records: int = 500
     batch_body_bytes: int = 16 << 20
     max_unread: int = 10_000
