@@ -132,7 +132,7 @@ if __name__ == "__main__":
     try:
         code = main()
     except Exception as error:  # noqa: BLE001  (told by its kind alone: its message may quote a prompt)
-        _log.error("the scribe ends by a fault of ours (%s)", type(error).__name__)  # noqa: TRY400  (as above)
+        _log.error("the scribe ends by a fault of ours (%s)", type(error).__name__)
     finally:
         # All is written. A thread of a store that could not be closed must not keep a process nobody watches any more.
         os._exit(code)
