@@ -49,6 +49,7 @@ class Exchange:
     __slots__ = (
         "_answer",
         "_client",
+        "_clock",
         "_connection",
         "_dechunk",
         "_dial",
@@ -80,6 +81,7 @@ class Exchange:
         """Begin; `wire` is the head that goes up when it is known already."""
         self.recording = relay.recording(head, passage)
         self._relay = relay
+        self._clock = relay.clock
         self._client = client
         self._head = head
         self._passage = passage
@@ -133,7 +135,7 @@ class Exchange:
 
     def client_data(self, data: bytes) -> bytes:
         """Take bytes of the request body; returns what is already the next request."""
-        self._heard = self._relay.clock()
+        self._heard = self._clock()
         if self._stage == _TUNNEL:
             self._write_up(data)
             return b""
@@ -234,7 +236,7 @@ class Exchange:
         wire = self._rechunk(body or b"") if self._head.chunked else body or b""
         self._outbox = []
         self._outbox_bytes = len(wire) if spliced is not None and not self._head.chunked else -1
-        connection = self._pool.take(self._passage.destination.origin, self._relay.clock())
+        connection = self._pool.take(self._passage.destination.origin, self._clock())
         if connection is not None:
             self._send(connection, wire)
         else:
@@ -244,7 +246,7 @@ class Exchange:
     # The connection.
 
     def _start_dial(self) -> None:
-        self._heard = self._relay.clock()
+        self._heard = self._clock()
         self._dial = self._pool.dial(self._passage.destination.origin, self)
 
     def connected(self, connection: Connection) -> None:
@@ -269,7 +271,7 @@ class Exchange:
         self._connection = connection
         connection.receiver = self
         self._stage = _WAITING
-        self._heard = self.recording.t_sent = self._relay.clock()
+        self._heard = self.recording.t_sent = self._clock()
         transport = connection.transport
         if transport is None:
             self.upstream_ended(clean=False)
@@ -295,7 +297,7 @@ class Exchange:
 
     def upstream_data(self, data: bytes) -> None:
         """Bytes of the answer (upstream.Receiver)."""
-        self._heard = now = self._relay.clock()
+        self._heard = now = self._clock()
         if self._stage == _ANSWERING:
             self._relay_body(data, now)
         elif self._stage == _TUNNEL:
@@ -319,7 +321,7 @@ class Exchange:
         if self._stage == _TUNNEL or not self._request.done:
             self._client.pause_reading()
         connection = self._connection
-        self._stall = Stall(connection.transport if connection is not None else None, self._relay.clock())
+        self._stall = Stall(connection.transport if connection is not None else None, self._clock())
 
     def upstream_resumed(self) -> None:
         """Upstream caught up (upstream.Receiver)."""
@@ -545,7 +547,7 @@ class Exchange:
         connection.receiver = None
         if reusable and connection.transport is not None and connection.transport.get_write_buffer_size() == 0:
             connection.transport.resume_reading()
-            self._pool.release(connection, self._relay.clock())
+            self._pool.release(connection, self._clock())
         else:
             connection.abort()
 

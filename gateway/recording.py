@@ -112,12 +112,14 @@ class Recording(msgspec.Struct, kw_only=True, gc=False):
 
     def response_slice(self, data: bytes, now: float) -> None:
         """Copy one slice of the answer's body with its time, unless the copy was given up."""
-        self.response_bytes += len(data)
-        if self.response is not None and self._fits(len(data) + SLICE_BYTES, self.response_bytes):
-            self.response.append(data)
+        size = len(data)
+        self.response_bytes += size
+        response = self.response
+        if response is not None and self._fits(size + SLICE_BYTES, self.response_bytes):
+            response.append(data)
             self.response_times.append(now)
-            if len(self.response) > _MOST_SLICES:
-                self._join_response(self.response)
+            if len(response) > _MOST_SLICES:
+                self._join_response(response)
 
     def free(self) -> None:
         """Let go of both copies and give their bytes back; idempotent."""
@@ -144,9 +146,11 @@ class Recording(msgspec.Struct, kw_only=True, gc=False):
         if total > self.max_body_bytes:
             self._give_up("too_large")
             return False
-        if not self.budget.take(size):
+        budget = self.budget
+        if budget.used + size > budget.limit:
             self._give_up("tee_full")
             return False
+        budget.used += size
         self.taken += size
         return True
 
