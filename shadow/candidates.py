@@ -63,6 +63,10 @@ IDENTITY_PARAMS = ("user", "safety_identifier", "prompt_cache_key")
 
 MAX_ERROR_CHARS = 300
 
+_KEPT_CONNECTIONS = 20
+_KEPT_S = 4.0
+"""Below the 5 s after which many servers close an idle connection: no call should meet that close."""
+
 _KeyForm = Literal["x-api-key", "bearer", "both"]
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _RESTING = frozenset({429, 529})
@@ -202,6 +206,7 @@ def bypasses_proxy(host: str, port: int, no_proxy: Sequence[str]) -> bool:
 class CandidateClient:
     """Calls candidates: one connection pool per origin, no environment, no cookies, no redirects, no retries.
 
+    A kept connection that breaks before an answer's head says nothing about the candidate; its origin gets no other.
     `proxy` and `no_proxy` are the configured ones; `ca_file` is trusted beside the system's authorities.
     """
 
@@ -223,7 +228,10 @@ class CandidateClient:
         self._tls = ssl.create_default_context()
         if ca_file is not None:
             self._tls.load_verify_locations(cafile=ca_file)
-        self._clients: dict[str, httpx2.AsyncClient] = {}
+        self._clients: dict[tuple[str, bool], httpx2.AsyncClient] = {}
+        """By origin and whether its connections are used again."""
+        self._unkept: set[str] = set()
+        """Origins that close kept connections without a word: they get a new one for each call."""
 
     async def aclose(self) -> None:
         """Close every pool; idempotent."""
@@ -274,9 +282,17 @@ class CandidateClient:
         except TimeoutError:
             return _Trouble(Outcome.TIMEOUT, f"no whole answer within {limits.total_s:g} s")
         except httpx2.TransportError as error:
-            outcome = Outcome.ERROR_CONNECT if heard.status is None else Outcome.ERROR_STREAM
-            return _Trouble(outcome, f"the connection broke before the answer was whole ({type(error).__name__})")
+            return self._broken(copy, heard, error)
         return None
+
+    def _broken(self, copy: ShadowCopy, heard: _Heard, error: httpx2.TransportError) -> _Trouble:
+        if heard.is_unheard_on_a_kept_connection:
+            # Closed before or because of what was sent? Nobody can tell, so this one counts for nothing. But who breaks
+            # down now and then must not hide behind it: from here on each failure is the candidate's own.
+            self._unkept.add(origin_of(copy.url))
+            return _Trouble(Outcome.ABORTED, "sent on a kept connection that was being closed", ours=True)
+        outcome = Outcome.ERROR_CONNECT if heard.status is None else Outcome.ERROR_STREAM
+        return _Trouble(outcome, f"the connection broke before the answer was whole ({type(error).__name__})")
 
     async def _call(self, copy: ShadowCopy, heard: _Heard) -> None:
         limits = self._limits
@@ -303,12 +319,13 @@ class CandidateClient:
 
     def _client_for(self, url: str) -> httpx2.AsyncClient:
         origin = origin_of(url)
-        client = self._clients.get(origin)
+        kept = origin not in self._unkept
+        client = self._clients.get((origin, kept))
         if client is None:
-            client = self._clients[origin] = self._open(origin)
+            client = self._clients[origin, kept] = self._open(origin, kept=kept)
         return client
 
-    def _open(self, origin: str) -> httpx2.AsyncClient:
+    def _open(self, origin: str, *, kept: bool) -> httpx2.AsyncClient:
         parts = httpx2.URL(origin)
         direct = bypasses_proxy(parts.host, parts.port or _DEFAULT_PORTS[parts.scheme], self._no_proxy)
         return httpx2.AsyncClient(
@@ -317,7 +334,11 @@ class CandidateClient:
             follow_redirects=False,
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
             proxy=None if direct else self._proxy,
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=5.0),
+            limits=httpx2.Limits(
+                max_connections=None,
+                max_keepalive_connections=_KEPT_CONNECTIONS if kept else 0,
+                keepalive_expiry=_KEPT_S,
+            ),
         )
 
     def _cost(self, candidate: Candidate, heard: _Heard, reply: Reply, outcome: Outcome) -> Cost:
@@ -359,6 +380,8 @@ class _Heard:
 
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started_s: float = field(default_factory=time.monotonic)
+    connected: bool = False
+    """A connection was made for this call; False once the request leaves: it leaves on a kept one."""
     sent_s: float | None = None
     status: int | None = None
     content_type: str | None = None
@@ -370,8 +393,15 @@ class _Heard:
 
     async def trace(self, name: str, _info: Mapping[str, object]) -> None:
         """Note when the request begins to leave; behind a proxy CONNECT comes first, so the last such event counts."""
-        if name.endswith("send_request_headers.started"):
+        if name.endswith("connect_tcp.started"):
+            self.connected = True
+        elif name.endswith("send_request_headers.started"):
             self.sent_s = time.monotonic()
+
+    @property
+    def is_unheard_on_a_kept_connection(self) -> bool:
+        """Whether the request left on a connection of an earlier call and no answer's head came."""
+        return self.sent_s is not None and not self.connected and self.status is None
 
     def head(self, response: httpx2.Response) -> None:
         """Keep what matters of the answer's head."""

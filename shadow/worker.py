@@ -69,7 +69,10 @@ class _Plan:
     """A job that may be sent: the copy and what it may cost at most."""
 
     copy: ShadowCopy
+    list_usd: float
+    """What it may cost at most where the candidate keeps to its limits."""
     worst_case_usd: float
+    """What is reserved: more than that for a candidate that was seen to keep to none."""
 
 
 class _Desk:
@@ -311,7 +314,8 @@ class Worker:
         billed_usd = asked.answer.cost.billed_usd
         if billed_usd is None or plan.worst_case_usd <= 0 or billed_usd <= plan.worst_case_usd:
             return
-        desk.overrun *= billed_usd / plan.worst_case_usd
+        # Not on top of what is known by now: calls that were under way together all tell the same.
+        desk.overrun = max(desk.overrun, billed_usd / plan.list_usd)
         _log.warning(
             "an answer of %s cost $%.4f where at most $%.4f was to be expected: it does not keep to the output limit; "
             "%.1f times as much is reserved for it from now on",
@@ -339,7 +343,7 @@ class Worker:
             raise UnsendableError("same_model")
         copy = copy_for(candidate, body, redactor=self._redactor, deployment_id=self._deployment_id)
         copy, worst = bounded(candidate, copy, body.dialect, prices=self._prices)
-        return _Plan(copy=copy, worst_case_usd=worst * desk.overrun)
+        return _Plan(copy=copy, list_usd=worst, worst_case_usd=worst * desk.overrun)
 
     async def _note_rest(self, desk: _Desk, asked: Asked) -> None:
         if asked.rest_s is None:

@@ -64,7 +64,12 @@ def error(status: int, *headers: bytes) -> Answer:
     return Answer(parts=(b"\r\n".join([*head, *headers]) + b"\r\n\r\n" + content,))
 
 
-async def ask(
+async def ask(asked: Candidate, *bodies: JobBody, **given: Any) -> Asked:
+    """Ask one candidate each body in turn with one client; gives the last answer."""
+    return (await ask_each(asked, *bodies, **given))[-1]
+
+
+async def ask_each(
     asked: Candidate,
     *bodies: JobBody,
     limits: CallLimits = SMALL,
@@ -72,8 +77,9 @@ async def ask(
     no_proxy: Sequence[str] = (),
     ca_file: str | None = None,
     deployment_id: str = "deployment-1",
-) -> Asked:
-    """Ask one candidate each body in turn with one client; gives the last answer."""
+) -> list[Asked]:
+    """Ask one candidate each body in turn with one client; gives all answers."""
+    answers: list[Asked] = []
     client = CandidateClient(
         prices=PriceBook({asked.model: PRICE}),
         scrubber=Scrubber([KEY]),
@@ -86,10 +92,10 @@ async def ask(
         for each in bodies or (body(),):
             copy = copy_for(asked, each, redactor=Redactor(()), deployment_id=deployment_id)
             copy, _ = bounded(asked, copy, each.dialect, prices=PriceBook({asked.model: PRICE}))
-            answer = await client.ask(asked, copy, exchange_id=each.exchange_id, dialect=each.dialect)
+            answers.append(await client.ask(asked, copy, exchange_id=each.exchange_id, dialect=each.dialect))
     finally:
         await client.aclose()
-    return answer
+    return answers
 
 
 def headers_of(request: Message) -> Mapping[str, str]:
@@ -624,6 +630,22 @@ async def test_a_connection_lost_before_the_head_is_a_connect_error(end: Any) ->
     assert asked.answer.outcome is Outcome.ERROR_CONNECT
     assert asked.answer.cost.billed_usd is None, "it may have worked on the request"
     assert asked.healthy is False
+
+
+@pytest.mark.parametrize("end", ["fin", "reset"])
+async def test_a_kept_connection_that_is_closed_unused_says_nothing_and_is_the_last_kept_one(end: Any) -> None:
+    answers = [ok(), Answer(parts=(), end=end), ok(), Answer(parts=(), end=end)]
+    with Upstream() as upstream:
+        upstream.answer(lambda _: answers.pop(0))
+        first, closed, fresh, broken = await ask_each(candidate("rival", upstream.base_url), *[body()] * 4)
+        requests = [len(connection.requests) for connection in upstream.connections]
+
+    assert requests == [2, 1, 1]
+    assert (first.healthy, first.answer.outcome) == (fresh.healthy, fresh.answer.outcome) == (True, Outcome.OK)
+    assert (closed.healthy, closed.answer.outcome) == (None, Outcome.ABORTED)
+    assert closed.answer.error == "sent on a kept connection that was being closed"
+    assert closed.answer.cost.billed_usd is None, "it may have worked on the request"
+    assert (broken.healthy, broken.answer.outcome) == (False, Outcome.ERROR_CONNECT)
 
 
 @pytest.mark.parametrize("end", ["fin", "reset"])

@@ -29,6 +29,7 @@ from tests.support.shadowing import (
     workshop,
 )
 from tests.support.upstream import Answer, Upstream
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -294,6 +295,26 @@ async def test_a_candidate_that_costs_more_than_its_limit_allows_is_reserved_mor
     assert asked == 1
     assert 0.5 < spent["spent_usd"] < 0.7
     assert "does not keep to the output limit" in caplog.text
+
+
+async def test_dear_answers_that_were_under_way_together_tell_the_same_and_not_the_product(tmp_path: Path) -> None:
+    usage = b'"usage": {"input_tokens": 12, "output_tokens": 100000}'
+    runaway = ANSWER.replace(b'"usage": {"input_tokens": 12, "output_tokens": 6}', usage)
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(runaway)
+    with Upstream() as upstream:
+        gate = upstream.gate()
+        upstream.answer(Answer(parts=(gate, head + runaway)))
+        limits = WorkerLimits(budget_usd_per_day=2.0, max_concurrency=2)
+        async with workshop(tmp_path, candidate("rival", upstream.base_url), limits=limits, now=lambda: LATE) as shop:
+            await shop.add(*(batch(n, "rival", at=LATE) for n in range(2)))
+            async with running(shop.worker()):
+                await asyncio.to_thread(eventually, lambda: upstream.has_seen(1), what="two questions")
+                gate.open()
+                await shop.ended(2)
+                await shop.add(batch(2, "rival", at=LATE))
+                tally = await shop.ended(3)
+
+    assert tally == {("rival", "done", None): 3}, "half a dollar each, and the third has room for that"
 
 
 async def test_a_burst_of_fifty_conversations_never_passes_the_cap(tmp_path: Path, simulator: Simulator) -> None:
