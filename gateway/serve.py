@@ -111,6 +111,11 @@ class Supervisor:
             await self.stop()
             raise
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a stop was asked for: then nothing listens any more."""
+        return self._stopping.is_set()
+
     async def wait(self) -> None:
         """Return when a stop was asked for."""
         await self._stopping.wait()
@@ -219,7 +224,7 @@ class Supervisor:
     async def _until_ready(self) -> None:
         """Wait for every live process; for the measuring process only for a while, live traffic does not need it."""
         live = [child for child in self._children if child.module == "gateway.live"]
-        if not await self._first_of(asyncio.gather(*(child.ready.wait() for child in live))):
+        if not await self._first_of(asyncio.create_task(_ready(live))):
             if self._stopping.is_set():
                 return
             raise StartError("a live process ended before it was ready; its last lines are above")
@@ -384,6 +389,11 @@ def _write_line(pipe_end: int, line: bytes) -> None:
             rest = rest[pipe.write(rest) or 0 :]
 
 
+async def _ready(children: Sequence[_Child]) -> None:
+    for child in children:
+        await child.ready.wait()
+
+
 def _signal(child: _Child, number: signal.Signals) -> None:
     if child.process is not None:
         with contextlib.suppress(ProcessLookupError):
@@ -444,10 +454,13 @@ async def _serve(
     loop.add_signal_handler(signal.SIGHUP, reload)
     makes_folder = not config.store_path.parent.exists()
     await supervisor.start()
-    for line in banner(config, listen=supervisor.listen, admin_listen=supervisor.admin_listen, role=role):
-        say(line)
-    if makes_folder:
-        say(f"the store's folder {config.store_path.parent} was not there; it is made for this user alone (mode 700)")
+    if not supervisor.is_stopping:
+        for line in banner(config, listen=supervisor.listen, admin_listen=supervisor.admin_listen, role=role):
+            say(line)
+        if makes_folder:
+            say(
+                f"the store's folder {config.store_path.parent} was not there; it is made for this user alone (mode 700)"
+            )
     await supervisor.wait()
     say(f"stopping: answers under way have {supervisor.config.live.drain_timeout_s:g} s; a second signal does not wait")
     await supervisor.stop()

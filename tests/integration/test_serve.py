@@ -236,6 +236,37 @@ def test_unix_sockets_are_narrow_and_gone_afterwards_and_stale_ones_are_replaced
     assert not admin.exists()
 
 
+STOPPED_AT_ONCE = """
+import os, signal, sys, threading
+from gateway.serve import serve
+
+def stop():
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=stop, daemon=True).start()
+sys.exit(serve("config.yaml", dict(os.environ)))
+"""
+
+
+def test_a_stop_before_it_is_up_is_no_fault_and_does_not_say_that_it_listens(
+    tmp_path: Path, upstream: Simulator
+) -> None:
+    (tmp_path / "config.yaml").write_text(text(upstream), encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-c", STOPPED_AT_ONCE],
+        cwd=tmp_path,
+        env=plain_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == "stopping: answers under way have 30 s; a second signal does not wait\n"
+
+
 def run_and_fail(folder: Path, config: str) -> subprocess.CompletedProcess[str]:
     (folder / "config.yaml").write_text(config, encoding="utf-8")
     return subprocess.run(
