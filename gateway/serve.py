@@ -458,9 +458,8 @@ async def _serve(
         for line in banner(config, listen=supervisor.listen, admin_listen=supervisor.admin_listen, role=role):
             say(line)
         if makes_folder:
-            say(
-                f"the store's folder {config.store_path.parent} was not there; it is made for this user alone (mode 700)"
-            )
+            folder = config.store_path.parent
+            say(f"the store's folder {folder} was not there; it is made for this user alone (mode 700)")
     await supervisor.wait()
     say(f"stopping: answers under way have {supervisor.config.live.drain_timeout_s:g} s; a second signal does not wait")
     await supervisor.stop()
