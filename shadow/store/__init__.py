@@ -33,7 +33,7 @@ def check_store_url(url: str) -> None:
 
 
 def check_store_modes(url: str) -> None:
-    """Raise StoreError with a sentence when other users of this machine may read what the store holds."""
+    """Raise StoreError with a sentence when others may read what the store holds, or its file is a folder."""
     check_store_url(url)
     from shadow.store.sqlite.file import path_of, refuse_if_open_to_others  # noqa: PLC0415  (see above)
 

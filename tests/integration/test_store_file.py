@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shadow.store import StoreError, check_store_url, open_intake, open_store
+from shadow.store import StoreError, check_store_modes, check_store_url, open_intake, open_store
 from shadow.store.sqlite.file import APPLICATION_ID, prepare
 from shadow.store.sqlite.queries import load_migrations, load_queries, statements
 from tests.support.stored import DAY, NOW, rows, sampled, url
@@ -60,6 +60,15 @@ def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
     prepare(tmp_path / "shadow.db")
 
     assert mode(tmp_path) == 0o755
+
+
+def test_a_folder_in_the_place_of_the_file_is_named_and_nobody_is_told_to_change_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+
+    with pytest.raises(StoreError) as told:
+        check_store_modes(url(tmp_path))
+
+    assert str(told.value) == f"{tmp_path} is a folder; name a file in it: {tmp_path}/shadow.db"
 
 
 async def test_an_existing_file_that_everyone_may_read_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -86,20 +86,22 @@ def _folder_lock(folder: Path) -> Iterator[None]:
 
 
 def refuse_if_open_to_others(path: Path) -> None:
-    """Raise StoreError when users beside the owner and the group may open a file that is there: it holds prompts.
+    """Raise StoreError when users beside the owner and the group may open a file that is there, or when it is a folder.
 
     The group is left to whoever runs it: orchestrators give a volume's files to one (`fsGroup`) at every mount.
     """
+    if stat.S_ISDIR(_mode(path)):  # else its owner would be told to take everybody's way into a folder
+        raise StoreError(f"{path} is a folder; name a file in it: {path / 'shadow.db'}")
     for name in (path, *_side_files(path)):
-        mode = _mode(name)
+        mode = stat.S_IMODE(_mode(name))
         if mode & stat.S_IRWXO:
             raise StoreError(f"{name} holds prompts and may be read by others (mode {mode:o}); run: chmod 600 {name}")
 
 
 def _mode(name: Path) -> int:
-    """Give its permissions; 0 where there is nothing, or nothing that we may look at."""
+    """Give its kind and permissions; 0 where there is nothing, or nothing that we may look at."""
     try:
-        return stat.S_IMODE(name.stat().st_mode)
+        return name.stat().st_mode
     except OSError:
         return 0
 
