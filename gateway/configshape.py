@@ -87,6 +87,12 @@ _TYPE_SENTENCES = {
     "dict_type": "must hold keys and values",
     "model_type": "must hold keys and values",
 }
+_EXAMPLES: Mapping[Path, str] = {  # of an entry, where a bare name or number suggests itself
+    ("shadow", "candidates"): ", such as {model: gpt-4o}",
+    ("upstream", "routes"): ", such as {base_url: 'https://b.c'}",
+    ("evaluators",): ", such as {type: is-json}",
+    ("prices",): ", such as {input: 1.25, output: 10}",
+}
 _BOUND_SENTENCES = {
     "greater_than": ("must be greater than", "gt"),
     "greater_than_equal": ("must be at least", "ge"),
@@ -116,7 +122,8 @@ def _sentence(path: Path, detail: ErrorDetails, value: Any) -> str:
         sentence = str(context["error"])
         takes_value = sentence.startswith("must ") and not sentence.startswith("must not ")
         return f"{sentence}{instead}" if takes_value else sentence
-    return f"{_TYPE_SENTENCES.get(kind, detail['msg'])}{instead}"
+    example = _EXAMPLES.get(path[:-1], "") if kind == "model_type" else ""
+    return f"{_TYPE_SENTENCES.get(kind, detail['msg'])}{example}{instead}"
 
 
 def _unknown_key(path: Path) -> str:

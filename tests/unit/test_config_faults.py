@@ -97,6 +97,24 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "a number for text": ("listen: 8080\n", ["c.yaml:1:9: listen: must be text, not 8080"]),
     "null for a number": ("workers: null\n", ["c.yaml:1:10: workers: must be a whole number, not null"]),
     "a section that is a list": ("admin: []\n", ["c.yaml:1:8: admin: must hold keys and values, not a list"]),
+    "a candidate's name alone": (
+        "shadow: {candidates: [gpt-4o]}\n",
+        ["c.yaml:1:23: shadow.candidates[0]: must hold keys and values, such as {model: gpt-4o}, not 'gpt-4o'"],
+    ),
+    "an evaluator's name alone": (
+        "evaluators: [is-json]\n",
+        ["c.yaml:1:14: evaluators[0]: must hold keys and values, such as {type: is-json}, not 'is-json'"],
+    ),
+    "one price for both": (
+        "prices: {a: 3}\n",
+        ["c.yaml:1:13: prices.a: must hold keys and values, such as {input: 1.25, output: 10}, not 3"],
+    ),
+    "a route's address alone": (
+        "upstream: {routes: {/a: 'https://z'}}\n",
+        [
+            "c.yaml:1:25: upstream.routes./a: must hold keys and values, such as {base_url: 'https://b.c'}, not 'https://z'"
+        ],
+    ),
     "a list that is a mapping": ("clients: {a: b}\n", ["c.yaml:1:10: clients: must be a list"]),
     "not a number": (
         "shadow: {sample_rate: .nan}\n",
