@@ -36,6 +36,7 @@ FOUND = {
         b"\0\0\0POST / HTTP/0.1\r\n\n\r\n\r\n",
         b"\0\0\0POST / HTTP/1.1\r\nHost:\r\nContent-Length:3\r\n\r\nabcPOST s HTTP/1.1\r\nHost:\r\n\r\n",
     ],
+    "heads-request": [b"~POSTz / HTTP/1.0\r\nz:"],
     "json-text": [b"```" + b"a" * 100_000, b"```" + b" " * 100_000],
     "redaction-json": [b"a@b.te4111111111111111", b'{"\\udd80":"","+49123456":"a@b.om","":0}'],
     "redaction-text": [b"a@b.co4111111111111111"],

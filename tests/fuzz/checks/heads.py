@@ -21,7 +21,7 @@ _PLAIN = b"abc"
 _MOST_BODY = 4096
 # Where the second readers are stricter than RFC 9110 (methods are tokens, targets may hold obs-text): they refuse the
 # message whole, which no attacker gains from. Everything else they refuse would be a finding.
-_LLHTTP_REFUSES = ("Invalid method", "Expected HTTP/")
+_LLHTTP_REFUSES = ("Invalid method", "Expected space after method", "Expected HTTP/")
 
 
 def request(data: bytes) -> None:
