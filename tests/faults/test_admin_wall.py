@@ -18,6 +18,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from gateway import adminport
 from gateway.config import ConfigErrors, load
 from gateway.measuring import AdminServer
 from gateway.settings import Upstream as UpstreamSettings
@@ -240,16 +241,23 @@ async def test_the_two_open_paths_say_yes_or_no_and_nothing_more(store: Store) -
 @contextlib.asynccontextmanager
 async def served(app: Starlette) -> AsyncIterator[tuple[str, int]]:
     """Serve the app by the product's own server."""
+    async with serving(app) as (_, address):
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Starlette) -> AsyncIterator[tuple[AdminServer, tuple[str, int]]]:
+    """The same, with the server."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = AdminServer(app)
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        task = asyncio.create_task(server.serve(sockets=[listening]))
         await server.listening.wait()
         try:
-            yield listening.getsockname()[:2]
+            yield server, listening.getsockname()[:2]
         finally:
             server.should_exit = True
-            await serving
+            await task
 
 
 async def said_to(address: tuple[str, int], request: bytes) -> bytes:
@@ -265,6 +273,67 @@ async def said_to(address: tuple[str, int], request: bytes) -> bytes:
     with contextlib.suppress(ConnectionResetError, BrokenPipeError):
         await writer.wait_closed()
     return answer
+
+
+async def until_no_connections(server: AdminServer) -> None:
+    async with asyncio.timeout(30):
+        while server.server_state.connections:  # noqa: ASYNC110  (no event)
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def unread(address: tuple[str, int], request: bytes) -> AsyncIterator[None]:
+    """A client that sends this and takes next to nothing of what comes back."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, address)
+        sending = asyncio.create_task(loop.sock_sendall(client, request))
+        yield
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
+async def test_a_client_that_takes_no_answers_is_cut_off(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adminport, "STALL_TIMEOUT_S", 0.2)
+    flood = b"GET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50_000
+    async with serving(admin.app) as (server, address), unread(address, flood):
+        async with asyncio.timeout(30):
+            while not server.server_state.connections:  # noqa: ASYNC110  (no event)
+                await asyncio.sleep(0.01)
+        await until_no_connections(server)
+
+
+async def test_the_end_of_a_connection_does_not_wait_for_its_client_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adminport, "STALL_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(adminport.AdminConnection, "pause_writing", lambda _: None)  # the end alone is looked at
+    large, sent = b"x" * (8 << 20), asyncio.Event()
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"%d" % len(large)), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": large})
+        sent.set()
+
+    served_app: Any = app
+    async with serving(served_app) as (server, address), unread(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"):
+        await asyncio.wait_for(sent.wait(), 30)
+        await until_no_connections(server)
+
+
+async def test_strangers_cannot_use_up_the_files_of_the_measuring_process(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adminport, "MAX_CONNECTIONS", 3)
+    async with served(admin.app) as address, contextlib.AsyncExitStack() as stack:
+        for _ in range(3):
+            _, writer = await asyncio.open_connection(*address)
+            stack.callback(writer.close)
+        reader, writer = await asyncio.open_connection(*address)
+        stack.callback(writer.close)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
 
 
 def tricks(path: str) -> Iterator[bytes]:
