@@ -49,13 +49,13 @@ class Courier(asyncio.Protocol):
         self._budget = budget
         self._scribe: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.WriteTransport | None = None
-        self._packed: list[bytes] = []
+        self._packed: deque[tuple[int, bytes]] = deque()
+        """Frames the scribe was not sent yet, each with its count of exchanges."""
         self._packed_bytes = 0
-        self._packed_exchanges = 0
         self._waiting: deque[Recording] = deque()
         """Large ones, while the scribe does not keep up; their copies count in the budget as before."""
         self._full = False
-        self._due: asyncio.TimerHandle | None = None
+        self._due: asyncio.Handle | None = None
         self._lost: Counter[str] = Counter()
         self._answer = b""
         self._greeted = False
@@ -79,7 +79,11 @@ class Courier(asyncio.Protocol):
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
         with theirs:
             command = [sys.executable, "-P", "-m", "gateway.scribe", str(theirs.fileno())]
-            self._scribe = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: ASYNC220, S603  (a fixed command, once per start; fork and exec take about a millisecond)
+            try:
+                self._scribe = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: ASYNC220, S603  (a fixed command, once per start; fork and exec take about a millisecond)
+            except OSError:
+                ours.close()
+                raise
         ours.setblocking(False)
         await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
 
@@ -103,8 +107,7 @@ class Courier(asyncio.Protocol):
         frame = exchange_frame(recording)
         recording.free()
         self.counters["handed_over"] += 1
-        self._pack(frame)
-        self._packed_exchanges += 1
+        self._pack(frame, exchanges=1)
         if self._packed_bytes > _LARGE_BYTES:
             self._send()
         elif self._due is None:
@@ -131,7 +134,7 @@ class Courier(asyncio.Protocol):
             self._scribe.kill()
             await asyncio.to_thread(self._scribe.wait)
             self._ended.clear()
-            await self.start()
+            await self._start_again()
         if self._transport is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_TIMEOUT_S):
@@ -152,8 +155,8 @@ class Courier(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The scribe is there: settings first, then what has waited."""
         self._transport = scribe = cast("asyncio.WriteTransport", transport)
+        self._answer = b""  # half a line of one that died is no beginning of this one's
         scribe.write(settings_frame(self._settings))
-        self._send()
         self.resume_writing()
 
     def pause_writing(self) -> None:
@@ -163,6 +166,7 @@ class Courier(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The scribe takes more."""
         self._full = False
+        self._send()
         self._go_on()
 
     def data_received(self, data: bytes) -> None:
@@ -177,17 +181,15 @@ class Courier(asyncio.Protocol):
         del exc
         self._transport = None
         self._greeted = False
-        self._packed[:0] = [frames for _, frames in self._unwritten]
+        self._packed.extendleft(reversed(self._unwritten))
         self._packed_bytes += self._unwritten_bytes
-        self._packed_exchanges += sum(count for count, _ in self._unwritten)
         self._unwritten.clear()
         self._unwritten_bytes = self._written = 0
         self._ended.set()
         if not self._closing:
             self.counters["scribe_restarts"] += 1
             _log.error("the scribe ended by itself and is started again; what it had not written is handed over again")
-            asyncio.get_running_loop().call_later(self._pause_s, self._restart)
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._restart_later()
 
     # The rest.
 
@@ -197,7 +199,20 @@ class Courier(asyncio.Protocol):
         if self._scribe is not None:
             self._scribe.poll()
         self._ended.clear()
-        self._restarting = asyncio.ensure_future(self.start())
+        self._restarting = asyncio.ensure_future(self._start_again())
+
+    def _restart_later(self) -> None:
+        asyncio.get_running_loop().call_later(self._pause_s, self._restart)
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+    async def _start_again(self) -> None:
+        """Start a scribe; where the system has no process or file left for it, what waits here waits on."""
+        try:
+            await self.start()
+        except OSError as error:
+            _log.error("a scribe cannot be started (%s)", error.strerror)
+            if not self._closing:
+                self._restart_later()
 
     def _go_on(self) -> None:
         """Hand over what has waited, one in each turn of the event loop, until the scribe has enough again."""
@@ -205,27 +220,41 @@ class Courier(asyncio.Protocol):
             self._hand_over(self._waiting.popleft())
             asyncio.get_running_loop().call_soon(self._go_on)
 
-    def _pack(self, frame: bytes) -> None:
-        self._packed.append(frame)
+    def _pack(self, frame: bytes, *, exchanges: int = 0) -> None:
+        self._packed.append((exchanges, frame))
         self._packed_bytes += len(frame)
 
     def _send(self) -> None:
+        """Send one batch, and another in each turn of the event loop, as long as the scribe takes them."""
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        if self._transport is None:
+        if self._transport is None or self._full:
             return
         if self._lost:
             self._transport.write(lost_frame(self._lost))
             self._lost.clear()
         if self._packed:
-            frames = b"".join(self._packed)
+            exchanges, frames = self._next_batch()
             self._transport.write(frames)
-            self._unwritten.append((self._packed_exchanges, frames))
+            self._unwritten.append((exchanges, frames))
             self._unwritten_bytes += len(frames)
-            self._packed, self._packed_bytes, self._packed_exchanges = [], 0, 0
             while self._greeted and self._unwritten_bytes > self._budget.limit // _UNWRITTEN_SHARE:
                 self._forget_oldest()
+        if self._packed:
+            self._due = asyncio.get_running_loop().call_soon(self._send)
+
+    def _next_batch(self) -> tuple[int, bytes]:
+        """Take frames until they are a batch; all that waits may be hundreds of MiB, which nobody copies in one go."""
+        exchanges = size = 0
+        frames: list[bytes] = []
+        while self._packed and size <= _LARGE_BYTES:
+            count, frame = self._packed.popleft()
+            exchanges += count
+            size += len(frame)
+            frames.append(frame)
+        self._packed_bytes -= size
+        return exchanges, b"".join(frames)
 
     def _forget_oldest(self) -> None:
         count, frames = self._unwritten.popleft()

@@ -97,6 +97,10 @@ def scribe_of(live: Courier) -> int:
     return live._scribe.pid
 
 
+def buffered(live: Courier) -> int:
+    return 0 if live._transport is None else live._transport.get_write_buffer_size()
+
+
 async def test_every_exchange_is_stored_and_its_memory_given_back(tmp_path: Path) -> None:
     async with courier(tmp_path) as (live, budget):
         for number in range(500):
@@ -259,3 +263,64 @@ async def test_a_live_process_that_was_killed_before_it_read_the_last_word_loses
         transport.abort()
         assert await asyncio.to_thread(scribe.wait, 20) == 0
     assert len(stored(tmp_path)) == 3
+
+
+async def test_a_scribe_that_cannot_be_started_again_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with courier(tmp_path) as (live, budget):
+        live.submit(ended(1, budget))
+        await wait_until_stored(tmp_path, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", str(tmp_path / "nothing"))  # as when no process can be made
+            os.kill(scribe_of(live), signal.SIGKILL)
+            while "cannot be started" not in caplog.text:  # noqa: ASYNC110  (no event)
+                await asyncio.sleep(0.01)
+            live.submit(ended(2, budget))
+        await wait_until_stored(tmp_path, 2)
+    assert live.counters["scribe_unanswered"] == 0
+
+
+async def test_closing_while_no_scribe_can_be_started_ends_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with courier(tmp_path) as (live, budget):
+        live.submit(ended(1, budget))
+        await wait_until_stored(tmp_path, 1)
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+        os.kill(scribe_of(live), signal.SIGKILL)
+        while live._transport is not None:  # noqa: ASYNC110  (no event)
+            await asyncio.sleep(0.001)
+    assert live.counters["scribe_unanswered"] == 1
+
+
+async def test_what_waited_for_a_scribe_is_sent_in_pieces_that_hold_up_nothing(tmp_path: Path) -> None:
+    async with courier(tmp_path, tee_memory_bytes=64 << 20) as (live, budget):
+        live.submit(ended(0, budget))
+        await wait_until_stored(tmp_path, 1)
+        live._pause_s = 0.5
+        os.kill(scribe_of(live), signal.SIGKILL)
+        while live._transport is not None:  # noqa: ASYNC110  (no event)
+            await asyncio.sleep(0.001)
+        for number in range(1, 201):
+            live.submit(ended(number, budget, padding=100_000))
+        waiting, most = live._packed_bytes, 0
+        assert waiting > 16 << 20
+        while live._packed:
+            await asyncio.sleep(0)
+            most = max(most, waiting - live._packed_bytes)
+            waiting = live._packed_bytes
+            assert buffered(live) <= 1 << 20
+        assert most < 1 << 20
+    assert len(stored(tmp_path)) == 201
+
+
+async def test_half_a_line_of_a_dead_scribe_is_no_beginning_of_the_next_ones(tmp_path: Path) -> None:
+    async with courier(tmp_path) as (live, budget):
+        live.submit(ended(1, budget))
+        await wait_until_stored(tmp_path, 1)
+        live.data_received(b"9")
+        os.kill(scribe_of(live), signal.SIGKILL)
+        while live.counters["scribe_restarts"] == 0 or live._transport is None:  # noqa: ASYNC110  (no event)
+            await asyncio.sleep(0.001)
+        assert live._answer == b""
