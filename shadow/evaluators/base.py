@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import math
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from shadow.records import Score
@@ -26,6 +27,8 @@ MAX_THREADS = 8
 """How many answers one evaluator may look at at once, those included from which it never came back."""
 
 _PATIENCE_S = 0.02
+_LOOKS = 25
+"""How often a thread is looked at before it is taken to wait: a busy machine may not let it compute for a while."""
 
 MAX_OUTPUT_CHARS = 2_000_000
 """Answers longer than this are not looked at; `failed` with that reason."""
@@ -114,7 +117,7 @@ async def off_loop(work: Callable[[], Score], *, limit_s: float = TIME_LIMIT_S, 
             thread.start()
             return await done
     except TimeoutError:
-        interrupt(thread)
+        await interrupt(thread)
         return failed(f"took longer than {limit_s:g} s")
 
 
@@ -122,10 +125,28 @@ def _count(name: str) -> int:
     return sum(thread.name == name for thread in threading.enumerate())
 
 
-def interrupt(thread: threading.Thread) -> None:
-    """Raise `OverdueError` in a thread, at the next step it takes in Python; one that has ended is left alone."""
-    if thread.ident is not None and thread.is_alive():
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(OverdueError))
+async def interrupt(thread: threading.Thread) -> None:
+    """Raise `OverdueError` in a thread that computes, at its next step in Python.
+
+    One that has ended or waits is left alone: an exception that is never taken slows every other thread down, and stops
+    those that are traced.
+    """
+    before = _cpu_time(thread)
+    for _ in range(_LOOKS):
+        await asyncio.sleep(_PATIENCE_S)
+        if thread.ident is None or not thread.is_alive():
+            return
+        if _cpu_time(thread) != before:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(OverdueError))
+            return
+
+
+def _cpu_time(thread: threading.Thread) -> str:
+    """How much a thread has computed so far, as the kernel counts; empty when it has ended."""
+    try:
+        return Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text("ascii").partition(" ")[0]
+    except OSError:
+        return ""
 
 
 class OverdueError(BaseException):

@@ -77,7 +77,7 @@ class Elsewhere:
             thread = self._thread
             if self._loop is loop and not await _turns(loop) and thread is not None:
                 self._loop = None
-                interrupt(thread)
+                await interrupt(thread)
             raise
 
     def _started(self) -> asyncio.AbstractEventLoop:
