@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.chaos import ROLES, Audit, Report, Role, Site
+from tests.support.chaos import LOSS_S, ROLES, Audit, Report, Role, Site
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ async def killed(folder: Path, roles: Sequence[Role], *, budget_usd: float = 1e6
         async with site.load:
             for at, role in enumerate(roles):
                 await site.recording()
-                await asyncio.sleep(0.3 + 0.7 * chance.random())
+                await asyncio.sleep(LOSS_S + 0.2 + 0.7 * chance.random())  # later than a loss may reach back
                 await site.kill(role)
                 if at % _FRESH_EVERY == _FRESH_EVERY - 1 and role not in {"supervisor", "all"}:
                     await site.restart()

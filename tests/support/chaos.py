@@ -927,6 +927,9 @@ class Audit:
         committed_usd = max((sum(day) / 1e9 for day in days), default=0.0)
         most_usd = max(committed_usd, site.most_committed_usd)
         self._holds(most_usd <= site.budget_usd, f"{most_usd} USD were committed, the cap is {site.budget_usd}")
+        dear = "SELECT count(*) FROM shadow_answer JOIN shadow_job USING (exchange_id, candidate) "
+        (beyond,) = site.rows(f"{dear} WHERE cost_billed_usd * 1e9 > reserved_nano_usd + 1")[0]
+        self._holds(beyond == 0, f"{beyond} answers cost more than was reserved for them")
         self._holds(sum(day[1] for day in days) == held, f"reserved {days}, held by jobs {held}")
         all_usd = report.spent_usd + held / 1e9
         self._holds(report.paid_usd <= all_usd + 1e-6, f"paid {report.paid_usd} USD, the books know {all_usd}")
