@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _LENGTH_LINE = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,18})\r\n")
 _MOST_HEADS = 512
 _LONGEST_HEAD_BYTES = 4 << 10
+_ASKS_FOR_MORE = frozenset({b"expect", b"upgrade"})
+"""What these come to depends on the length too: with none, or with 0, an upgrade to websocket travels."""
 
 
 class Known(NamedTuple):
@@ -58,8 +60,7 @@ class KnownHeads:
         length = _LENGTH_LINE.search(data, 0, end)
         if length is None:
             kept = self._kept.get((data[:end], None))
-            # A NUL in the place of a length's digits is the key of a known head, and no sound head.
-            return None if kept is None or kept.length_at >= 0 else Known(kept.head, kept.passage, kept.before)
+            return None if kept is None else Known(kept.head, kept.passage, kept.before)
         first, last = length.span(1)
         kept = self._kept.get((data[:first], data[last:end]))
         if kept is None:
@@ -71,7 +72,7 @@ class KnownHeads:
     def keep(self, block: bytes, head: RequestHead, passage: Passage) -> None:
         """Remember a head that may pass, unless what goes up depends on more than its bytes."""
         spliced = self._policy.settings.primary_model is not None and passage.dialect is not None
-        if len(block) > _LONGEST_HEAD_BYTES or spliced or head.websocket or b"expect" in head.fields.present:
+        if len(block) > _LONGEST_HEAD_BYTES or spliced or not _ASKS_FOR_MORE.isdisjoint(head.fields.present):
             return
         wire = heads.request_head(
             head,

@@ -129,6 +129,14 @@ def test_what_depends_on_more_than_the_head_is_not_kept(changes: dict[str, Any],
     assert find(learn(data, policy(**changes)), data) is None
 
 
+def test_a_length_of_zero_leaves_an_upgrade_what_it_is() -> None:
+    asked = ("Host: a", "Connection: Upgrade", "Upgrade: websocket")
+    known = learn(block(*asked, "content-length: 5", line="GET /ws HTTP/1.1"))
+    other = block(*asked, "content-length: 0", line="GET /ws HTTP/1.1")
+    assert read(other).head.websocket
+    assert find(known, other) is None
+
+
 def test_a_model_to_be_spliced_does_not_hinder_other_paths() -> None:
     data = block(*FIELDS, line="GET /v1/models HTTP/1.1")
     assert find(learn(data, policy(primary_model="gpt-x")), data) is not None
