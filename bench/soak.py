@@ -123,11 +123,13 @@ def table(figures: list[Figure]) -> Iterator[str]:
 def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=lambda text: text.split(","), default=list(PARTS))
-    parser.add_argument("--requests", type=int, default=200_000, help="of the soak")
-    parser.add_argument("--aborts", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=30, help="of chaos, and of mix")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(PARTS), help="some parts only")
+    parser.add_argument("--requests", type=int, default=200_000, help="of the soak (200000)")
+    parser.add_argument("--aborts", type=int, default=10_000, help="hang-ups (10000)")
+    parser.add_argument("--seconds", type=float, default=30, help="of chaos, and of mix (30)")
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(1_000_000), help="told at the start"
+    )
     options = parser.parse_args()
     unknown = [name for name in options.only if name not in PARTS]
     if unknown:
