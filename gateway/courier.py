@@ -37,6 +37,9 @@ _LARGE_BYTES = 64 << 10
 counts and which fills other holes of the memory than the first one leaves."""
 _UNWRITTEN_SHARE = 16
 """The part of the memory for copies that what the scribe has not written yet may hold here, in case it dies."""
+_MOST_FRUITLESS = 5
+"""Scribes in succession that may die over the same exchanges before these are given up, or nothing would be written any
+more."""
 _CLOSE_TIMEOUT_S = 8.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
@@ -70,6 +73,8 @@ class Courier(asyncio.Protocol):
         self._ended = asyncio.Event()
         self._closing = False
         self._pause_s = _FIRST_PAUSE_S
+        self._fruitless = 0
+        """Scribes in succession that died reading and wrote nothing."""
         self.counters: Counter[str] = Counter()
         """Since the start: `handed_over`, `scribe_restarts`; after `close` also the scribe's, with all losses."""
 
@@ -175,12 +180,16 @@ class Courier(asyncio.Protocol):
         *lines, self._answer = (self._answer + data).split(b"\n")
         while lines and self._unwritten and self._written + self._unwritten[0][0] <= int(lines[-1]):
             self._forget_oldest()
+            self._fruitless = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The scribe has ended; unasked, it is started again, and told anew what it had not written."""
         del exc
         self._transport = None
+        self._fruitless += self._greeted and bool(self._unwritten)
         self._greeted = False
+        if self._fruitless >= _MOST_FRUITLESS:
+            self._give_up()
         self._packed.extendleft(reversed(self._unwritten))
         self._packed_bytes += self._unwritten_bytes
         self._unwritten.clear()
@@ -204,6 +213,13 @@ class Courier(asyncio.Protocol):
     def _restart_later(self) -> None:
         asyncio.get_running_loop().call_later(self._pause_s, self._restart)
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+    def _give_up(self) -> None:
+        exchanges = sum(count for count, _ in self._unwritten)
+        self._lost["unstorable"] += exchanges
+        _log.error("%d scribes died over the same %d exchanges, which are given up", self._fruitless, exchanges)
+        self._unwritten.clear()
+        self._unwritten_bytes = self._fruitless = 0
 
     async def _start_again(self) -> None:
         """Start a scribe; where the system has no process or file left for it, what waits here waits on."""

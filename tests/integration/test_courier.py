@@ -324,3 +324,34 @@ async def test_half_a_line_of_a_dead_scribe_is_no_beginning_of_the_next_ones(tmp
         while live.counters["scribe_restarts"] == 0 or live._transport is None:  # noqa: ASYNC110  (no event)
             await asyncio.sleep(0.001)
         assert live._answer == b""
+
+
+DEADLY = """
+import os, signal, sys
+if "gateway.scribe" in sys.orig_argv:
+    from gateway.reading import ExchangeReader
+    read = ExchangeReader.read
+    def die_over(self, recording):
+        if recording.path == "/deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, recording)
+    ExchangeReader.read = die_over
+"""
+
+
+async def test_an_exchange_that_kills_every_scribe_is_given_up_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DEADLY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    async with courier(tmp_path) as (live, budget):
+        deadly = ended(1, budget)
+        deadly.path = "/deadly"
+        live.submit(deadly)
+        live._pause_s = 0.01
+        while live.counters["scribe_restarts"] < 5:  # noqa: ASYNC110  (no event)
+            await asyncio.sleep(0.01)
+        live.submit(ended(2, budget))
+        await wait_until_stored(tmp_path, 1)
+    assert stored(tmp_path) == [f"{2:032x}"]
+    assert live.counters["dropped_unstorable"] == 1
