@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import contextmanager
@@ -220,7 +221,13 @@ def simulator(
     from shadow.simulator import run  # noqa: PLC0415
 
     with _told():
-        run(host=host, port=port, announce=_say)
+        try:
+            run(host=host, port=port, announce=_say)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            _progress(f"{host}:{port} is in use by another process; stop that one, or choose another --port")
+            raise typer.Exit(FAILED) from None
 
 
 @app.command()

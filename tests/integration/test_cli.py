@@ -356,6 +356,16 @@ def test_the_simulator_runs_alone() -> None:
         process.wait(20)
 
 
+def test_a_port_that_the_simulator_cannot_have_is_told_in_a_sentence() -> None:
+    with Simulator() as there:
+        address = f"127.0.0.1:{there.port}"
+        taken = run("simulator", "--port", str(there.port))
+    elsewhere = run("simulator", "--host", "192.0.2.1")
+    assert (taken.exit_code, taken.stdout, elsewhere.exit_code) == (1, "", 1)
+    assert taken.stderr == f"{address} is in use by another process; stop that one, or choose another --port\n"
+    assert re.fullmatch(r".*Cannot assign requested address.*192\.0\.2\.1.*\n", elsewhere.stderr)
+
+
 def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
     program = (
         "import sys; sys.argv = ['shadow-gateway', '--help']; from gateway.cli import main\n"

@@ -180,7 +180,7 @@ async def test_a_file_that_was_replaced_under_us_is_opened_anew(tmp_path: Path) 
 async def test_a_folder_that_cannot_be_made_is_told_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(StoreError, match=r"store .*file/shadow\.db cannot be opened"):
+    with pytest.raises(StoreError, match=r"store .*file/shadow\.db cannot be opened: /.*/file: File exists$"):
         await open_store(url(tmp_path / "file" / "shadow.db"))
 
 

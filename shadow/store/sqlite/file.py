@@ -63,7 +63,9 @@ def prepare(path: Path, *, thorough: bool = False) -> None:
                 _move_aside(path, datetime.now(UTC))
             _make_file(path)
             _migrate(path)
-    except (OSError, sqlite3.Error) as error:
+    except OSError as error:
+        raise StoreError(f"store {path} cannot be opened: {error.filename or path}: {error.strerror}") from error
+    except sqlite3.Error as error:
         raise StoreError(f"store {path} cannot be opened: {error}") from error
 
 
