@@ -15,7 +15,7 @@ demo: .venv/.installed ## Run the whole product on this machine: no key, no netw
 
 test: .venv/.installed ## Format, lint, types, layers, then every test
 	@sh scripts/check.sh
-	@$(BIN)/pytest tests --cov
+	@$(BIN)/pytest tests --cov -n 2 --dist loadfile
 
 check: .venv/.installed ## Format, lint, types, layers; then the tails: largest files, longest functions
 	@sh scripts/check.sh

@@ -18,6 +18,7 @@ import pytest
 
 from shadow.simulator import Script, SimModel, Simulator, Timing
 from tests.support.serving import HEADERS, Serve, ask, is_alive, question
+from tests.support.stored import rows_of
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -78,8 +79,7 @@ class App:
 
 
 def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(folder / "shadow.db")) as connection:
-        return connection.execute(sql).fetchall()
+    return rows_of(folder / "shadow.db", sql)
 
 
 def states(folder: Path) -> dict[str, int]:
@@ -243,10 +243,9 @@ class Purse:
         self._thread.join()
 
     def _look(self) -> None:
-        with closing(sqlite3.connect(self._folder / "shadow.db", timeout=30)) as connection:
-            while not self._done.is_set():
-                self.seen += connection.execute("SELECT spent_nano_usd, reserved_nano_usd FROM budget_day").fetchall()
-                time.sleep(0.002)
+        while not self._done.is_set():
+            self.seen += rows(self._folder, "SELECT spent_nano_usd, reserved_nano_usd FROM budget_day")
+            time.sleep(0.002)
 
 
 def test_spend_never_passes_the_budget_and_who_came_too_late_is_counted(tmp_path: Path, upstream: Simulator) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -14,6 +12,7 @@ import pytest
 from shadow.simulator import Simulator
 from tests.support.canaries import forms, held
 from tests.support.serving import Serve, ask, plain_environment, question
+from tests.support.stored import rows_of
 from tests.support.upstream import Answer, Upstream
 from tests.support.waiting import eventually
 
@@ -157,10 +156,7 @@ def send_everything(serving: Serve) -> None:
 
 
 def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(folder / "shadow.db")) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master").fetchall():
-            return []  # it is only being made
-        return connection.execute(sql).fetchall()
+    return rows_of(folder / "shadow.db", sql)
 
 
 def wait_until_nothing_is_pending(folder: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 
 from shadow.simulator import Script, SimModel, Simulator, Timing
 from tests.support.serving import HEADERS, SCRIPT, Serve, ask, command_line, is_alive, plain_environment, question
+from tests.support.stored import rows_of
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ class Stream:
 
 
 def rows(folder: Path, sql: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(folder / "shadow.db")) as connection:
-        return connection.execute(sql).fetchall()
+    return rows_of(folder / "shadow.db", sql)
 
 
 def test_serve_tells_where_it_is_and_relays_records_and_ends_with_0(tmp_path: Path, upstream: Simulator) -> None:

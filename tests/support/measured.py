@@ -155,7 +155,7 @@ def _told(received: Received) -> tuple[Any, ...]:
 
 def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
     """Ask the store itself."""
-    with closing(sqlite3.connect(folder / "shadow.db", timeout=30)) as connection:
+    with closing(sqlite3.connect(f"file:{folder}/shadow.db?mode=ro", uri=True, timeout=30)) as connection:
         return connection.execute(sql).fetchall()
 
 
