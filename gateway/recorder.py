@@ -154,7 +154,7 @@ class StoreRecorder:
             self._unread.popleft().free()
         if left:
             self._outbox.lose("unflushed", left)
-            LOG.error("%d records could not be written before the end", left)
+            LOG.error("records that could not be written before the end: %d", left)
 
     async def _read_forever(self) -> None:
         while True:
