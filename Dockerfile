@@ -4,8 +4,8 @@ FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 COPY requirements.lock requirements-dev.lock ./
-RUN python -m venv /opt/build && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements-dev.lock \
- && python -m venv /opt/shadow && /opt/shadow/bin/pip install --require-hashes --only-binary :all: -r requirements.lock
+RUN python -m venv /opt/build && /opt/build/bin/pip install --require-hashes --no-deps --only-binary :all: -r requirements-dev.lock \
+ && python -m venv /opt/shadow && /opt/shadow/bin/pip install --require-hashes --no-deps --only-binary :all: -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 COPY shadow shadow

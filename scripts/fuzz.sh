@@ -8,7 +8,7 @@ if [ ! -e .fuzz/venv/.installed ] || [ requirements-fuzz.lock -nt .fuzz/venv/.in
     echo "Making .fuzz/venv from requirements.lock and requirements-fuzz.lock (about a minute, once)..."
     rm -rf .fuzz/venv
     "$python" -m venv .fuzz/venv
-    .fuzz/venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
+    .fuzz/venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --no-deps \
         -r requirements.lock -r requirements-fuzz.lock
     touch .fuzz/venv/.installed
 fi

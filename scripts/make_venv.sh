@@ -9,7 +9,8 @@ PY
 echo "Making .venv with $("$python" --version) from requirements-dev.lock (about a minute, once)..."
 rm -rf .venv
 "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+# The lock is complete, so nothing is resolved: pip 23 takes the newest release for a pinned package that another one asks an extra of.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 touch .venv/.installed
 echo "Done: .venv is ready."
