@@ -95,8 +95,8 @@ def environment(sdk: str, python: str) -> Path:
         print(f"Making {folder.relative_to(ROOT)} with {told} from {lock.relative_to(ROOT)} ...", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
-        install = [folder / "bin" / "pip", "install", "-qq", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
-        subprocess.run([*install, "--only-binary", ":all:", "-r", lock], check=True)
+        install = [folder / "bin" / "pip", "install", "-qq", "--disable-pip-version-check", "--require-hashes"]
+        subprocess.run([*install, "--no-deps", "--only-binary", ":all:", "-r", lock], check=True)
         mark.write_text(digest)
     return folder / "bin" / "python"
 
