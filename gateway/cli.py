@@ -5,21 +5,30 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gateway.terminal import (
+    FAILED,
+    OK,
+    PLAIN_WIDTH,
+    REFUSED,
+    ConfigOption,
+    JsonOption,
+    chosen_file,
+    for_us_alone,
+    loaded_config,
+    note,
+    print_json,
+    refuse,
+    say,
+    told,
+    vars_of,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    from gateway.config import Config
-
-OK, FAILED, REFUSED = 0, 1, 2
-"""Exit codes: fine, our error or a finding, usage or configuration."""
-
-_PLAIN_WIDTH = 200
-"""Columns where standard output is no terminal: wide enough that no row is cut."""
+    from collections.abc import Callable
 
 app = typer.Typer(
     name="shadow-gateway",
@@ -28,22 +37,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ConfigOption = Annotated[
-    str | None,
-    typer.Option("-c", "--config", metavar="FILE", help="Configuration file. Default: config.yaml here, if any."),
-]
 RoleOption = Annotated[
     Literal["all", "gateway", "shadow"],
     typer.Option(help="Both sides, or one alone (containers, several machines)."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001  (typer calls it with the flag alone)
     from importlib import metadata  # noqa: PLC0415
 
     if asked:
-        _say(metadata.version("shadow-gateway"))
+        say(metadata.version("shadow-gateway"))
         raise typer.Exit
 
 
@@ -84,17 +88,17 @@ def init(
 
     path = Path(file)
     names = [name.strip() for name in candidates.split(",") if name.strip()] or starterfile.EXAMPLE_CANDIDATES
-    with _told():
+    with told():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(path, "w" if force else "x", encoding="utf-8", opener=_for_us_alone) as stream:
+            with open(path, "w" if force else "x", encoding="utf-8", opener=for_us_alone) as stream:
                 stream.write(starterfile.config_text(names))
         except FileExistsError:
-            _progress(f"{path} exists already; nothing was written. Pass --force to replace it.")
+            note(f"{path} exists already; nothing was written. Pass --force to replace it.")
             raise typer.Exit(REFUSED) from None
         path.with_name("config.schema.json").write_text(starterfile.schema_text(), encoding="utf-8")
-    _say(f"wrote {path} and {path.with_name('config.schema.json')}")
-    _progress(f"next: shadow-gateway check -c {path}, then shadow-gateway serve -c {path}")
+    say(f"wrote {path} and {path.with_name('config.schema.json')}")
+    note(f"next: shadow-gateway check -c {path}, then shadow-gateway serve -c {path}")
 
 
 @app.command()
@@ -102,8 +106,8 @@ def serve(config: ConfigOption = None, role: RoleOption = "all") -> None:
     """Start the gateway and the measuring side; Ctrl-C or SIGTERM ends them, SIGHUP reloads the configuration."""
     from gateway import serve as supervisor  # noqa: PLC0415
 
-    with _told():
-        code = supervisor.serve(_file(config), dict(os.environ), role=role, say=_say)
+    with told():
+        code = supervisor.serve(chosen_file(config), dict(os.environ), role=role, say=say)
     raise typer.Exit(code)
 
 
@@ -117,31 +121,31 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     from gateway.estimate import estimate  # noqa: PLC0415
     from gateway.serve import refuse_open_store  # noqa: PLC0415
 
-    file = _file(config)
+    file = chosen_file(config)
     try:
-        loaded = _load(file)
+        loaded = loaded_config(file)
         refuse_open_store(loaded)
     except ConfigErrors as errors:
         if not as_json:
-            _refuse(errors.lines)
-        _print_json({"ok": False, "errors": errors.lines})
+            refuse(errors.lines)
+        print_json({"ok": False, "errors": errors.lines})
         raise typer.Exit(REFUSED) from None
-    with _told():
+    with told():
         cost = asyncio.run(estimate(loaded))
     if as_json:
         prices = [vars_of(price) for price in model_prices(loaded)]
         report = {"file": file, "effective": loaded.effective, "shadow_off_reason": loaded.shadow_off_reason}
-        _print_json({"ok": True, **report, "prices": prices, "estimate": vars_of(cost)})
+        print_json({"ok": True, **report, "prices": prices, "estimate": vars_of(cost)})
         return
     import yaml  # noqa: PLC0415
 
-    _say(yaml.safe_dump(dict(loaded.effective), sort_keys=False, allow_unicode=True).rstrip())
-    _say("")
+    say(yaml.safe_dump(dict(loaded.effective), sort_keys=False, allow_unicode=True).rstrip())
+    say("")
     for line in shadow_lines(loaded):
-        _say(line)
+        say(line)
     if loaded.shadow_off_reason is None:
-        _say(cost.sentence(loaded.measuring.budget_usd_per_day))
-    _say(f"{file or 'the environment'}: ok")
+        say(cost.sentence(loaded.measuring.budget_usd_per_day))
+    say(f"{file or 'the environment'}: ok")
 
 
 @app.command()
@@ -159,24 +163,24 @@ def doctor(
 
     from gateway import doctor as examination  # noqa: PLC0415
 
-    with _told():
-        loaded = _load(_file(config, quiet=ready), load_python=not ready)
+    with told():
+        loaded = loaded_config(chosen_file(config, quiet=ready), load_python=not ready)
     if ready:
         raise typer.Exit(OK if examination.is_ready(loaded, role=role) else FAILED)
     findings = [examination.Finding(grade="ok", about="configuration", sentence=loaded.file or "from the environment")]
 
     async def examine() -> None:
         if not as_json:
-            _say(str(findings[0]))
+            say(str(findings[0]))
         async for finding in examination.examine(loaded):
             findings.append(finding)
             if not as_json:
-                _say(str(finding))
+                say(str(finding))
 
-    with _told():
+    with told():
         asyncio.run(examine())
     if as_json:
-        _print_json([vars_of(finding) for finding in findings])
+        print_json([vars_of(finding) for finding in findings])
     raise typer.Exit(FAILED if any(finding.grade == "fail" for finding in findings) else OK)
 
 
@@ -196,21 +200,21 @@ def pairs(
     from gateway import pairsview  # noqa: PLC0415
 
     sort: Literal["newest", "worst"] = "newest" if worst is None else "worst"
-    with _told():
-        loaded = _load(_file(config), load_python=False)
+    with told():
+        loaded = loaded_config(chosen_file(config), load_python=False)
         found = asyncio.run(
             pairsview.fetch_pairs(loaded, sort=sort, limit=worst or limit, task=task, candidate=candidate)
         )
     if as_json:
-        _print_json(found)
+        print_json(found)
     elif found:
         from rich.console import Console  # noqa: PLC0415
 
-        console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+        console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
         console.print(pairsview.pairs_view(found, width=console.width))
-        _progress("both answers of one: GET /pairs/<pair> on the admin port")
+        note("both answers of one: GET /pairs/<pair> on the admin port")
     else:
-        _progress("no pairs yet: a sampled conversation must have ended well, and a candidate must have answered")
+        note("no pairs yet: a sampled conversation must have ended well, and a candidate must have answered")
 
 
 @app.command()
@@ -220,13 +224,13 @@ def simulator(
     """Run the stand-in for EzAI alone."""
     from shadow.simulator import run  # noqa: PLC0415
 
-    with _told():
+    with told():
         try:
-            run(host=host, port=port, announce=_say)
+            run(host=host, port=port, announce=say)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            _progress(f"{host}:{port} is in use by another process; stop that one, or choose another --port")
+            note(f"{host}:{port} is in use by another process; stop that one, or choose another --port")
             raise typer.Exit(FAILED) from None
 
 
@@ -238,12 +242,12 @@ def version(*, as_json: JsonOption = False) -> None:
 
     own = metadata.version("shadow-gateway")
     if not as_json:
-        _say(own)
+        say(own)
         return
     required = [name.split(";")[0] for name in metadata.requires("shadow-gateway") or [] if "extra ==" not in name]
     names = ["".join(char if char.isalnum() or char in "-_." else " " for char in name).split()[0] for name in required]
     libraries = {name: metadata.version(name) for name in sorted(names)}
-    _print_json({"shadow-gateway": own, "python": platform.python_version(), "libraries": libraries})
+    print_json({"shadow-gateway": own, "python": platform.python_version(), "libraries": libraries})
 
 
 def main(run: Callable[[], object] = app) -> None:
@@ -256,79 +260,5 @@ def main(run: Callable[[], object] = app) -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        _progress(f"unexpected fault: {type(error).__name__}: {error} (shadow-gateway --debug … shows where)")
+        note(f"unexpected fault: {type(error).__name__}: {error} (shadow-gateway --debug … shows where)")
         sys.exit(FAILED)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn the faults a user can do something about into their sentence and exit code."""
-    from gateway.config import ConfigErrors  # noqa: PLC0415
-    from gateway.pairsview import PairsError  # noqa: PLC0415
-    from gateway.serve import StartError  # noqa: PLC0415
-    from gateway.sockets import ListenError  # noqa: PLC0415
-    from shadow.store.base import StoreError  # noqa: PLC0415
-
-    try:
-        yield
-    except ConfigErrors as errors:
-        _refuse(errors.lines)
-    except (ListenError, PairsError, StartError, StoreError) as error:
-        _progress(str(error))
-        raise typer.Exit(FAILED) from None
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _progress(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-        raise typer.Exit(FAILED) from None
-
-
-def _file(named: str | None, *, quiet: bool = False) -> str | None:
-    """Choose the configuration file and say why it is not the expected one."""
-    from gateway.config import find_file  # noqa: PLC0415
-
-    file, notes = find_file(named, os.environ)
-    for note in () if quiet else notes:
-        _progress(note)
-    return file
-
-
-def _for_us_alone(path: str, flags: int) -> int:
-    """Open a file that only its owner may read when it is new: people write keys into it."""
-    return os.open(path, flags, 0o600)
-
-
-def _load(file: str | None, *, load_python: bool = True) -> Config:
-    from gateway.config import load  # noqa: PLC0415
-
-    return load(file, os.environ, load_python=load_python)
-
-
-def vars_of(thing: Any) -> Mapping[str, Any]:
-    """Give a frozen dataclass as a mapping."""
-    from dataclasses import asdict  # noqa: PLC0415
-
-    return asdict(thing)
-
-
-def _say(line: str) -> None:
-    """Write a line of the result, at once: whoever reads it through a pipe waits for it."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def _progress(line: str) -> None:
-    """Write what is no result: to standard error."""
-    sys.stderr.write(line + "\n")
-
-
-def _print_json(value: Any) -> None:
-    import msgspec  # noqa: PLC0415
-
-    _say(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
-def _refuse(lines: Iterable[str]) -> None:
-    for line in lines:
-        _progress(line)
-    raise typer.Exit(REFUSED)
