@@ -8,7 +8,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from shadow.stats.conversations import ConversationRules, Extent, extent
-from shadow.stats.figures import difference, mean, nearest_rank, ratio, total
+from shadow.stats.figures import difference, finite, mean, nearest_rank, ratio, total
 from shadow.stats.quality import Judged
 from shadow.stats.rows import FAILURES, Answer, Call
 
@@ -181,17 +181,18 @@ def _projected_saving(
     hours = (as_of - began).total_seconds() / 3600
     value, ci = cost_ratio["value"], cost_ratio["ci"]
     figures = {"value": None, "ci": None, "level": None, "live_usd_per_month": None, "hours": hours, "reason": None}
-    if not known or hours < MIN_HOURS:
+    spent = total(known)
+    if spent is None or hours < MIN_HOURS:
         return {
             **figures,
             "reason": f"needs {MIN_HOURS:g} hours of priced live traffic in this window, not {hours:.1f}",
         }
-    per_month = sum(known) / hours * HOURS_PER_MONTH
+    per_month = finite(spent / hours * HOURS_PER_MONTH)
     figures |= {"live_usd_per_month": per_month}
-    if value is None:
+    if value is None or per_month is None:
         return {**figures, "reason": "the cost ratio is not known yet"}
     interval = None if ci is None else [per_month * (1 - ci[1]), per_month * (1 - ci[0])]
-    return {**figures, "value": per_month * (1 - value), "ci": interval, "level": cost_ratio["level"]}
+    return {**figures, "value": finite(per_month * (1 - value)), "ci": interval, "level": cost_ratio["level"]}
 
 
 def _left_out(pairs: Sequence[Pair]) -> dict[str, int]:
