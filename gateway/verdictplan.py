@@ -74,7 +74,7 @@ class PriceFacts:
         self._prices = prices
 
     async def facts(self, *, task: str, primary: str, candidate: str) -> Facts:  # noqa: ARG002  (the protocol's)
-        """Give both models' prices, and what they say about the most that a call may cost."""
+        """Give both models' prices, or say which is unknown and how to add it."""
         known = {model: self._prices.price_of(model) for model in (primary, candidate)}
         unknown = [model for model, price in known.items() if price is None]
         if unknown:
@@ -83,20 +83,11 @@ class PriceFacts:
         of_primary, of_candidate = known[primary], known[candidate]
         assert of_primary is not None  # noqa: S101  (none is unknown)
         assert of_candidate is not None  # noqa: S101
-        return Facts(
-            prices=_fingerprint([_rates(of_primary), _rates(of_candidate)]),
-            primary_factor=_factor(of_primary, of_candidate),
-        )
+        return Facts(prices=_fingerprint([_rates(of_primary), _rates(of_candidate)]))
 
 
 def _rates(price: KnownPrice) -> Any:
     return [asdict(rate) for rate in (price.input_rate, price.output_rate)]
-
-
-def _factor(primary: KnownPrice, candidate: KnownPrice) -> float:
-    """How many times the candidate's cost the primary's may be, for the same tokens."""
-    buckets = [(primary.input, candidate.input), (primary.output, candidate.output)]
-    return max([1.0, *(one / other for one, other in buckets if other > 0)])
 
 
 def _fingerprint(value: Any) -> str:

@@ -340,7 +340,7 @@ class Bookkeeper:
         entry = self._who_enters(ledger, heads, facts, now=now)
         rows: dict[str, Row] = {row["conversation"]: row for row in heads}
         clerk = _Clerk(self._plan, epoch, ledger, facts)
-        await clerk.price(book, now=now)
+        clerk.price(now=now)
         await self._enter_each(book, clerk, rows, entry, now=now)
         if len(heads) == ENTRY_CHUNK and not entry.waiting:
             await self._go_on(book, ledger_id, now=now)
@@ -370,7 +370,7 @@ class Bookkeeper:
             row = rows[each.conversation]
             outcome = read_outcome(row["outcome"])
             if each.standing == "settled":
-                clerk.enter(outcome, started_at=each.started_at)
+                clerk.enter(outcome, started_at=each.started_at, now=now)
                 state, number = "entered", clerk.entered
             else:
                 clerk.pass_over(outcome)
@@ -427,25 +427,17 @@ class _Clerk:
         self.state = LedgerState.loaded(ledger["state"])
         self.entered: int = ledger["entered"]
 
-    async def price(self, book: Book, *, now: datetime) -> None:
-        """Begin a cost epoch where there is none, or prices changed; its scale is the largest reserve known then."""
-        rules, facts, cost = self._plan.rules, self.facts, self.state.cost
-        prices = None if facts.prices is None else f"{facts.prices}; saving {rules.min_saving:g}"
-        if prices is None or (cost is not None and cost.prices == prices):
-            return
-        task, primary, _ = lane_of(self._epoch)
-        reserve_usd = await book.largest_reserve_usd(candidate=self._ledger["candidate"], task=task, primary=primary)
-        if reserve_usd > 0:
-            self.state = self.state.priced(
-                prices=prices,
-                w_usd=reserve_usd * max(1.0, facts.primary_factor),
-                min_saving=rules.min_saving,
-                since=self._epoch["started_at"] if cost is None else now,
-            )
+    def price(self, *, now: datetime) -> None:
+        """Begin a cost epoch where there is none, where prices changed, or where reserves have outgrown its scale."""
+        prices, rules = self.facts.prices, self._plan.rules
+        if prices is not None:
+            known = f"{prices}; saving {rules.min_saving:g}"
+            self.state = self.state.priced(prices=known, rules=rules, first=self._epoch["started_at"], now=now)
 
-    def enter(self, outcome: Outcome, *, started_at: datetime) -> None:
+    def enter(self, outcome: Outcome, *, started_at: datetime, now: datetime) -> None:
         """Take one conversation in, and remember what it proves."""
         self.state = self.state.enter(outcome, started_at=started_at)
+        self.price(now=now)
         self.entered += 1
         proofs = proofs_of(self._evidence())
         self.state = replace(self.state, latched=latched(self.state.latched, proofs))

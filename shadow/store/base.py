@@ -276,10 +276,6 @@ class Book(Protocol):
         """The first conversations that have not entered, in order of their start."""
         ...
 
-    async def largest_reserve_usd(self, **key: str) -> float:
-        """The most that was set aside for one call of a candidate, task and primary."""
-        ...
-
 
 class Ledger(Protocol):
     """What verdicts rest on: epochs, candidates' evidence, and which conversation entered when."""

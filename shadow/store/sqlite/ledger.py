@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shadow.store.sqlite.queries import load_queries
-from shadow.store.sqlite.rows import micros, usd
+from shadow.store.sqlite.rows import micros
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -134,10 +134,6 @@ class SqliteBook:
     async def heads(self, ledger: int, *, limit: int) -> list[dict[str, Any]]:
         """The first conversations that have not entered, in order of their start."""
         return await self._run("heads", {"ledger": ledger, "limit": limit})
-
-    async def largest_reserve_usd(self, **key: str) -> float:
-        """The most that was set aside for one call of a candidate, task and primary."""
-        return usd((await self._run("largest_reserve", key))[0]["nano_usd"])
 
     async def _run(self, name: str, parameters: Row) -> list[Row]:
         bound = {key: micros(value) if isinstance(value, datetime) else value for key, value in parameters.items()}

@@ -119,13 +119,6 @@ ORDER BY exchange_id, candidate, evaluator;
 SELECT * FROM ledger_conversation WHERE ledger = :ledger AND state IN ('open', 'pending', 'settled', 'left_out')
 ORDER BY first_started_at, conversation LIMIT :limit;
 
--- name: largest_reserve
--- The most that was set aside for one call to a candidate, of those (20,000 at most) of one task and primary.
-SELECT coalesce(max(reserved_nano_usd), 0) AS nano_usd FROM (
-    SELECT reserved_nano_usd FROM shadow_job
-    WHERE candidate = :candidate AND task = :task AND "primary" = :primary LIMIT 20000
-);
-
 -- name: views
 -- Candidates with their epochs; counts of conversations by state come apart.
 SELECT
