@@ -122,8 +122,11 @@ def _more_needed(evidence: Evidence, state: State, proofs: Mapping[str, Proof]) 
     if left <= 0:
         return None
     cheaper = _of(proofs, "cheaper")
+    promote = [proofs["not_worse"], cheaper, *guards_of(proofs)]
+    if state == "withheld" and all(proof.proved for proof in promote):
+        return None
     ends: list[Sequence[Proof]] = [
-        [proofs["not_worse"], cheaper, *guards_of(proofs)],
+        promote,
         [proofs["worse"]],
         [proofs["not_worse"], proofs["not_better"], _of(proofs, "no_saving")],
     ]
