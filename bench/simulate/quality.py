@@ -22,6 +22,7 @@ from bench.simulate.streams import (
     promoted,
     proved,
     rate,
+    rounded_down,
     t_test,
     watch_log_e,
     weekly_mean,
@@ -70,6 +71,18 @@ def boundary(chance: Chance, size: Size) -> Iterator[Row]:
                 "article: min(cost per quality point), half price": _article_switches(values),
             },
         )
+
+    scores = rounded_down(chance.normal(-MARGIN, 0.2, (size.streams, size.length)))
+    yield rate(
+        "true loss = margin = 0.05, scores that vary (sd 0.2)",
+        f"promoted within {size.length} looks",
+        promoted(scores, MARGIN) < NEVER,
+        at_most=0.05,
+        others={
+            "t-test from 50": t_test(scores, -MARGIN, least=50) < NEVER,
+            "asymptotic CS from 50": asymptotic(scores, -MARGIN) < NEVER,
+        },
+    )
 
 
 def _article_switches(values: Array) -> Array:
@@ -307,6 +320,15 @@ def power(chance: Chance, size: Size) -> Iterator[Row]:
         others={"t-test once at n = 1,000 (fixed, no peeking)": t_test(values, -MARGIN, least=1000) < NEVER},
         note=f"{_quantiles(all_of_it)}; quality alone {_quantiles(quality)}; cost alone {_quantiles(cost)}",
     )
+    scores = rounded_down(chance.normal(0.0, 0.2, shape))
+    when = promoted(scores, MARGIN)
+    yield rate(
+        "equal models, scores that vary (sd 0.2), rounded down to 0.01",
+        "promoted by n = 1,000 (quality)",
+        when <= 1000,
+        at_least=0.9,
+        note=_quantiles(when),
+    )
     useless = -(chance.random((size.streams, 60)) < 0.8).astype(float)
     gone = proved(useless, -MARGIN, "less")
     yield rate(
@@ -344,7 +366,7 @@ def withdrawn(chance: Chance, size: Size) -> Iterator[Row]:
     streams = max(100, size.streams // 2)
     before = coin(chance, (streams, 700), worse=0.05, better=0.05)
     losing = {"only losses": (0.30, 0.0), "35 % lost, 5 % won": (0.35, 0.05)}
-    for good, limit in ((0, 50), (500, 100)):
+    for good, limit in ((0, 50), (500, 120)):
         for how, (worse, better) in losing.items():
             lost = coin(chance, (streams, 500), worse=worse, better=better)
             since = np.concatenate([before[:, :good], lost], axis=1)

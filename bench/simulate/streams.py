@@ -153,6 +153,11 @@ def coin(chance: np.random.Generator, size: tuple[int, int], *, worse: float, be
     return np.where(drawn < worse, -1.0, np.where(drawn < worse + better, 1.0, 0.0))
 
 
+def rounded_down(values: Array) -> Array:
+    """`shadow.verdict.rounded_down` over arrays, cut to what differences of qualities may be."""
+    return np.floor(np.clip(values, -1, 1) * 100 + 1e-7) / 100
+
+
 def _running(values: Array) -> tuple[Array, Array, Array]:
     count = np.arange(1, values.shape[1] + 1)
     mean = np.cumsum(values, axis=1) / count

@@ -22,6 +22,11 @@ _SAME = 0.0005
 _OPEN_CLAIMS_UNTOLD: frozenset[State] = frozenset({"insufficient_data", "reject", "withdrawn", "promote"})
 
 
+def summary(evidence: Evidence, *, state: State, proofs: Mapping[str, Proof], held_back: Sequence[str]) -> str:
+    """Say the verdict in its shortest form."""
+    return f"{_lead(evidence, state, proofs, held_back)}."
+
+
 def why(
     evidence: Evidence,
     *,

@@ -19,10 +19,12 @@ from bench.simulate.streams import (
     losses,
     promoted,
     proved,
+    rounded_down,
     watch_log_e,
 )
 from shadow.entry import Admitted, Place, enter
 from shadow.verdict import CostTest, Differences, Evidence, FailureShares, Rules, Watch, decide, log_e_value
+from shadow.verdict import rounded_down as product_rounded_down
 from shadow.verdict.headline import half_width
 
 SHORT = Size.short()
@@ -86,6 +88,12 @@ def test_intervals_over_arrays_are_those_of_the_product() -> None:
     widths = half_widths(np.array([2.0, 2.0]), np.array([50, 700]), 0.05)
 
     assert widths == pytest.approx([half_width(2.0, 50, 0.05), half_width(2.0, 700, 0.05)])
+
+
+def test_rounding_over_arrays_is_that_of_the_product() -> None:
+    values = np.random.default_rng(5).uniform(-1, 1, 200)
+
+    assert list(rounded_down(values)) == [product_rounded_down(float(value)) for value in values]
 
 
 def test_late_losers_enter_in_the_order_simulated_however_often_one_looks() -> None:

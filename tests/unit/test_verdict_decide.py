@@ -407,6 +407,7 @@ def test_whatever_the_evidence_the_verdict_follows_its_rules(
         assert verdict.missing_share <= 0.05
     assert verdict.stops or evidence.entered < 3000 or verdict.state == "promote"
     assert verdict.why.endswith(".")
+    assert verdict.why.startswith(verdict.summary.removesuffix("."))
     needed = verdict.more_needed
     if needed is not None:
         assert needed.conversations_low is not None
