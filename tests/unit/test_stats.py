@@ -647,7 +647,7 @@ def test_what_is_not_built_is_null_beside_a_reason() -> None:
     comparison = the_comparison(rows(exchanges=[exchange(1)], answers=[answer(1)]))
     assert comparison["verdict"] is None
     assert comparison["why"].startswith("not decided: verdicts are not built yet")
-    for name in ("epoch", "projected_saving_usd_per_month", "noise_floor", "judge", "more_needed"):
+    for name in ("epoch", "projected_saving_usd_per_month", "judge", "more_needed"):
         assert "not built yet" in comparison[name]["reason"] or "come with" in comparison[name]["reason"]
     assert comparison["quality_diff"]["ci"] is comparison["quality_diff"]["level"] is None
 
