@@ -248,8 +248,11 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """scheme://host:port where the primary was asked, which a route may have chosen; empty: the upstream's own."""
 
 
-NOISE_FLOOR = "(primary again)"
-"""Stands for the candidate in the job that asks the primary once more what it was asked; never counted as one."""
+NOISE_FLOOR = "~primary again"
+"""Stands for the candidate in the job that asks the primary once more what it was asked; never counted as one.
+
+It sorts after the names of models, so that candidates are asked first.
+"""
 
 JobState = Literal["pending", "leased", "sent", "done", "skipped", "dropped"]
 """pending -> leased -> sent -> done, or skipped/dropped with a reason. Coverage: leased is pending, done is sent."""
