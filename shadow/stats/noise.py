@@ -32,12 +32,20 @@ def no_noise_floor(reason: str) -> dict[str, Any]:
     return _figures([]) | {"reason": reason}
 
 
-def self_differences(rows: Iterable[Row]) -> dict[TaskAndPrimary, dict[float, int]]:
+def self_differences(
+    rows: Iterable[Row], *, evaluator: str | None = None, version: str | None = None
+) -> dict[TaskAndPrimary, dict[float, int]]:
     """Histograms of the quality of the second answer minus that of the first, one value a conversation.
 
-    What an e-process needs to ask whether an evaluator sees a difference where there is none; rounded to 0.01.
+    What an e-process needs to ask whether an evaluator (in one version, when given) sees a difference where there is
+    none; rounded to 0.01.
     """
-    return {key: _histogram(found) for key, found in _grouped(rows).items()}
+    wanted = (
+        row
+        for row in rows
+        if (evaluator is None or row["evaluator"] == evaluator) and (version is None or row["version"] == version)
+    )
+    return {key: _histogram(found) for key, found in _grouped(wanted).items()}
 
 
 def _figures(rows: Sequence[Row]) -> dict[str, Any]:

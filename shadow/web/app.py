@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from shadow.records import Cost, ExchangeRecord
     from shadow.store.base import FeedbackDoor, Reader
     from shadow.web.admin import AdminSettings, Prices
+
+MAX_BODY_BYTES = 256 << 10
+"""An expected text may be as long as a long answer."""
 
 _PRICING_CHUNK = 5000
 
@@ -180,18 +184,18 @@ class AdminApi:
 
     async def feedback(self, request: Request) -> Response:
         """Keep what users of the app say about one exchange."""
-        _values(request)
-        if not _is_json(request.headers.get("content-type")):
-            return _not_json()
+        body = await json_body(request)
+        if isinstance(body, ErrorAnswer):
+            return body
         if self._feedback is None:
             message = "this process keeps no feedback"
             return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_feedback", message=message)
-        return await take_feedback(request, door=self._feedback, settings=self._settings(), now=self._now())
+        return await take_feedback(body, door=self._feedback, settings=self._settings(), now=self._now())
 
     async def reload(self, request: Request) -> Response:
         """Ask the supervisor to read its configuration again; it decides and logs, this answer does not wait."""
         if not _is_json(request.headers.get("content-type")):
-            return _not_json()
+            return _no_json_type()
         if self._reload is None:
             message = "this process has no supervisor to signal; restart it to read the configuration again"
             return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_supervisor", message=message)
@@ -244,6 +248,30 @@ class AdminApi:
         )
 
 
+async def json_body(request: Request) -> dict[str, Any] | ErrorAnswer:
+    """Read the JSON object a POST carries, of a bounded size; what it is else is told."""
+    if not _is_json(request.headers.get("content-type")):
+        return _no_json_type()
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            message = f"the body may hold at most {MAX_BODY_BYTES} bytes"
+            return ErrorAnswer(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE, kind="too_large", message=message)
+    try:
+        value = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        return ErrorAnswer(status=HTTPStatus.BAD_REQUEST, kind="bad_json", message="the body must be a JSON object")
+    return value
+
+
+def _no_json_type() -> ErrorAnswer:
+    message = "POST needs the header `content-type: application/json`"
+    return ErrorAnswer(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, kind="content_type", message=message)
+
+
 def _missing_line(prices: Prices) -> Callable[[str], str | None]:
     return lambda model: None if prices.price_of(model) is not None else prices.missing_line(model)
 
@@ -254,11 +282,6 @@ def _values(request: Request, *known: str) -> dict[str, str]:
 
 def _is_json(content_type: str | None) -> bool:
     return content_type is not None and content_type.partition(";")[0].strip().lower() == "application/json"
-
-
-def _not_json() -> ErrorAnswer:
-    message = "POST needs the header `content-type: application/json`"
-    return ErrorAnswer(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, kind="content_type", message=message)
 
 
 def _unknown(noun: str, whose: str) -> ErrorAnswer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -12,15 +12,13 @@ from shadow.records import Feedback
 from shadow.web.answers import ErrorAnswer, JsonAnswer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
-    from starlette.requests import Request
     from starlette.responses import Response
 
     from shadow.store.base import FeedbackDoor
     from shadow.web.admin import AdminSettings
-
-MAX_BODY_BYTES = 256 << 10
 
 
 class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,15 +32,13 @@ class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What would have been right."""
 
 
-async def take_feedback(request: Request, *, door: FeedbackDoor, settings: AdminSettings, now: datetime) -> Response:
-    """Check and keep one word; the same again changes nothing."""
-    raw = await _read(request)
-    if raw is None:
-        message = f"feedback may hold at most {MAX_BODY_BYTES} bytes"
-        return ErrorAnswer(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE, kind="too_large", message=message)
+async def take_feedback(
+    body: Mapping[str, Any], *, door: FeedbackDoor, settings: AdminSettings, now: datetime
+) -> Response:
+    """Check and keep one word about an exchange; the same again changes nothing."""
     try:
-        said = msgspec.json.decode(raw, type=FeedbackBody)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        said = msgspec.convert(body, type=FeedbackBody)
+    except msgspec.ValidationError as error:
         return _bad(f"the body cannot be used: {error}")
     if said.score is None and said.expected is None:
         return _bad("say something: `score` (0 to 1), `expected` (what would have been right), or both")
@@ -62,16 +58,6 @@ async def take_feedback(request: Request, *, door: FeedbackDoor, settings: Admin
         return ErrorAnswer(status=HTTPStatus.NOT_FOUND, kind="not_found", message=message)
     kept["request_id"] = kept.pop("exchange_id")
     return JsonAnswer({"feedback": kept, "note": _note(kept["expected"], changed=kept["expected_changed"])})
-
-
-async def _read(request: Request) -> bytes | None:
-    """Read the body; None when it is too large. Never more than the limit is held."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return bytes(body)
 
 
 def _bad(message: str) -> ErrorAnswer:

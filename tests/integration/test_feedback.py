@@ -175,7 +175,7 @@ async def test_what_redaction_changes_is_kept_redacted_and_never_used(shop: Work
         ({"request_id": "exchange-0001", "score": True}, 400, "got `bool`"),
         ({"request_id": "exchange-0001", "scoer": 1}, 400, "unknown field `scoer`"),
         ({"request_id": "exchange-0001", "expected": 3}, 400, "Expected `str"),
-        ([], 400, "Expected `object`"),
+        ([], 400, "must be a JSON object"),
         ({"request_id": "exchange-0001", "expected": "x" * (300 << 10)}, 413, "at most 262144 bytes"),
     ],
 )
