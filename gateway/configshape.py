@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 _NOT_BUILT: Mapping[Path, str] = {
     ("benchmark",): "scheduled benchmarks are not built yet; remove this key (nothing is re-run on a schedule)",
     ("alerts",): "alerts are not built yet; remove this key (nothing is sent; read /stats)",
-    ("shadow", "noise_floor_rate"): (
-        "the noise floor is not built yet; remove this key (the primary is not asked a second time)"
-    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,3 +46,7 @@ class AdminSettings:
     conversations: ConversationRules = field(default_factory=ConversationRules)
     budget_usd_per_day: float = 5.0
     shadow_off_reason: str | None = None
+    keep_text: Callable[[str], tuple[str, bool]] | None = None
+    """Cut a text of a user's to what may be kept, and tell whether that changed it; None: nothing may be kept."""
+    noise_floor_off_reason: str | None = None
+    """Why the primary is not asked again; None when it is."""

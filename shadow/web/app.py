@@ -17,11 +17,13 @@ from shadow.stats import StatsRows, build_stats
 from shadow.store.base import StoreError
 from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
+from shadow.web.bodies import is_json, json_body, no_json_type
+from shadow.web.feedback import take_feedback
 from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.openapi import openapi
 from shadow.web.parameters import ParameterError, Window
-from shadow.web.verdicts import VerdictApi, not_json
+from shadow.web.verdicts import VerdictApi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from shadow.records import Cost, ExchangeRecord
-    from shadow.store.base import Reader
+    from shadow.store.base import FeedbackDoor, Reader
     from shadow.web.admin import AdminSettings, Prices
+
+"""An expected text may be as long as a long answer."""
 
 _PRICING_CHUNK = 5000
 
@@ -39,7 +43,6 @@ _NOT_BUILT = {
     "/metrics": "metrics for Prometheus",
     "/runs": "benchmark runs",
     "/trends": "trends",
-    "/feedback": "feedback",
     "/ui": "the dashboard",
 }
 """Paths of the API whose part does not exist yet: first segment -> what it will be."""
@@ -51,16 +54,17 @@ def build_app(
     settings: Callable[[], AdminSettings],
     verdicts: VerdictApi | None = None,
     reload: Callable[[], None] | None = None,
+    feedback: FeedbackDoor | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Starlette:
     """Build the admin app.
 
     `settings` is asked once per request, so that a reload needs no new app. `verdicts` shows the ledger; None where
     there is none. `reload` tells the supervisor to read its configuration again and returns at once; None when nobody
-    supervises this process. `now` gives aware UTC.
+    supervises this process. `feedback` None: none is taken here. `now` gives aware UTC.
     """
     verdicts = verdicts or VerdictApi()
-    api = AdminApi(reader=reader, settings=settings, verdicts=verdicts, reload=reload, now=now)
+    api = AdminApi(reader=reader, settings=settings, verdicts=verdicts, reload=reload, feedback=feedback, now=now)
     app = Starlette(
         routes=[
             Route("/", api.home, methods=["GET"]),
@@ -74,6 +78,7 @@ def build_app(
             Route("/pairs/{pair_id:path}", api.pair, methods=["GET"]),
             Route("/exchanges/{exchange_id}", api.exchange, methods=["GET"]),
             Route("/openapi.json", api.openapi, methods=["GET"]),
+            Route("/feedback", api.feedback, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
         ],
         middleware=[Middleware(Guard, settings=settings)],
@@ -99,12 +104,14 @@ class AdminApi:
         settings: Callable[[], AdminSettings],
         verdicts: VerdictApi,
         reload: Callable[[], None] | None,
+        feedback: FeedbackDoor | None,
         now: Callable[[], datetime],
     ) -> None:
         self._reader = reader
         self._settings = settings
         self._verdicts = verdicts
         self._reload = reload
+        self._feedback = feedback
         self._now = now
         # All rows of a window are in memory while they are added up; two impatient readers must not double that.
         self._aggregating = asyncio.Lock()
@@ -166,11 +173,20 @@ class AdminApi:
         """Describe this port as OpenAPI 3.1."""
         return JsonAnswer(openapi(version=self._settings().version))
 
+    async def feedback(self, request: Request) -> Response:
+        """Keep what users of the app say about one exchange."""
+        body = await json_body(request)
+        if isinstance(body, ErrorAnswer):
+            return body
+        if self._feedback is None:
+            message = "this process keeps no feedback"
+            return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_feedback", message=message)
+        return await take_feedback(body, door=self._feedback, settings=self._settings(), now=self._now())
+
     async def reload(self, request: Request) -> Response:
         """Ask the supervisor to read its configuration again; it decides and logs, this answer does not wait."""
-        wrong = not_json(request)
-        if wrong is not None:
-            return wrong
+        if not is_json(request):
+            return no_json_type()
         if self._reload is None:
             message = "this process has no supervisor to signal; restart it to read the configuration again"
             return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_supervisor", message=message)
@@ -199,6 +215,7 @@ class AdminApi:
                 shadow_off_reason=settings.shadow_off_reason,
                 missing_line=_missing_line(settings.prices),
                 verdicts=await self._verdicts.current(task=task),
+                noise_floor_off_reason=settings.noise_floor_off_reason,
             )
 
     async def _price_pending(self, prices: Prices) -> None:
@@ -214,6 +231,8 @@ class AdminApi:
             exchanges=await self._reader.exchanges(since=since, until=until, task=task),
             answers=await self._reader.answers(since=since, until=until, task=task),
             scores=await self._reader.scores(since=since, until=until, task=task),
+            feedback=await self._reader.feedback(since=since, until=until, task=task),
+            noise_floor=await self._reader.noise_floor(since=since, until=until, task=task),
             coverage=await self._reader.coverage(since=since, until=until, task=task),
             dropped=await self._reader.dropped(),
             budget=await self._reader.budget(day=day),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from shadow.store.sqlite.connection import Connection
+from shadow.store.sqlite.feedback import SqliteFeedback
 from shadow.store.sqlite.file import path_of
 from shadow.store.sqlite.intake import SqliteIntake
 from shadow.store.sqlite.jobs import SqliteJobs
@@ -29,6 +30,7 @@ class SqliteStore:
         self.jobs = SqliteJobs(writer)
         self.reader = SqliteReader(reader, writer)
         self.ledger = SqliteLedger(writer, reader)
+        self.feedback = SqliteFeedback(writer)
 
     @classmethod
     async def open(cls, url: str) -> Self:
