@@ -64,6 +64,15 @@ class PairEvaluator(Protocol):
         ...
 
 
+@runtime_checkable
+class Paid(Protocol):
+    """An evaluator that asks a model: what scoring one pair may cost is reserved before anything of it is sent."""
+
+    def worst_case_usd(self, primary: EvalCase, *, candidate: str) -> float:
+        """Say what scoring this live answer and a candidate's may cost at most, USD, retries included."""
+        ...
+
+
 class Check(Protocol):
     """A built-in evaluator: plain, without I/O, run in a thread under a time limit by `EvaluatorSet`."""
 

@@ -16,6 +16,7 @@ from shadow.evaluators.base import (
     CaseEvaluator,
     Check,
     EvaluatorConfigError,
+    Paid,
     PairEvaluator,
     failed,
     off_loop,
@@ -27,7 +28,11 @@ from shadow.evaluators.icontains import IContains
 from shadow.evaluators.is_json import IsJson
 from shadow.evaluators.is_valid_tool_call import IsValidToolCall
 from shadow.evaluators.json_schema import JsonSchema
+from shadow.evaluators.llm_judges import LlmJudges
+from shadow.evaluators.llm_pairwise import PairwiseOptions
+from shadow.evaluators.llm_rubric import JudgeOptions
 from shadow.evaluators.regex import Regex
+from shadow.evaluators.services import Services
 from shadow.records import EvaluatorSpec, StoredScore
 
 if TYPE_CHECKING:
@@ -44,10 +49,13 @@ EVALUATOR_TYPES: Mapping[str, type[Any]] = {
     "is-valid-tool-call": IsValidToolCall,
     "regex": Regex,
     "finish-reason": FinishReason,
+    "llm-pairwise": PairwiseOptions,
+    "llm-rubric": JudgeOptions,
     "request-checks": RequestChecks,
     "python": python.ScoreAdapter,
 }
-"""Every configurable type. `python` is built by `shadow.evaluators.python.load`, the others from their options."""
+"""Every configurable type. `python` is built by `shadow.evaluators.python.load`, those that ask a model by
+`Services.judges`, the others from their options."""
 
 AUTO: tuple[EvaluatorSpec, ...] = (EvaluatorSpec(type="request-checks", quality=True),)
 """What `evaluators: auto` stands for."""
@@ -71,6 +79,22 @@ class EvaluatorSet:
     def __init__(self, members: tuple[Named, ...]) -> None:
         self.members = members
         self.quality_name = next(member.name for member in members if member.quality)
+        self._paid = [member.evaluator for member in members if isinstance(member.evaluator, Paid)]
+
+    @property
+    def costs_money(self) -> bool:
+        """True when scoring a pair asks a model."""
+        return bool(self._paid)
+
+    @property
+    def unusable(self) -> Mapping[str, str]:
+        """Name the evaluators that can score nothing, with the reason: a judge without key or price."""
+        reasons = {member.name: getattr(member.evaluator, "unusable", None) for member in self.members}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
+    def worst_case_usd(self, primary: EvalCase, *, candidate: str) -> float:
+        """Say what scoring this live answer and a candidate's may cost at most; 0 where no model is asked."""
+        return sum(evaluator.worst_case_usd(primary, candidate=candidate) for evaluator in self._paid)
 
     async def score_pair(
         self,
@@ -93,14 +117,20 @@ class EvaluatorSet:
         return tuple(_stored(member, "primary", score) for member, score in zip(alone, found, strict=True))
 
 
-def build_evaluators(specs: tuple[EvaluatorSpec, ...] | None, *, config_dir: str) -> EvaluatorSet:
-    """Build a task's evaluators; None means `auto`. Raises EvaluatorConfigError with a sentence."""
+def build_evaluators(
+    specs: tuple[EvaluatorSpec, ...] | None, *, config_dir: str, services: Services | None = None
+) -> EvaluatorSet:
+    """Build a task's evaluators; None means `auto`. Raises EvaluatorConfigError with a sentence.
+
+    Without `services` options are checked as always, and what asks a model can score nothing.
+    """
+    given = services or Services()
     chosen = AUTO if specs is None else specs
     if not chosen:
         raise EvaluatorConfigError("evaluators: at least one is needed (or leave the key out, for `auto`)")
     if len(chosen) > 1 and sum(spec.quality for spec in chosen) != 1:
         raise EvaluatorConfigError("evaluators: exactly one must have `quality: true`, the one that decides")
-    members = tuple(_named(spec, alone=len(chosen) == 1, config_dir=config_dir) for spec in chosen)
+    members = tuple(_named(spec, alone=len(chosen) == 1, config_dir=config_dir, services=given) for spec in chosen)
     names = [member.name for member in members]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -108,8 +138,8 @@ def build_evaluators(specs: tuple[EvaluatorSpec, ...] | None, *, config_dir: str
     return EvaluatorSet(members)
 
 
-def _named(spec: EvaluatorSpec, *, alone: bool, config_dir: str) -> Named:
-    evaluator = _build(spec, config_dir=config_dir)
+def _named(spec: EvaluatorSpec, *, alone: bool, config_dir: str, services: Services) -> Named:
+    evaluator = _build(spec, config_dir=config_dir, services=services)
     return Named(
         name=spec.name or spec.type,
         version=str(getattr(evaluator, "version", "1")),
@@ -120,7 +150,7 @@ def _named(spec: EvaluatorSpec, *, alone: bool, config_dir: str) -> Named:
     )
 
 
-def _build(spec: EvaluatorSpec, *, config_dir: str) -> Check | CaseEvaluator | PairEvaluator:
+def _build(spec: EvaluatorSpec, *, config_dir: str, services: Services) -> Check | CaseEvaluator | PairEvaluator:
     kind = EVALUATOR_TYPES.get(spec.type)
     if kind is None:
         close = difflib.get_close_matches(spec.type, EVALUATOR_TYPES, n=1)
@@ -128,6 +158,9 @@ def _build(spec: EvaluatorSpec, *, config_dir: str) -> Check | CaseEvaluator | P
         raise EvaluatorConfigError(f"evaluators: unknown type {spec.type!r}; {hint}")
     if spec.type == "python":
         return _python(spec, config_dir=config_dir)
+    if spec.type in {"llm-pairwise", "llm-rubric"}:
+        judges = services.judges or LlmJudges(None, missing=services.judges_missing)
+        return judges.pairwise(spec.options) if spec.type == "llm-pairwise" else judges.rubric(spec.options)
     try:
         built: Check = msgspec.convert(dict(spec.options), kind)
     except msgspec.ValidationError as error:

@@ -309,10 +309,10 @@ def threads_of(whose: str) -> list[str]:
 
 # Rows 28, 30 and 33: what is not built is refused, and what is refused binds nothing.
 
-JUDGE = {"evaluators": [{"type": "llm-rubric", "rubric": "is it right?"}]}
+UNBUILT = {"evaluators": [{"type": "agreement"}]}
 SLACK = {"alerts": [{"slack": "https://hooks.slack.com/services/T/B/X"}]}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "a judge": (JUDGE, "evaluators[0].type: 'llm-rubric' is not built yet"),
+    "an evaluator": (UNBUILT, "evaluators[0].type: 'agreement' is not built yet"),
     "slack": (SLACK, "alerts: alerts are not built yet; remove this key (nothing is sent; read /stats)"),
 }
 

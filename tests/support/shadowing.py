@@ -16,6 +16,10 @@ from gateway.settings import RedactionRule
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import build_evaluators
+from shadow.evaluators.llm_judges import LlmJudges
+from shadow.evaluators.services import Services
+from shadow.judge.client import Network
+from shadow.judge.hire import Agency, Home
 from shadow.pricing import PriceBook
 from shadow.records import (
     Batch,
@@ -262,14 +266,26 @@ async def workshop(
     redact: Sequence[str] = (),
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     config_dir: str = ".",
+    judges_at: str = "http://127.0.0.1:9",
+    judges: Sequence[str] = (),
 ) -> AsyncIterator[Workshop]:
-    """Open a store in `folder`, put the parts together, and close all of it."""
+    """Open a store in `folder`, put the parts together, and close all of it.
+
+    `judges` are the judge models whose price is known (the same as everybody's), asked at `judges_at` with the key.
+    """
     names = [each.model for each in candidates] if priced is None else priced
-    prices = PriceBook(dict.fromkeys((PRIMARY, *names), price))
+    prices = PriceBook(dict.fromkeys((PRIMARY, *names, *judges), price))
     redactor = Redactor(tuple(RedactionRule(name=name) for name in redact))
     scrubber = Scrubber([KEY])
+    agency = Agency(
+        home=Home(base_url=judges_at, api_key=KEY),
+        prices=prices,
+        redactor=redactor,
+        network=Network(limits=call or CallLimits(), deployment_id="deployment-1"),
+    )
+    services = Services(judges=LlmJudges(agency))
     comparer = Comparer(
-        evaluators={"default": build_evaluators(evaluators, config_dir=config_dir)},
+        evaluators={"default": build_evaluators(evaluators, config_dir=config_dir, services=services)},
         prices=prices,
         keeper=Keeper(mode=content, redactor=redactor, scrubber=scrubber),
     )
@@ -288,6 +304,7 @@ async def workshop(
             )
         finally:
             await client.aclose()
+            await agency.aclose()
 
 
 @contextlib.asynccontextmanager

@@ -589,9 +589,9 @@ def test_a_broken_file_is_refused_with_its_lines_and_exit_code_2_and_nothing_is_
     assert not live_socket.exists()
 
 
-def test_a_judge_that_is_not_built_yet_is_refused_with_what_there_is(tmp_path: Path) -> None:
+def test_an_evaluator_that_is_not_built_yet_is_refused_with_what_there_is(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
-    for kind in ("llm-pairwise", "agreement", "not-regex"):
+    for kind in ("agreement", "levenshtein", "not-regex"):
         file.write_text(f"evaluators: [{{type: {kind}}}]\n", encoding="utf-8")
         with pytest.raises(ConfigErrors) as refused:
             load(file, {})
