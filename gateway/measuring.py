@@ -152,6 +152,7 @@ class Crew:
     redactor: Redactor
     evaluators: Mapping[str, EvaluatorSet]
     judges: Agency
+    services: Services
 
     @classmethod
     def hire(cls, settings: MeasuringSettings) -> Crew:
@@ -159,13 +160,15 @@ class Crew:
         keys = {*settings.secrets, *(candidate.api_key for candidate in settings.candidates if candidate.api_key)}
         prices, redactor = PriceBook(settings.prices), Redactor(settings.redact, secrets=keys)
         judges = _judges(settings, prices=prices, redactor=redactor)
+        services = Services(judges=LlmJudges(judges))
         return cls(
             settings=settings,
             prices=prices,
             scrubber=Scrubber(keys),
             redactor=redactor,
-            evaluators=_evaluators(settings, Services(judges=LlmJudges(judges))),
+            evaluators=_evaluators(settings, services),
             judges=judges,
+            services=services,
         )
 
     def admin_settings(self) -> AdminSettings:
@@ -293,6 +296,7 @@ class Measuring:
             await asyncio.gather(tidying, asking, changing, return_exceptions=True)
             await client.aclose()
             await crew.judges.aclose()
+            await asyncio.to_thread(crew.services.close)
 
     @contextlib.asynccontextmanager
     async def _store(self, url: str) -> AsyncIterator[Store | None]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from shadow.evaluators.cells import Cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +27,12 @@ class Judges(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """All of it. `judges` None: no model can be asked, and `judges_missing` says why."""
+    """All of it. `judges` None: no model can be asked (no key), and `judges_missing` says why."""
 
+    cells: Cells = field(default_factory=Cells)
     judges: Judges | None = None
     judges_missing: str = "no judge is configured"
+
+    def close(self) -> None:
+        """End what runs beside this process; used again, it is started again."""
+        self.cells.close()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import difflib
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
 from shadow.judge.bench import DEFAULT_CONTROL_RATE, DEFAULT_MAX_TOKENS, DEFAULT_MODEL, LEAST_MAX_TOKENS, Terms
 from shadow.judge.client import Api, KeyForm
 from shadow.judge.hire import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 HttpUrl = Annotated[str, msgspec.Meta(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")]
@@ -51,3 +55,26 @@ class PairwiseOptions(JudgeOptions, frozen=True, kw_only=True, forbid_unknown_fi
     def terms(self) -> Terms:
         """How it judges."""
         return Terms(model=self.model, rubric=self.rubric, max_tokens=self.max_tokens, control_rate=self.control_rate)
+
+
+Options = TypeVar("Options", JudgeOptions, PairwiseOptions)
+
+
+class OptionsError(Exception):
+    """A judge's options are wrong; the message says which, and what would be right."""
+
+
+def read_options(options: Mapping[str, Any], kind: type[Options]) -> Options:
+    """Check options as a configuration writes them. Raises OptionsError with a sentence."""
+    known = [field.name for field in msgspec.structs.fields(kind)]
+    unknown = next((name for name in options if name not in known), None)
+    if unknown is not None:
+        close = difflib.get_close_matches(str(unknown), known, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"its options: {', '.join(known)}"
+        raise OptionsError(f"unknown option `{unknown}`; {hint}")
+    if "api" in options and options["api"] not in {"anthropic", "openai"}:
+        raise OptionsError(f"api must be anthropic or openai, not {options['api']!r}")
+    try:
+        return msgspec.convert(dict(options), kind)
+    except msgspec.ValidationError as error:
+        raise OptionsError(str(error)) from error

@@ -309,10 +309,10 @@ def threads_of(whose: str) -> list[str]:
 
 # Rows 28, 30 and 33: what is not built is refused, and what is refused binds nothing.
 
-UNBUILT = {"evaluators": [{"type": "agreement"}]}
+NOBODYS = {"evaluators": [{"type": "no-such"}]}
 SLACK = {"alerts": [{"slack": "https://hooks.slack.com/services/T/B/X"}]}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "an evaluator": (UNBUILT, "evaluators[0].type: 'agreement' is not built yet"),
+    "an evaluator": (NOBODYS, "evaluators[0].type: 'no-such' is no evaluator"),
     "slack": (SLACK, "alerts: alerts are not built yet; remove this key (nothing is sent; read /stats)"),
 }
 

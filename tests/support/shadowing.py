@@ -271,7 +271,8 @@ async def workshop(
 ) -> AsyncIterator[Workshop]:
     """Open a store in `folder`, put the parts together, and close all of it.
 
-    `judges` are the judge models whose price is known (the same as everybody's), asked at `judges_at` with the key.
+    `judges` are the judge models whose price is known (the same as everybody's), asked at `judges_at` with the key;
+    without any, nobody judges.
     """
     names = [each.model for each in candidates] if priced is None else priced
     prices = PriceBook(dict.fromkeys((PRIMARY, *names, *judges), price))
@@ -283,7 +284,7 @@ async def workshop(
         redactor=redactor,
         network=Network(limits=call or CallLimits(), deployment_id="deployment-1"),
     )
-    services = Services(judges=LlmJudges(agency))
+    services = Services(judges=LlmJudges(agency)) if judges else Services()
     comparer = Comparer(
         evaluators={"default": build_evaluators(evaluators, config_dir=config_dir, services=services)},
         prices=prices,
