@@ -188,7 +188,13 @@ class Crew:
             ),
             budget_usd_per_day=settings.budget_usd_per_day,
             shadow_off_reason=settings.shadow_off_reason,
+            judges_unusable=self.judges_unusable(),
         )
+
+    def judges_unusable(self) -> Mapping[str, str]:
+        """Say by task why its deciding judge cannot be asked; empty where every judge can, or none is asked."""
+        reasons = {task: found.unusable.get(found.quality_name) for task, found in self.evaluators.items()}
+        return {task: reason for task, reason in reasons.items() if reason is not None}
 
     def client(self) -> CandidateClient:
         """Make the connections to the candidates; whoever asks for them closes them."""
@@ -329,6 +335,8 @@ async def _run() -> None:
     settings = control.settings_from(start.settings, MeasuringSettings)
     crew = _first_crew(settings)
     _configure_logs(crew)
+    for task, reason in crew.judges_unusable().items():
+        _log.warning("task %s: no quality is measured: %s", task, reason)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
     reader = LateReader()

@@ -219,6 +219,8 @@ class Workshop:
             dropped=await reader.dropped(),
             budget=await self.spent(),
             budget_day=self.now().date().isoformat(),
+            judging=await reader.judge_tallies(since=since, until=until),
+            labels=await reader.label_tallies(since=since, until=until),
         )
         return build_stats(
             found,

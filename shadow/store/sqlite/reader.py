@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from shadow.store.base import StoreError
+from shadow.store.sqlite.judging import SqliteJudging
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import cost_columns, exchange_of, micros, usd
 
@@ -39,10 +40,11 @@ _NO_DIFFERENCE = 2.0
 """Sorts after every real difference; the index on `shadow_answer` uses the same number."""
 
 
-class SqliteReader:
+class SqliteReader(SqliteJudging):
     """`shadow.store.base.Reader` on one read connection; prices and retention go through the write connection."""
 
     def __init__(self, reader: Connection, writer: Connection) -> None:
+        super().__init__(reader, writer)
         self._reader = reader
         self._writer = writer
         self._sql = load_queries("reader.sql")

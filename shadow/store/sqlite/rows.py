@@ -317,6 +317,7 @@ def judgement_rows(answer: CandidateAnswer, stored: StoredScore) -> list[tuple[A
             stored.version,
             stored.role,
             number,
+            stored.quality,
             _text(each.model),
             micros(each.started_at),
             each.order,

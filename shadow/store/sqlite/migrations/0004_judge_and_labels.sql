@@ -6,6 +6,7 @@ CREATE TABLE judgement (
     version TEXT NOT NULL,
     role TEXT NOT NULL CHECK (role IN ('primary', 'candidate', 'pair')),
     number INTEGER NOT NULL,
+    quality INTEGER NOT NULL,
     model TEXT NOT NULL,
     started_at INTEGER NOT NULL,
     judge_order TEXT NOT NULL CHECK (judge_order IN ('primary_first', 'candidate_first', 'single', 'none')),
@@ -27,6 +28,8 @@ CREATE TABLE judgement (
     PRIMARY KEY (exchange_id, candidate, evaluator, version, role, number),
     CHECK (status IN ('ruled', 'identical') OR (winner IS NULL AND grade IS NULL))
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX judgement_by_start ON judgement (started_at);
 
 -- What a person said about a pair, blind: `side_a` is the answer that was shown as A. One word a person and pair.
 CREATE TABLE label (
