@@ -456,9 +456,7 @@ async def test_the_schemas_are_valid_and_every_reference_leads_somewhere(store: 
 # ---- paths and methods
 
 
-@pytest.mark.parametrize(
-    "path", ["/metrics", "/runs", "/runs/7", "/trends", "/epochs", "/ui/", "/ui/pairs"]
-)
+@pytest.mark.parametrize("path", ["/metrics", "/runs", "/runs/7", "/trends", "/epochs", "/ui/", "/ui/pairs"])
 async def test_a_part_that_is_not_built_says_so(store: Store, path: str) -> None:
     async with admin_port(store.reader) as client:
         assert (await sentence(client, path, 404)).startswith("not built yet: ")
