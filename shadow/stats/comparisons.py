@@ -78,11 +78,12 @@ def comparison(
     coverage: Mapping[str, Any],
     price_line: str | None,
     noise_floor: Mapping[str, Any],
+    judge: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Compare one candidate with one primary.
 
     `answers` are the candidate's, `exchanges` all of the primary's in the task. `price_line` is
-    the line to add to `prices:` when the candidate's price is unknown.
+    the line to add to `prices:` when the candidate's price is unknown, `judge` the block of `shadow.judge.figures`.
     """
     pairs = [conversations.place(answer, scores.judge(answer, pairwise=pairwise)) for answer in answers]
     counted = [pair for pair in pairs if pair.counted]
@@ -110,7 +111,7 @@ def comparison(
         "ttft_diff_ms": _ttft_diff(answered),
         "failure_rate": _failure_rate(exchanges, counted),
         "noise_floor": dict(noise_floor),
-        "judge": {"trusted": None, "reason": "the judge is not built yet"},
+        "judge": dict(judge),
         "more_needed": {
             "conversations": {"low": None, "high": None},
             "days": None,
