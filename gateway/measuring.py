@@ -29,7 +29,7 @@ import uvicorn
 from gateway import control, logs
 from gateway.adminport import AdminConnection
 from gateway.settings import MeasuringSettings
-from gateway.verdictplan import PriceFacts, verdict_plan
+from gateway.verdictplan import OutsideFacts, verdict_plan
 from shadow.bookkeeper import Bookkeeper, Routine
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
@@ -257,9 +257,10 @@ class Crew:
             candidate.model: settings.sample_rate if candidate.sample_rate is None else candidate.sample_rate
             for candidate in settings.candidates
         }
+        plan = verdict_plan(settings, self.evaluators)
         return Bookkeeper(
             ledger=store.ledger,
-            plan=verdict_plan(settings, self.evaluators),
+            plan=plan,
             routine=Routine(
                 conversations=self.conversations,
                 max_job_age_s=settings.max_job_age_s,
@@ -267,7 +268,14 @@ class Crew:
                 sample_rates=rates,
                 budget_usd_per_day=settings.budget_usd_per_day,
             ),
-            facts=PriceFacts(self.prices),
+            facts=OutsideFacts(
+                self.prices,
+                store.reader,
+                plan=plan,
+                judged=any(found.costs_money for found in self.evaluators.values()),
+                unusable=self.judges_unusable(),
+                now=utc_now,
+            ),
         )
 
     def keeper(self) -> Keeper:

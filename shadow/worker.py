@@ -361,6 +361,7 @@ class Worker:
         reservation = await self._jobs.reserve(
             leased,
             worst_case_usd=plan.reserve_usd,
+            scoring_usd=plan.scoring_usd,
             budget=budget_day(now, cap_usd=self._limits.budget_usd_per_day),
             now=now,
         )

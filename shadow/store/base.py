@@ -78,8 +78,13 @@ class Jobs(Protocol):
         """Give a leased, unsent job back to `pending`."""
         ...
 
-    async def reserve(self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime) -> Reservation:
-        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction."""
+    async def reserve(
+        self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime, scoring_usd: float = 0.0
+    ) -> Reservation:
+        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction.
+
+        `scoring_usd` is the part of the worst case that is not the candidate's.
+        """
         ...
 
     async def finish(self, job: LeasedJob, *, result: PairResult, reserved_usd: float, now: datetime) -> None:
@@ -334,7 +339,7 @@ class Book(Protocol):
     async def turns(self, *, since: datetime, limit: int, **key: str) -> list[dict[str, Any]]:
         """The turns of a key (conversation, candidate, task, primary) from then on, each beside what the primary did.
 
-        Columns of `exchange`, of the job (`state`, `reason`, `reserved_nano_usd`, `counted`), and the candidate's
+        Columns of `exchange`, of the job (`state`, `reason`, `asking_nano_usd`, `counted`), and the candidate's
         answer with `candidate_` in front of what the primary has too; `asked_at` is None where it has none.
         """
         ...
