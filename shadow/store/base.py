@@ -254,6 +254,12 @@ class Runs(Protocol):
         """
         ...
 
+    async def reserve_again(
+        self, run_id: str, cell: Cell, *, worst_case_usd: float | None, worker: str
+    ) -> RunReservation:
+        """Reserve once more for a retry, where the attempt before may have been billed. Never `taken`."""
+        ...
+
     async def finish(self, run_id: str, answer: RunAnswer, *, now: datetime) -> None:
         """Keep an answer with its scores and settle its reserve (all of it stays spent when the cost is unknown)."""
         ...
@@ -267,7 +273,11 @@ class Runs(Protocol):
         ...
 
     async def rescore(self, run_id: str, cell: Cell, scores: Sequence[StoredScore]) -> None:
-        """Replace the scores of one answer; what they cost is added to what was spent."""
+        """Replace the scores of one answer, comparisons apart; what they cost is added to what was spent."""
+        ...
+
+    async def add_scores(self, run_id: str, cell: Cell, scores: Sequence[StoredScore]) -> None:
+        """Add scores to those of one answer; what they cost is added to what was spent."""
         ...
 
     async def end(

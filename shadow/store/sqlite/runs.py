@@ -105,13 +105,26 @@ class SqliteRuns:
             found = await transaction.run(self._sql["money"], {"id": run_id})
             if not found or found[0]["worker"] != worker or found[0]["state"] != "running":
                 return "gone"
-            money = found[0]
-            bound, committed = money["max_cost_nano_usd"], money["spent_nano_usd"] + money["reserved_nano_usd"]
-            if bound is not None and (worst_case_usd is None or committed + nano_usd > bound):
+            if not _fits(found[0], worst_case_usd):
                 return "over_budget"
             sent = _key(run_id, cell) | {"now": micros(now), "nano_usd": nano_usd}
             if not await transaction.run(self._sql["mark_sent"], sent):
                 return "taken"
+            await transaction.run(self._sql["reserve"], {"id": run_id, "nano_usd": nano_usd})
+        return "ok"
+
+    async def reserve_again(
+        self, run_id: str, cell: Cell, *, worst_case_usd: float | None, worker: str
+    ) -> RunReservation:
+        """Reserve once more for a retry, where the attempt before may have been billed."""
+        nano_usd = 0 if worst_case_usd is None else nano_up(worst_case_usd)
+        async with self._writer.transaction() as transaction:
+            found = await transaction.run(self._sql["money"], {"id": run_id})
+            if not found or found[0]["worker"] != worker or found[0]["state"] != "running":
+                return "gone"
+            if not _fits(found[0], worst_case_usd):
+                return "over_budget"
+            await transaction.run(self._sql["reserve_more"], _key(run_id, cell) | {"nano_usd": nano_usd})
             await transaction.run(self._sql["reserve"], {"id": run_id, "nano_usd": nano_usd})
         return "ok"
 
@@ -144,10 +157,17 @@ class SqliteRuns:
                 await transaction.run(self._sql["delete_answer"], _key(run_id, cell))
 
     async def rescore(self, run_id: str, cell: Cell, scores: Sequence[StoredScore]) -> None:
-        """Replace the scores of one answer; what they cost is added to what was spent."""
+        """Replace the scores of one answer, comparisons apart; what they cost is added to what was spent."""
         spent = nano_up(sum(stored.score.cost_usd for stored in scores))
         async with self._writer.transaction() as transaction:
-            await transaction.run(self._sql["delete_scores"], _key(run_id, cell))
+            await transaction.run(self._sql["delete_own_scores"], _key(run_id, cell))
+            await transaction.run_many(self._sql["insert_score"], _score_rows(run_id, cell, scores))
+            await self._settle(transaction, run_id, reserved=0, spent=spent)
+
+    async def add_scores(self, run_id: str, cell: Cell, scores: Sequence[StoredScore]) -> None:
+        """Add scores to those of one answer; what they cost is added to what was spent."""
+        spent = nano_up(sum(stored.score.cost_usd for stored in scores))
+        async with self._writer.transaction() as transaction:
             await transaction.run_many(self._sql["insert_score"], _score_rows(run_id, cell, scores))
             await self._settle(transaction, run_id, reserved=0, spent=spent)
 
@@ -239,6 +259,15 @@ class SqliteRuns:
     async def _settle(self, transaction: Transaction, run_id: str, *, reserved: int, spent: int) -> None:
         money = {"id": run_id, "reserved_nano_usd": reserved, "spent_nano_usd": spent}
         await transaction.run(self._sql["settle"], money)
+
+
+def _fits(money: Row, worst_case_usd: float | None) -> bool:
+    """Tell whether so much fits under the run's bound, beside what is spent and reserved."""
+    bound = money["max_cost_nano_usd"]
+    if bound is None:
+        return True
+    committed = money["spent_nano_usd"] + money["reserved_nano_usd"]
+    return worst_case_usd is not None and committed + nano_up(worst_case_usd) <= bound
 
 
 def _key(run_id: str, cell: Cell) -> Row:

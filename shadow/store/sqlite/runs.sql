@@ -35,6 +35,11 @@ SELECT state, worker, max_cost_nano_usd, spent_nano_usd, reserved_nano_usd FROM 
 -- Set money aside.
 UPDATE run SET reserved_nano_usd = reserved_nano_usd + :nano_usd WHERE id = :id;
 
+-- name: reserve_more
+-- The same for an answer that is asked for again.
+UPDATE run_answer SET reserved_nano_usd = reserved_nano_usd + :nano_usd
+WHERE run_id = :id AND case_id = :case_id AND model = :model AND repeat = :repeat AND state = 'sent';
+
 -- name: mark_sent
 -- From here on the money counts as gone until it is settled; an answer that is there stays as it is.
 INSERT INTO run_answer (run_id, case_id, model, repeat, state, sent_at, reserved_nano_usd)
@@ -81,6 +86,11 @@ INSERT OR REPLACE INTO run_score (
 -- name: delete_scores
 -- Forget the scores of one answer.
 DELETE FROM run_score WHERE run_id = :id AND case_id = :case_id AND model = :model AND repeat = :repeat;
+
+-- name: delete_own_scores
+-- Forget the scores of one answer by itself; comparisons stay.
+DELETE FROM run_score
+WHERE run_id = :id AND case_id = :case_id AND model = :model AND repeat = :repeat AND role <> 'pair';
 
 -- name: delete_answer
 -- Forget one answer, so that it is asked for again.
