@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from shadow.store import Store
-    from shadow.store.base import Reader
+    from shadow.store.base import Reader, Runs
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -78,14 +78,17 @@ def main() -> None:
 
 
 class LateReader:
-    """A store's reader that may not be there yet: until `found`, every question is a StoreError (a 503 for people)."""
+    """A part of the store that may not be there yet: until `found`, every question is a StoreError (a 503 for people).
+
+    The reader, or the benchmark runs.
+    """
 
     def __init__(self) -> None:
-        self._reader: Reader | None = None
+        self._reader: Any = None
         self._reason = "the store is being opened"
 
-    def found(self, reader: Reader) -> None:
-        """Take the reader of the store that is open now."""
+    def found(self, reader: Reader | Runs) -> None:
+        """Take the part of the store that is open now."""
         self._reader = reader
 
     def missing(self, reason: str) -> None:
@@ -96,7 +99,8 @@ class LateReader:
         """Tell the store's health, or why there is none; never raises."""
         if self._reader is None:
             return {"ok": False, "reason": self._reason, "schema": 0, "pending_jobs": 0}
-        return await self._reader.health()
+        health: Mapping[str, Any] = await self._reader.health()
+        return health
 
     def __getattr__(self, name: str) -> Any:
         if self._reader is None:
@@ -236,9 +240,10 @@ class Crew:
 class Measuring:
     """The measuring side at work: one crew at a time, exchanged as a whole at a reload."""
 
-    def __init__(self, crew: Crew, *, reader: LateReader) -> None:
+    def __init__(self, crew: Crew, *, reader: LateReader, runs: LateReader) -> None:
         self._crew = crew
         self._reader = reader
+        self._runs = runs
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._worker: Worker | None = None
@@ -268,6 +273,7 @@ class Measuring:
             if store is None:
                 return
             self._reader.found(store.reader)
+            self._runs.found(store.runs)
             while not self._stopping.is_set():
                 self._changed.clear()
                 await self._shift(self._crew, store)
@@ -303,6 +309,7 @@ class Measuring:
                 if pause_s <= 0.1:  # noqa: PLR2004  (the first failure: told once)
                     _log.warning("the store cannot be opened, trying again: %s", error)
                 self._reader.missing(str(error))
+                self._runs.missing(str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
                 pause_s = min(2 * pause_s, STORE_RETRY_MAX_S)
@@ -324,13 +331,14 @@ async def _run() -> None:
     _configure_logs(crew)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
-    reader = LateReader()
-    measuring = Measuring(crew, reader=reader)
+    reader, runs = LateReader(), LateReader()
+    measuring = Measuring(crew, reader=reader, runs=runs)
     server = AdminServer(
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
             settings=measuring.admin_settings,
             reload=_reload_signal(),
+            runs=cast("Runs", runs),  # likewise
         )
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.stop)

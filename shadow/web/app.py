@@ -21,6 +21,7 @@ from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.openapi import openapi
 from shadow.web.parameters import ParameterError, Window
+from shadow.web.runs import RunsApi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,14 +30,13 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from shadow.records import Cost, ExchangeRecord
-    from shadow.store.base import Reader
+    from shadow.store.base import Reader, Runs
     from shadow.web.admin import AdminSettings, Prices
 
 _PRICING_CHUNK = 5000
 
 _NOT_BUILT = {
     "/metrics": "metrics for Prometheus",
-    "/runs": "benchmark runs",
     "/trends": "trends",
     "/feedback": "feedback",
     "/epochs": "epochs",
@@ -50,12 +50,14 @@ def build_app(
     reader: Reader,
     settings: Callable[[], AdminSettings],
     reload: Callable[[], None] | None = None,
+    runs: Runs | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Starlette:
     """Build the admin app.
 
     `settings` is asked once per request, so that a reload needs no new app. `reload` tells the supervisor to read its
-    configuration again and returns at once; None when nobody supervises this process. `now` gives aware UTC.
+    configuration again and returns at once; None when nobody supervises this process. `runs` None: there is no `/runs`.
+    `now` gives aware UTC.
     """
     api = AdminApi(reader=reader, settings=settings, reload=reload, now=now)
     app = Starlette(
@@ -71,6 +73,7 @@ def build_app(
             Route("/exchanges/{exchange_id}", api.exchange, methods=["GET"]),
             Route("/openapi.json", api.openapi, methods=["GET"]),
             Route("/reload", api.reload, methods=["POST"]),
+            *(() if runs is None else RunsApi(runs=runs, settings=settings).routes()),
         ],
         middleware=[Middleware(Guard, settings=settings)],
         exception_handlers={
