@@ -6,10 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shadow.verdict.eprocess import log_e_value, log_sum_exp, merged
+from shadow.verdict.eprocess import log_e_value, log_sum_exp, lower_bound, merged
 
 _NOISE = 1e-7
 """In hundredths: a value this near to one is that one, so that 0.8 - 0.51 is 0.29 in both directions."""
+
+CANDIDATE_SHARE = 0.8
+"""Of the alpha of the failure guard; the primary, whose live traffic tells more, needs the smaller part."""
+
+_HIGHEST_LIMIT = 0.99
 
 WATCH_BLOCK = 100
 """Conversations after which a watch starts one more process beside those it has."""
@@ -109,3 +114,16 @@ class FailureShares:
     def add_candidate(self, share: float) -> FailureShares:
         """Give the shares with one more conversation the candidate was asked: failed / asked."""
         return FailureShares(primary=self.primary, candidate=counted(self.candidate, rounded_up(share)))
+
+    def candidate_limit(self, margin: float, alpha: float) -> float:
+        """Give the failure share that is certainly too much: what the primary proves to have itself, plus `margin`."""
+        primary = lower_bound(self.primary, (1 - CANDIDATE_SHARE) * alpha) if self.primary else 0.0
+        return min(max(primary, 0.0) + margin, _HIGHEST_LIMIT)
+
+    def log_e_value(self, margin: float, alpha: float) -> float:
+        """Evidence (its logarithm) that the candidate fails less than `margin` more often than the primary.
+
+        A union over the primary's unknown share p: where p lies below what it proved, its own evidence speaks (a fifth
+        of alpha); above, that the candidate stays below p + margin (the rest of alpha). To be compared with 1/alpha.
+        """
+        return log_e_value(self.candidate, self.candidate_limit(margin, alpha), "less") + math.log(CANDIDATE_SHARE)

@@ -63,15 +63,23 @@ def confidence_sequence(counts: Mapping[float, int], alpha: float) -> tuple[floa
 
     It holds the true mean at every moment at once, with probability 1 - alpha. Without values it is (-1, 1).
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must lie between 0 and 1, both excluded, not {alpha}")
+    return lower_bound(counts, alpha / 2), upper_bound(counts, alpha / 2)
+
+
+def lower_bound(counts: Mapping[float, int], alpha: float) -> float:
+    """Give the largest mean that is disproved as too low at `alpha`; -1 when none is."""
+    line = _line(alpha)
     if not sum(counts.values()):
-        return -1.0, 1.0
-    mean = mean_of(counts)
-    line = math.log(2 / alpha)
-    low = _last_disproved(lambda m0: log_e_value(counts, m0, "greater"), line=line, start=-1.0, inside=mean)
-    high = _last_disproved(lambda m0: log_e_value(counts, m0, "less"), line=line, start=1.0, inside=mean)
-    return low, high
+        return -1.0
+    return _last_disproved(lambda m0: log_e_value(counts, m0, "greater"), line=line, start=-1.0, inside=mean_of(counts))
+
+
+def upper_bound(counts: Mapping[float, int], alpha: float) -> float:
+    """Give the smallest mean that is disproved as too high at `alpha`; 1 when none is."""
+    line = _line(alpha)
+    if not sum(counts.values()):
+        return 1.0
+    return _last_disproved(lambda m0: log_e_value(counts, m0, "less"), line=line, start=1.0, inside=mean_of(counts))
 
 
 def mean_of(counts: Mapping[float, int]) -> float:
@@ -89,11 +97,15 @@ def merged(parts: Iterable[Mapping[float, int]]) -> dict[float, int]:
 
 
 def log_sum_exp(logs: Sequence[float]) -> float:
-    """Logarithm of the sum of `exp(each)`, without overflow."""
+    """Logarithm of the sum of `exp(each)`, without overflow; the logarithms are finite."""
     largest = max(logs)
-    if largest == -math.inf:
-        return -math.inf
     return largest + math.log(math.fsum(math.exp(each - largest) for each in logs))
+
+
+def _line(alpha: float) -> float:
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie between 0 and 1, both excluded, not {alpha}")
+    return -math.log(alpha)
 
 
 def _checked(counts: Mapping[float, int]) -> list[tuple[float, int]]:

@@ -20,8 +20,8 @@ State = Literal[
     "withdrawn",
 ]
 
-STOPS: frozenset[State] = frozenset({"reject", "equivalent"})
-"""States in which the candidate is no longer shadowed and its budget goes to the others."""
+MAX_ALPHA = 0.5
+"""Above it "proved" would mean less than the toss of a coin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Latch:
     """A test that crossed its line once: it stays proved, for this bound and this alpha, whatever comes later."""
 
     bound: float
-    """The mean that was disproved, in the test's own unit."""
+    """The line that was crossed, in the test's own unit: a margin or a saving."""
     alpha: float
     conversations: int
     """How many there were when it crossed."""
@@ -110,15 +110,30 @@ class Evidence:
     latched: Mapping[str, Latch] = field(default_factory=dict)
     """`Verdict.latched` of the decision before."""
     watch: Watch | None = None
-    """Conversations since the verdict became `promote`; None before."""
+    """Conversations since the verdict first became `promote`; None before, `Watch()` from that decision on."""
     pace: Pace | None = None
     saving_usd_per_month: Estimate | None = None
     traffic_share: float | None = None
     """Share of the task's eligible exchanges whose like was compared (the rest was skipped by rule)."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"alpha must lie between 0 and 1, both excluded, not {self.alpha}")
+        if not 0 < self.alpha < MAX_ALPHA:
+            raise ValueError(f"alpha must lie between 0 and {MAX_ALPHA}, both excluded, not {self.alpha}")
+
+    @property
+    def conversations(self) -> int:
+        """How many have a quality difference."""
+        return self.quality.conversations
+
+    @property
+    def entered(self) -> int:
+        """How many have entered, those in which scoring failed altogether among them."""
+        return self.quality.conversations + self.unscored
+
+    @property
+    def missing_share(self) -> float:
+        """Share of what entered that has no score."""
+        return self.missing / self.entered if self.entered else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,15 +141,28 @@ class Proof:
     """One claim the decision needs, and how far it is proved."""
 
     name: str
-    """`not_worse`, `worse`, `better`, `not_better`, `cheaper`, `no_saving`, `failures`, `guard:<name>`, ..."""
+    """`worse`, `not_worse`, `better`, `not_better`, `cheaper:1`, `no_saving:1` (the cost epoch), `failures`,
+    `guard:<name>`, `withdrawn`."""
     claim: str
-    """The claim in words, with its numbers."""
-    proved: bool
-    """True once its e-value reached 1/alpha (latched)."""
+    """The claim in words, with its numbers, to be read after "the candidate is"."""
+    bound: float
+    """The margin or saving it is about."""
     log_e: float | None
-    """Natural logarithm of the e-value now; None when there is nothing to count yet."""
-    needed_log_e: float
-    """ln(1/alpha): the line."""
+    """Natural logarithm of the e-value now; None when there is nothing to count, or it can not be proved any more."""
+    line: float
+    """ln(1/alpha): where it is proved."""
+    latch: Latch | None = None
+    """Set once it is proved, now or before."""
+
+    @property
+    def proved(self) -> bool:
+        """True once the line was crossed: it stays so."""
+        return self.latch is not None
+
+    @property
+    def faded(self) -> bool:
+        """True when it was proved before, and what came later speaks less clearly."""
+        return self.latch is not None and (self.log_e is None or self.log_e < self.line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +196,5 @@ class Verdict:
     proofs: Sequence[Proof]
     more_needed: MoreNeeded | None
     """None once nothing more is waited for."""
-
-    @property
-    def stops(self) -> bool:
-        """True when this candidate need not be shadowed any longer."""
-        return self.state in STOPS
+    stops: bool
+    """True when this candidate need not be shadowed any longer, so that its budget goes to the others."""
