@@ -19,6 +19,10 @@ from gateway.addresses import same_origin
 from shadow.benchmark import Asker, Engine, Estimate, Scorer, estimate, new_run_id
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.evaluators import EvaluatorConfigError, build_evaluators
+from shadow.evaluators.llm_judges import LlmJudges
+from shadow.evaluators.services import Services
+from shadow.judge.client import Network
+from shadow.judge.hire import Agency, Home
 from shadow.pricing import PriceBook
 from shadow.records import Candidate, EvaluatorSpec
 from shadow.redaction import Redactor, Scrubber
@@ -26,7 +30,7 @@ from shadow.runs import Case, Run, RunPlan
 from shadow.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from gateway.config import Config
     from shadow.benchmark import Progress
@@ -145,7 +149,9 @@ def _is_loopback(base_url: str) -> bool:
         return False
 
 
-def scorer_for(config: Config, options: Options, cases: Sequence[Case]) -> tuple[Scorer, str | None]:
+def scorer_for(
+    config: Config, options: Options, cases: Sequence[Case], services: Services
+) -> tuple[Scorer, str | None]:
     """Build the evaluators: the named ones for every task, else the configuration's. Raises EvaluatorConfigError.
 
     With neither, cases that tell what is expected are scored by `icontains`, as the article's example does.
@@ -157,25 +163,34 @@ def scorer_for(config: Config, options: Options, cases: Sequence[Case]) -> tuple
             replace(spec, quality=spec.quality or (not decides and at == 0))
             for at, spec in enumerate(options.evaluators)
         )
-        return Scorer(sets={"default": build_evaluators(specs, config_dir=folder)}), None
+        return Scorer(sets={"default": build_evaluators(specs, config_dir=folder, services=services)}), None
     sets: dict[str, EvaluatorSet] = {
-        task.name: build_evaluators(task.evaluators, config_dir=folder)
+        task.name: build_evaluators(task.evaluators, config_dir=folder, services=services)
         for task in settings.tasks
         if task.evaluators is not None
     }
     if settings.evaluators is None and any(case.expected is not None for case in cases):
         chosen = (EvaluatorSpec(type="icontains", quality=True),)
         note = "scored by icontains, because cases say what is expected; choose others with --evaluator"
-        return Scorer(sets={**sets, "default": build_evaluators(chosen, config_dir=folder)}), note
+        return Scorer(sets={**sets, "default": build_evaluators(chosen, config_dir=folder, services=services)}), note
     told = None if settings.evaluators is not None else "scored by the checks that the requests themselves ask for"
-    return Scorer(sets={**sets, "default": build_evaluators(settings.evaluators, config_dir=folder)}), told
+    return Scorer(
+        sets={**sets, "default": build_evaluators(settings.evaluators, config_dir=folder, services=services)}
+    ), told
 
 
 class Bench:
     """One benchmark of the command line, from its options to its result. Made by `opened`."""
 
     def __init__(
-        self, *, config: Config, options: Options, store: Store, client: CandidateClient, prices: PriceBook
+        self,
+        *,
+        config: Config,
+        options: Options,
+        store: Store,
+        client: CandidateClient,
+        prices: PriceBook,
+        services: Services,
     ) -> None:
         settings = config.measuring
         keys = {*settings.secrets, *([options.api_key] if options.api_key else [])}
@@ -183,6 +198,7 @@ class Bench:
         self.store = store
         self._options = options
         self._config = config
+        self._services = services
         self._redactor = Redactor(settings.redact, secrets=keys)
         self._scrubber = Scrubber(keys)
         self._contestants = contestants(config, options)
@@ -197,7 +213,7 @@ class Bench:
     async def ready(self, cases: Sequence[Case], *, kind: RunKind, name: str, note: str = "") -> Ready:
         """Make the plan, look for the run to go on with, and say what it may cost. Raises BenchError."""
         options = self._options
-        scorer, told = scorer_for(self._config, options, cases)
+        scorer, told = scorer_for(self._config, options, cases, self._services)
         primary = options.primary or options.models[0]
         compares = any(scorer.compares(case.task) for case in cases)
         plan = RunPlan(
@@ -285,28 +301,56 @@ async def opened(config: Config, options: Options) -> AsyncIterator[Bench]:
     settings = config.measuring
     prices = PriceBook(settings.prices)
     keys = {*settings.secrets, *([options.api_key] if options.api_key else [])}
+    limits = CallLimits(
+        connect_timeout_s=settings.connect_timeout_s,
+        first_byte_timeout_s=options.timeout_s,
+        idle_timeout_s=options.timeout_s,
+        total_s=options.timeout_s,
+        max_body_bytes=settings.max_body_bytes,
+    )
     client = CandidateClient(
         prices=prices,
         scrubber=Scrubber(keys),
-        limits=CallLimits(
-            connect_timeout_s=settings.connect_timeout_s,
-            first_byte_timeout_s=options.timeout_s,
-            idle_timeout_s=options.timeout_s,
-            total_s=options.timeout_s,
-            max_body_bytes=settings.max_body_bytes,
-        ),
+        limits=limits,
         proxy=settings.proxy,
         no_proxy=settings.no_proxy,
         ca_file=settings.ca_file,
     )
+    judges = _judges(config, options, prices=prices, limits=limits, keys=keys)
+    services = Services(judges=LlmJudges(judges))
     try:
         async with await open_store(store_url(config, options.store)) as store:
             try:
-                yield Bench(config=config, options=options, store=store, client=client, prices=prices)
+                yield Bench(
+                    config=config, options=options, store=store, client=client, prices=prices, services=services
+                )
             except EvaluatorConfigError as error:
                 raise BenchError(str(error)) from error
     finally:
         await client.aclose()
+        await judges.aclose()
+        await asyncio.to_thread(services.close)
+
+
+def _judges(config: Config, options: Options, *, prices: PriceBook, limits: CallLimits, keys: Iterable[str]) -> Agency:
+    """Judges are asked where the run's models are, unless their options name another place."""
+    settings = config.measuring
+    base_url = (options.base_url or settings.upstream.base_url).rstrip("/")
+    key = options.api_key or (settings.upstream.api_key if same_origin(base_url, settings.upstream.base_url) else None)
+    if key is None and _is_loopback(base_url):
+        key = _NO_KEY_NEEDED
+    return Agency(
+        home=Home(base_url=base_url, api_key=key, api_key_header=settings.upstream.api_key_header),
+        prices=prices,
+        redactor=Redactor(settings.redact, secrets=keys),
+        network=Network(
+            limits=limits,
+            proxy=settings.proxy,
+            no_proxy=settings.no_proxy,
+            ca_file=settings.ca_file,
+            deployment_id=settings.deployment_id,
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,10 @@ from gateway.settings import MeasuringSettings
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, build_evaluators
+from shadow.evaluators.llm_judges import LlmJudges
+from shadow.evaluators.services import Services
+from shadow.judge.client import Network
+from shadow.judge.hire import Agency, Home
 from shadow.pricing import PriceBook
 from shadow.redaction import Redactor, Scrubber
 from shadow.stats import ConversationRules
@@ -151,17 +155,24 @@ class Crew:
     scrubber: Scrubber
     redactor: Redactor
     evaluators: Mapping[str, EvaluatorSet]
+    judges: Agency
+    services: Services
 
     @classmethod
     def hire(cls, settings: MeasuringSettings) -> Crew:
         """Build it. Raises EvaluatorConfigError with a sentence."""
         keys = {*settings.secrets, *(candidate.api_key for candidate in settings.candidates if candidate.api_key)}
+        prices, redactor = PriceBook(settings.prices), Redactor(settings.redact, secrets=keys)
+        judges = _judges(settings, prices=prices, redactor=redactor)
+        services = Services(judges=LlmJudges(judges))
         return cls(
             settings=settings,
-            prices=PriceBook(settings.prices),
+            prices=prices,
             scrubber=Scrubber(keys),
-            redactor=Redactor(settings.redact, secrets=keys),
-            evaluators=_evaluators(settings),
+            redactor=redactor,
+            evaluators=_evaluators(settings, services),
+            judges=judges,
+            services=services,
         )
 
     def admin_settings(self) -> AdminSettings:
@@ -181,7 +192,13 @@ class Crew:
             ),
             budget_usd_per_day=settings.budget_usd_per_day,
             shadow_off_reason=settings.shadow_off_reason,
+            judges_unusable=self.judges_unusable(),
         )
+
+    def judges_unusable(self) -> Mapping[str, str]:
+        """Say by task why its deciding judge cannot be asked; empty where every judge can, or none is asked."""
+        reasons = {task: found.unusable.get(found.quality_name) for task, found in self.evaluators.items()}
+        return {task: reason for task, reason in reasons.items() if reason is not None}
 
     def client(self) -> CandidateClient:
         """Make the connections to the candidates; whoever asks for them closes them."""
@@ -189,13 +206,7 @@ class Crew:
         return CandidateClient(
             prices=self.prices,
             scrubber=self.scrubber,
-            limits=CallLimits(
-                connect_timeout_s=settings.connect_timeout_s,
-                first_byte_timeout_s=settings.first_byte_timeout_s,
-                idle_timeout_s=settings.idle_timeout_s,
-                total_s=settings.max_job_age_s,
-                max_body_bytes=settings.max_body_bytes,
-            ),
+            limits=_call_limits(settings),
             proxy=settings.proxy,
             no_proxy=settings.no_proxy,
             ca_file=settings.ca_file,
@@ -296,6 +307,8 @@ class Measuring:
                 task.cancel()
             await asyncio.gather(tidying, asking, changing, return_exceptions=True)
             await client.aclose()
+            await crew.judges.aclose()
+            await asyncio.to_thread(crew.services.close)
 
     @contextlib.asynccontextmanager
     async def _store(self, url: str) -> AsyncIterator[Store | None]:
@@ -329,6 +342,8 @@ async def _run() -> None:
     settings = control.settings_from(start.settings, MeasuringSettings)
     crew = _first_crew(settings)
     _configure_logs(crew)
+    for task, reason in crew.judges_unusable().items():
+        _log.warning("task %s: no quality is measured: %s", task, reason)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
     reader, runs = LateReader(), LateReader()
@@ -419,12 +434,41 @@ def _first_crew(settings: MeasuringSettings) -> Crew:
         return Crew.hire(off)
 
 
-def _evaluators(settings: MeasuringSettings) -> dict[str, EvaluatorSet]:
+def _call_limits(settings: MeasuringSettings) -> CallLimits:
+    return CallLimits(
+        connect_timeout_s=settings.connect_timeout_s,
+        first_byte_timeout_s=settings.first_byte_timeout_s,
+        idle_timeout_s=settings.idle_timeout_s,
+        total_s=settings.max_job_age_s,
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+
+def _judges(settings: MeasuringSettings, *, prices: PriceBook, redactor: Redactor) -> Agency:
+    upstream = settings.upstream
+    return Agency(
+        home=Home(base_url=upstream.base_url, api_key=upstream.api_key, api_key_header=upstream.api_key_header),
+        prices=prices,
+        redactor=redactor,
+        network=Network(
+            limits=_call_limits(settings),
+            proxy=settings.proxy,
+            no_proxy=settings.no_proxy,
+            ca_file=settings.ca_file,
+            deployment_id=settings.deployment_id,
+        ),
+    )
+
+
+def _evaluators(settings: MeasuringSettings, services: Services) -> dict[str, EvaluatorSet]:
     """Build the set of each task by name; a task that names none has the general ones."""
     specs = {"default": settings.evaluators}
     for task in settings.tasks:
         specs[task.name] = settings.evaluators if task.evaluators is None else task.evaluators
-    return {name: build_evaluators(chosen, config_dir=settings.config_dir) for name, chosen in specs.items()}
+    return {
+        name: build_evaluators(chosen, config_dir=settings.config_dir, services=services)
+        for name, chosen in specs.items()
+    }
 
 
 def _configure_logs(crew: Crew) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from shadow.benchmark.scoring import Scorer, told_again, told_of
+from shadow.benchmark.scoring import NO_MONEY, Scorer, told_again, told_of
 from shadow.candidates import UnsendableError
 from shadow.records import Candidate, CandidateAnswer, Cost, EvalCase, Outcome
 from shadow.runs import Cell, RunAnswer, RunPlan, RunResult
@@ -226,8 +226,8 @@ class Engine:
             await self._score_again(plan, cases, answers)
             await self._ask_all(plan, cases)
             await self._compare_all(plan, cases)
-            missing = plan.cells - self._counts["done"]
-            state, reason = ("stopped" if missing else "done"), self._stopped if missing else None
+            unfinished = self._counts["done"] < plan.cells or self._stopped == NO_MONEY
+            state, reason = ("stopped" if unfinished else "done"), self._stopped if unfinished else None
         finally:
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
@@ -272,12 +272,12 @@ class Engine:
                 lane.contestant,
                 case,
                 question,
-                may_pay_again=lambda: self._reserved_again(plan, cell, question),
+                may_pay_again=lambda: self._reserved_more(plan.id, cell, question.worst_case_usd),
                 rested=lambda seconds: self._note_rest(lane, seconds),
                 pause=self._pause,
             )
             told = await asyncio.to_thread(told_of, case, attempts)
-            answer = await self._scored(case, cell, attempts, told)
+            answer = await self._scored(plan.id, case, cell, attempts, told)
             await self._finish(plan.id, answer)
         finally:
             self._busy -= 1
@@ -286,7 +286,7 @@ class Engine:
             self._told[cell] = told
         self._note(answer)
 
-    async def _scored(self, case: Case, cell: Cell, attempts: Attempts, told: EvalCase) -> RunAnswer:
+    async def _scored(self, run_id: str, case: Case, cell: Cell, attempts: Attempts, told: EvalCase) -> RunAnswer:
         answer, keep = attempts.asked.answer, self._keep
         error = answer.error if answer.error is None or keep is None else keep(answer.error)
         calls = msgspec.json.encode([{"name": call.name, "arguments": call.arguments} for call in told.tool_calls])
@@ -300,6 +300,10 @@ class Engine:
         )
         if not made.ended_well:
             return made
+        worst_usd = self._scorer.of_task(case.task).worst_case_alone_usd(told)
+        if worst_usd and not await self._reserved_more(run_id, cell, worst_usd):
+            self.stop(NO_MONEY)
+            return replace(made, scores=self._scorer.over_budget(case))
         return replace(made, scores=self._kept(await self._scorer.alone(case, told)))
 
     def _kept(self, scores: Sequence[StoredScore]) -> tuple[StoredScore, ...]:
@@ -380,8 +384,8 @@ class Engine:
                 await wake.wait()
         return False
 
-    async def _reserved_again(self, plan: RunPlan, cell: Cell, question: Question) -> bool:
-        got = await self._runs.reserve_again(plan.id, cell, worst_case_usd=question.worst_case_usd, worker=self._worker)
+    async def _reserved_more(self, run_id: str, cell: Cell, worst_case_usd: float | None) -> bool:
+        got = await self._runs.reserve_again(run_id, cell, worst_case_usd=worst_case_usd, worker=self._worker)
         return got == "ok"
 
     def _note_rest(self, lane: _Lane, seconds: float) -> None:
@@ -411,8 +415,26 @@ class Engine:
             if told is not None and plan.primary is not None and self._scorer.uncompared(case, answer):
                 self._told[answer.cell] = told
             if self._scorer.unscored(case, answer):
-                alone = self._scorer.content_is_gone(case) if told is None else await self._scorer.alone(case, told)
-                await self._runs.rescore(plan.id, answer.cell, self._kept(alone))
+                await self._rescore(plan.id, case, answer.cell, told)
+
+    async def _rescore(self, run_id: str, case: Case, cell: Cell, told: EvalCase | None) -> None:
+        if told is None:
+            await self._runs.rescore(run_id, cell, self._scorer.content_is_gone(case))
+            return
+        worst_usd = self._scorer.of_task(case.task).worst_case_alone_usd(told)
+        if await self._reserved_scoring(run_id, worst_usd):
+            scores = await self._scorer.alone(case, told)
+            await self._runs.rescore(run_id, cell, self._kept(scores), reserved_usd=worst_usd)
+            self._spent_usd += sum(stored.score.cost_usd for stored in scores)
+
+    async def _reserved_scoring(self, run_id: str, worst_usd: float) -> bool:
+        """Reserve what scoring a stored answer may cost; where it does not fit, the run stops."""
+        if not worst_usd:
+            return True
+        got = await self._runs.reserve_scoring(run_id, worst_case_usd=worst_usd, worker=self._worker)
+        if got != "ok":
+            self.stop(NO_MONEY if got == "over_budget" else _TAKEN_OVER)
+        return got == "ok"
 
     async def _compare_all(self, plan: RunPlan, cases: Mapping[str, Case]) -> None:
         """Compare every candidate's answer with the primary's, where an evaluator does so."""
@@ -429,8 +451,12 @@ class Engine:
         async with room:
             if self._stopped is not None:
                 return
-            scores = await self._scorer.pair(case, self._told[beside], self._told[cell])
-            await self._runs.add_scores(run_id, cell, self._kept(scores))
+            one, other = replace(self._told[beside], role="primary"), replace(self._told[cell], role="candidate")
+            worst_usd = self._scorer.of_task(case.task).worst_case_beside_usd(one, candidate=cell.model)
+            if not await self._reserved_scoring(run_id, worst_usd):
+                return
+            scores = await self._scorer.beside(case, one, other)
+            await self._runs.add_scores(run_id, cell, self._kept(scores), reserved_usd=worst_usd)
             self._spent_usd += sum(stored.score.cost_usd for stored in scores)
             self._report()
 

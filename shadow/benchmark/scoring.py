@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shadow.dialects.untrusted import UnreadableError, decode_any
 from shadow.evaluators import EvaluatorSet, PairEvaluator
-from shadow.evaluators.base import failed
+from shadow.evaluators.base import AgainstPrimary, failed
 from shadow.records import EvalCase, StoredScore, ToolCall
 from shadow.runs import EvaluatorOfRun
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shadow.benchmark.asking import Attempts
     from shadow.runs import Case, RunAnswer
 
+NO_MONEY = "what scoring may cost does not fit under the run's bound any more"
 NO_CONTENT = "the answer's content is not kept, so it cannot be scored any more"
 
 
@@ -53,49 +54,27 @@ class Scorer:
         return tuple(replace(stored, role="candidate") for stored in scores)
 
     def compares(self, task: str) -> bool:
-        """Tell whether a task has an evaluator that compares two answers."""
-        return any(isinstance(member.evaluator, PairEvaluator) for member in self.of_task(task).members)
+        """Tell whether a task has an evaluator that sets two answers side by side."""
+        return self.of_task(task).compares
 
-    async def pair(self, case: Case, primary: EvalCase, candidate: EvalCase) -> tuple[StoredScore, ...]:
-        """Compare an answer with the primary's by every evaluator that does so; never raises."""
-        scores = []
-        for member in self.of_task(case.task).members:
-            if isinstance(member.evaluator, PairEvaluator):
-                score = await member.evaluator.compare(primary, candidate)
-                scores.append(
-                    StoredScore(
-                        evaluator=member.name, version=member.version, quality=member.quality, role="pair", score=score
-                    )
-                )
-        return tuple(scores)
+    async def beside(self, case: Case, primary: EvalCase, candidate: EvalCase) -> tuple[StoredScore, ...]:
+        """Score an answer beside the primary's by every evaluator that does so; never raises."""
+        return await self.of_task(case.task).score_beside(primary, candidate)
 
     def unscored(self, case: Case, answer: RunAnswer) -> bool:
         """Tell whether an answer lacks a score of an evaluator in its present version, or has one that failed."""
-        there = {
-            (stored.evaluator, stored.version)
-            for stored in answer.scores
-            if stored.role != "pair" and stored.score.status != "failed"
-        }
-        wanted = {
-            (member.name, member.version)
-            for member in self.of_task(case.task).members
-            if not isinstance(member.evaluator, PairEvaluator)
-        }
-        return not wanted <= there
+        return not self._wanted(case, beside=False) <= _there(answer)
 
     def uncompared(self, case: Case, answer: RunAnswer) -> bool:
-        """Tell the same of the evaluators that compare."""
-        there = {
-            (stored.evaluator, stored.version)
-            for stored in answer.scores
-            if stored.role == "pair" and stored.score.status != "failed"
-        }
-        wanted = {
+        """Tell the same of the evaluators that set two answers side by side."""
+        return not self._wanted(case, beside=True) <= _there(answer)
+
+    def _wanted(self, case: Case, *, beside: bool) -> set[tuple[str, str]]:
+        return {
             (member.name, member.version)
             for member in self.of_task(case.task).members
-            if isinstance(member.evaluator, PairEvaluator)
+            if isinstance(member.evaluator, PairEvaluator | AgainstPrimary) == beside
         }
-        return not wanted <= there
 
     def content_is_gone(self, case: Case) -> tuple[StoredScore, ...]:
         """Say of every evaluator that needs one answer that it cannot look at it."""
@@ -106,10 +85,19 @@ class Scorer:
                 quality=member.quality,
                 role="candidate",
                 score=failed(NO_CONTENT),
+                measures=member.measures,
             )
             for member in self.of_task(case.task).members
-            if not isinstance(member.evaluator, PairEvaluator)
+            if not isinstance(member.evaluator, PairEvaluator | AgainstPrimary)
         )
+
+    def over_budget(self, case: Case) -> tuple[StoredScore, ...]:
+        """Say of every evaluator that needs one answer that its money did not fit any more."""
+        return tuple(replace(stored, score=failed(NO_MONEY)) for stored in self.content_is_gone(case))
+
+
+def _there(answer: RunAnswer) -> set[tuple[str, str]]:
+    return {(stored.evaluator, stored.version) for stored in answer.scores if stored.score.status != "failed"}
 
 
 def told_of(case: Case, attempts: Attempts) -> EvalCase:
@@ -125,6 +113,9 @@ def told_of(case: Case, attempts: Attempts) -> EvalCase:
         latency_ms=answer.latency_ms,
         ttft_ms=answer.ttft_ms,
         cost_usd=attempts.cost.billed_usd,
+        exchange_id=case.id,
+        task=case.task,
+        model=answer.candidate,
     )
 
 
@@ -143,6 +134,9 @@ def told_again(case: Case, kept: RunAnswer) -> EvalCase | None:
         latency_ms=answer.latency_ms,
         ttft_ms=answer.ttft_ms,
         cost_usd=kept.cost.billed_usd,
+        exchange_id=case.id,
+        task=case.task,
+        model=answer.candidate,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shadow.budget import budget_day
+from shadow.judge.figures import JudgeBook
 from shadow.records import Outcome
 from shadow.stats.comparisons import Conversations, comparison
 from shadow.stats.coverage import coverage_figures, coverage_of
@@ -46,14 +47,19 @@ def build_stats(
     tasks: Sequence[str] = (),
     candidates: Sequence[str] = (),
     shadow_off_reason: str | None = None,
+    judges_unusable: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Build the answer of `/stats`.
 
     All times are aware UTC; `now` decides which conversations are still open. `task` is what `rows` were read with,
     `model` keeps only this model's rows and comparisons. `tasks` and `candidates` are the configured names, shown even
-    without a single exchange. `missing_line` gives the line of `prices:` to add, None for a model whose price is known.
+    without a single exchange. `judges_unusable` says by task why its judge cannot be asked.
+    `missing_line` gives the line of `prices:` to add, None for a model whose price is known.
     """
-    window = _Window(rows, rules=rules, as_of=min(now, until), candidates=candidates, missing_line=missing_line)
+    judges = JudgeBook(rows.judging, rows.labels, unusable=judges_unusable)
+    window = _Window(
+        rows, rules=rules, as_of=min(now, until), candidates=candidates, missing_line=missing_line, judges=judges
+    )
     shown = [task] if task is not None else _shown_tasks(tasks, window.tasks())
     return {
         "since": since,
@@ -76,7 +82,9 @@ class _Window:
         as_of: datetime,
         candidates: Sequence[str],
         missing_line: Callable[[str], str | None],
+        judges: JudgeBook,
     ) -> None:
+        self._judges = judges
         self._rules, self._as_of, self._candidates, self._missing_line = rules, as_of, candidates, missing_line
         exchanges = read_exchanges(rows.exchanges)
         answers = read_answers(rows.answers, exchanges)
@@ -190,6 +198,7 @@ class _Window:
                 pairwise=pairwise,
                 coverage=self._coverage_of(task, primary, candidate),
                 price_line=self._missing_line(candidate),
+                judge=self._judges.block(task, primary, candidate),
             )
             for primary, candidate in self._compared(task, by_pair)
         ]
@@ -234,6 +243,7 @@ def _budget(rows: StatsRows, *, cap_usd: float, now: datetime) -> dict[str, Any]
         "cap_usd": cap_usd,
         "paced_usd": budget_day(now, cap_usd=cap_usd).paced_usd,
         "spent_usd": spent,
+        "judge_usd": finite(rows.judge_spent_usd) or 0.0,
         "reserved_usd": reserved,
         "left_usd": max(0.0, cap_usd - spent - reserved),
         "closed": bool(rows.budget["closed"]),

@@ -77,11 +77,12 @@ def comparison(
     pairwise: bool,
     coverage: Mapping[str, Any],
     price_line: str | None,
+    judge: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Compare one candidate with one primary.
 
     `answers` are the candidate's, `exchanges` all of the primary's in the task. `price_line` is
-    the line to add to `prices:` when the candidate's price is unknown.
+    the line to add to `prices:` when the candidate's price is unknown, `judge` the block of `shadow.judge.figures`.
     """
     pairs = [conversations.place(answer, scores.judge(answer, pairwise=pairwise)) for answer in answers]
     counted = [pair for pair in pairs if pair.counted]
@@ -114,7 +115,7 @@ def comparison(
             "identical": None,
             "reason": "the noise floor is not built yet",
         },
-        "judge": {"trusted": None, "reason": "the judge is not built yet"},
+        "judge": dict(judge),
         "more_needed": {
             "conversations": {"low": None, "high": None},
             "days": None,

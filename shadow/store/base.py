@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
 
     from shadow.records import Batch, Cost, ExchangeRecord, LeasedJob, PairResult, StoredScore
     from shadow.runs import Case, Cell, EvaluatorOfRun, Run, RunAnswer, RunKind, RunPlan, RunResult, StoredPrompt
@@ -132,7 +133,58 @@ class BudgetDay(Protocol):
         ...
 
 
-class Reader(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What one person said about one pair; `side_a` is the answer that was shown as A, None when it was not blind."""
+
+    exchange_id: str
+    candidate: str
+    labeller: str
+    winner: Literal["primary", "candidate", "tie"]
+    choice: str
+    """As it was given: A, B, tie, primary or candidate."""
+    side_a: Literal["primary", "candidate"] | None
+    seed: str | None
+    source: str
+    """Where it came from: `label` (the command), `api`."""
+    labelled_at: datetime
+
+
+class Judging(Protocol):
+    """What judges did, and what people say about pairs. Rows are plain dicts."""
+
+    async def judge_tallies(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """Count what each deciding judge did, by (task, primary, candidate, evaluator, version, model), latest last."""
+        ...
+
+    async def label_tallies(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """Count people's labels by what the judge ruled: task, primary, candidate, version, model, person, judge."""
+        ...
+
+    async def judge_spent_usd(self, *, day: str) -> float:
+        """Add up what judges cost on one UTC day (ISO date), as far as their providers said."""
+        ...
+
+    async def keep_label(self, label: Label) -> bool:
+        """Keep what a person said about a pair, in place of what they said before; False when there is no such pair."""
+        ...
+
+    async def remove_label(self, *, exchange_id: str, candidate: str, labeller: str) -> bool:
+        """Take a person's word about a pair back; False when there is none."""
+        ...
+
+    async def labels(self, *, task: str | None, candidate: str | None, limit: int) -> list[dict[str, Any]]:
+        """Give labels, oldest first, with task and primary."""
+        ...
+
+    async def pairs_to_label(
+        self, *, labeller: str, task: str | None, candidate: str | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Draw pairs with content that this person has not labelled; those a judge ruled about come first."""
+        ...
+
+
+class Reader(Judging, Protocol):
     """Everything the stats side asks. Rows are plain dicts with the column names of the schema; times are aware UTC."""
 
     async def exchanges(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
@@ -257,7 +309,7 @@ class Runs(Protocol):
     async def reserve_again(
         self, run_id: str, cell: Cell, *, worst_case_usd: float | None, worker: str
     ) -> RunReservation:
-        """Reserve once more for a retry, where the attempt before may have been billed. Never `taken`."""
+        """Reserve once more for an answer under way: a retry that may be billed anew, or its scoring. Never `taken`."""
         ...
 
     async def finish(self, run_id: str, answer: RunAnswer, *, now: datetime) -> None:
@@ -272,11 +324,19 @@ class Runs(Protocol):
         """Forget these answers and their scores, so that they are asked for again; what they cost stays spent."""
         ...
 
-    async def rescore(self, run_id: str, cell: Cell, scores: Sequence[StoredScore]) -> None:
+    async def reserve_scoring(self, run_id: str, *, worst_case_usd: float, worker: str) -> RunReservation:
+        """Reserve what scoring a stored answer may cost; settled by `rescore` or `add_scores`. Never `taken`."""
+        ...
+
+    async def rescore(
+        self, run_id: str, cell: Cell, scores: Sequence[StoredScore], *, reserved_usd: float = 0.0
+    ) -> None:
         """Replace the scores of one answer, comparisons apart; what they cost is added to what was spent."""
         ...
 
-    async def add_scores(self, run_id: str, cell: Cell, scores: Sequence[StoredScore]) -> None:
+    async def add_scores(
+        self, run_id: str, cell: Cell, scores: Sequence[StoredScore], *, reserved_usd: float = 0.0
+    ) -> None:
         """Add scores to those of one answer; what they cost is added to what was spent."""
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,3 +46,5 @@ class AdminSettings:
     conversations: ConversationRules = field(default_factory=ConversationRules)
     budget_usd_per_day: float = 5.0
     shadow_off_reason: str | None = None
+    judges_unusable: Mapping[str, str] = field(default_factory=dict)
+    """Task -> why its judge cannot be asked: no key, or its price is unknown."""

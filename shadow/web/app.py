@@ -7,15 +7,17 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from shadow.judge.blind import DEFAULT_SEED
 from shadow.pricing import price_exchange
 from shadow.stats import StatsRows, build_stats
 from shadow.store.base import StoreError
-from shadow.web import parameters
+from shadow.web import labels, parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
 from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
@@ -33,12 +35,15 @@ if TYPE_CHECKING:
     from shadow.store.base import Reader, Runs
     from shadow.web.admin import AdminSettings, Prices
 
+MAX_BODY_BYTES = 64 << 10
+MAX_PAIRS_TO_LABEL = 20
+"""Pairs with their content in one answer: prompts may be long."""
+
 _PRICING_CHUNK = 5000
 
 _NOT_BUILT = {
     "/metrics": "metrics for Prometheus",
     "/trends": "trends",
-    "/feedback": "feedback",
     "/epochs": "epochs",
     "/ui": "the dashboard",
 }
@@ -72,6 +77,9 @@ def build_app(
             Route("/pairs/{pair_id:path}", api.pair, methods=["GET"]),
             Route("/exchanges/{exchange_id}", api.exchange, methods=["GET"]),
             Route("/openapi.json", api.openapi, methods=["GET"]),
+            Route("/labels", api.labels, methods=["GET"]),
+            Route("/labels/next", api.pairs_to_label, methods=["GET"]),
+            Route("/feedback", api.feedback, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
             *(() if runs is None else RunsApi(runs=runs, settings=settings).routes()),
         ],
@@ -172,6 +180,37 @@ class AdminApi:
         exchange = await self._reader.exchange(request.path_params["exchange_id"])
         return JsonAnswer(exchange) if exchange is not None else _unknown("exchange", "it")
 
+    async def labels(self, request: Request) -> Response:
+        """Give what people said about pairs, oldest first."""
+        values = _values(request, "task", "candidate", "limit")
+        rows = await self._reader.labels(
+            task=parameters.text(values, "task"),
+            candidate=parameters.text(values, "candidate"),
+            limit=parameters.limit(values),
+        )
+        return JsonAnswer({"labels": rows})
+
+    async def pairs_to_label(self, request: Request) -> Response:
+        """Draw pairs that a person has not labelled, with their content; which side is A is the reader's to shuffle."""
+        values = _values(request, "task", "candidate", "limit", "labeller")
+        rows = await self._reader.pairs_to_label(
+            labeller=parameters.text(values, "labeller") or labels.DEFAULT_LABELLER,
+            task=parameters.text(values, "task"),
+            candidate=parameters.text(values, "candidate"),
+            limit=min(parameters.limit(values), MAX_PAIRS_TO_LABEL),
+        )
+        return JsonAnswer({"pairs": rows, "seed": DEFAULT_SEED})
+
+    async def feedback(self, request: Request) -> Response:
+        """Take what a person says: a label of a pair."""
+        body = await json_body(request)
+        if isinstance(body, ErrorAnswer):
+            return body
+        if "pair" in body:
+            return await labels.take_label(body, store=self._reader, now=self._now())
+        message = 'feedback is about a pair: {"pair": "<exchange id>:<candidate>", "choice": "A"}'
+        return ErrorAnswer(status=HTTPStatus.BAD_REQUEST, kind="bad_feedback", message=message)
+
     async def openapi(self, _request: Request) -> Response:
         """Describe this port as OpenAPI 3.1."""
         return JsonAnswer(openapi(version=self._settings().version))
@@ -179,8 +218,7 @@ class AdminApi:
     async def reload(self, request: Request) -> Response:
         """Ask the supervisor to read its configuration again; it decides and logs, this answer does not wait."""
         if not _is_json(request.headers.get("content-type")):
-            message = "POST needs the header `content-type: application/json`"
-            return ErrorAnswer(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, kind="content_type", message=message)
+            return _no_json_type()
         if self._reload is None:
             message = "this process has no supervisor to signal; restart it to read the configuration again"
             return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_supervisor", message=message)
@@ -207,6 +245,7 @@ class AdminApi:
                 candidates=settings.candidates,
                 budget_usd_per_day=settings.budget_usd_per_day,
                 shadow_off_reason=settings.shadow_off_reason,
+                judges_unusable=settings.judges_unusable,
                 missing_line=_missing_line(settings.prices),
             )
 
@@ -227,7 +266,34 @@ class AdminApi:
             dropped=await self._reader.dropped(),
             budget=await self._reader.budget(day=day),
             budget_day=day,
+            judge_spent_usd=await self._reader.judge_spent_usd(day=day),
+            judging=await self._reader.judge_tallies(since=since, until=until, task=task),
+            labels=await self._reader.label_tallies(since=since, until=until, task=task),
         )
+
+
+async def json_body(request: Request) -> dict[str, Any] | ErrorAnswer:
+    """Read the JSON object a POST carries, of a bounded size; what it is else is told."""
+    if not _is_json(request.headers.get("content-type")):
+        return _no_json_type()
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            message = f"the body may hold at most {MAX_BODY_BYTES} bytes"
+            return ErrorAnswer(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE, kind="too_large", message=message)
+    try:
+        value = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        return ErrorAnswer(status=HTTPStatus.BAD_REQUEST, kind="bad_json", message="the body must be a JSON object")
+    return value
+
+
+def _no_json_type() -> ErrorAnswer:
+    message = "POST needs the header `content-type: application/json`"
+    return ErrorAnswer(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, kind="content_type", message=message)
 
 
 def _missing_line(prices: Prices) -> Callable[[str], str | None]:

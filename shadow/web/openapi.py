@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from shadow.judge.blind import CHOICES, DEFAULT_SEED
 from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_WINDOW, MAX_LIMIT
 from shadow.web.schemas import ref, schemas
 
@@ -108,6 +109,28 @@ def _paths() -> Json:
         "/openapi.json": {
             "get": _operation("openapi", "This document.", {"200": _answer("OpenAPI 3.1.", {"type": "object"})})
         },
+        "/labels": {
+            "get": _operation(
+                "labels",
+                "What people said about pairs, oldest first.",
+                {"200": _json("Labels"), **_errors("400", "503")},
+                [_task(), _text("candidate", "Only this candidate's pairs."), _limit("Labels in the answer.")],
+            )
+        },
+        "/labels/next": {
+            "get": _operation(
+                "pairsToLabel",
+                "Random pairs that a person has not labelled, with content; 20 at most.",
+                {"200": _json("PairsToLabel"), **_errors("400", "503")},
+                [
+                    _text("labeller", "Who labels; default anonymous."),
+                    _task(),
+                    _text("candidate", "Only this candidate's pairs."),
+                    _limit("Pairs in the answer."),
+                ],
+            )
+        },
+        "/feedback": {"post": _feedback()},
         "/reload": {"post": _reload()},
     }
 
@@ -131,6 +154,31 @@ def _reload() -> Json:
     return _operation("reload", "Have the configuration read again.", responses) | {"requestBody": body}
 
 
+def _feedback() -> Json:
+    label = {
+        "type": "object",
+        "properties": {
+            "pair": {"type": "string", "description": "`<exchange id>:<candidate>`."},
+            "choice": {"enum": [*CHOICES, None], "description": "null takes the label back."},
+            "labeller": {"type": "string", "description": "Who says it; default anonymous."},
+            "seed": {"type": "string", "description": f"What A and B were shuffled by; default {DEFAULT_SEED}."},
+        },
+        "required": ["pair", "choice"],
+        "additionalProperties": False,
+    }
+    removed = {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in ("pair", "labeller")} | {"removed": {"type": "boolean"}},
+    }
+    responses = {
+        "200": _answer("The label was taken back, if there was one.", removed),
+        "201": _json("LabelKept", "The label is kept."),
+        **_errors("400", "403", "404", "413", "415", "503"),
+    }
+    body = {"required": True, "content": {"application/json": {"schema": label}}}
+    return _operation("feedback", "Say which answer of a pair is better.", responses) | {"requestBody": body}
+
+
 def _answer(description: str, schema: Json) -> Json:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
@@ -148,6 +196,7 @@ _ERRORS = {
     "401": "The token is missing or wrong.",
     "403": "The request comes from a page of another origin.",
     "404": "Nothing has this id.",
+    "413": "The body is too large.",
     "415": "The content type is not application/json.",
     "421": "The Host is not one of this port's.",
     "503": "The store, or the supervisor for a reload, is not there; the message says why.",
@@ -194,9 +243,14 @@ def _run_kind() -> Json:
 
 def _run_page() -> list[Json]:
     return [
-        _parameter("limit", "Runs on a page.", _page()[1]["schema"]),
+        _limit("Runs on a page."),
         _text("cursor", "`next_cursor` of the page before; same kind."),
     ]
+
+
+def _limit(description: str) -> Json:
+    limits = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    return _parameter("limit", description, limits)
 
 
 def _in_path(name: str, description: str) -> Json:

@@ -647,9 +647,11 @@ def test_what_is_not_built_is_null_beside_a_reason() -> None:
     comparison = the_comparison(rows(exchanges=[exchange(1)], answers=[answer(1)]))
     assert comparison["verdict"] is None
     assert comparison["why"].startswith("not decided: verdicts are not built yet")
-    for name in ("epoch", "projected_saving_usd_per_month", "noise_floor", "judge", "more_needed"):
+    for name in ("epoch", "projected_saving_usd_per_month", "noise_floor", "more_needed"):
         assert "not built yet" in comparison[name]["reason"] or "come with" in comparison[name]["reason"]
     assert comparison["quality_diff"]["ci"] is comparison["quality_diff"]["level"] is None
+    assert comparison["judge"]["trusted"] is None
+    assert comparison["judge"]["reason"] == "no judge has decided anything here"
 
 
 # ---- coverage
@@ -759,6 +761,7 @@ def test_the_budget_shows_what_is_left() -> None:
         "cap_usd": 5.0,
         "paced_usd": 0.5,  # midnight: a tenth of the cap
         "spent_usd": 1.5,
+        "judge_usd": 0.0,
         "reserved_usd": 4.0,
         "left_usd": 0.0,
         "closed": True,

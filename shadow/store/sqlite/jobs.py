@@ -18,6 +18,7 @@ from shadow.store.sqlite.rows import (
     cost_columns,
     exchange_of,
     job_of,
+    judgement_rows,
     micros,
     nano_down,
     nano_up,
@@ -227,6 +228,8 @@ class SqliteJobs:
         row = answer_row(result, exchange_started_at=job.exchange.started_at, task=job.job.task)
         await transaction.run(self._sql["insert_answer"], row)
         await transaction.run_many(self._sql["insert_score"], [score_row(answer, score) for score in result.scores])
+        judged = [row for score in result.scores for row in judgement_rows(answer, score)]
+        await transaction.run_many(self._sql["insert_judgement"], judged)
         await transaction.run_many(self._sql["insert_content"], content_rows(answer, result.content))
         if result.primary_cost is not None:
             names = ("billed_usd", "uncached_usd", "source")

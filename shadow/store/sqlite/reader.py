@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from shadow.store.base import StoreError
+from shadow.store.sqlite.judging import SqliteJudging
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import cost_columns, exchange_of, micros, usd
 
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
 
 Sort = Literal["newest", "worst"]
 
-_PRUNED = ("prune_content", "prune_scores", "prune_answers", "prune_bodies", "prune_jobs", "prune_exchanges")
+_PRUNED = (
+    "prune_content",
+    "prune_labels",
+    "prune_judgements",
+    "prune_scores",
+    "prune_answers",
+    "prune_bodies",
+    "prune_jobs",
+    "prune_exchanges",
+)
 _PRICED_AT_ONCE = 200
 """Prices worked out between two turns of the event loop (a few milliseconds)."""
 _CONTENT = ("prompt", "primary_output", "primary_tool_calls", "candidate_output", "candidate_tool_calls")
@@ -30,10 +40,11 @@ _NO_DIFFERENCE = 2.0
 """Sorts after every real difference; the index on `shadow_answer` uses the same number."""
 
 
-class SqliteReader:
+class SqliteReader(SqliteJudging):
     """`shadow.store.base.Reader` on one read connection; prices and retention go through the write connection."""
 
     def __init__(self, reader: Connection, writer: Connection) -> None:
+        super().__init__(reader, writer)
         self._reader = reader
         self._writer = writer
         self._sql = load_queries("reader.sql")
@@ -116,7 +127,11 @@ class SqliteReader:
             return None
         content = {name: rows[0].pop(name) for name in _CONTENT}
         kept = content if any(text is not None for text in content.values()) else None
-        return _with_id(rows[0]) | {"content": kept, "scores": await self._fetch("pair_scores", parameters)}
+        return _with_id(rows[0]) | {
+            "content": kept,
+            "scores": await self._fetch("pair_scores", parameters),
+            "judgements": await self._fetch("pair_judgements", parameters),
+        }
 
     async def price_pending(self, price: Callable[[ExchangeRecord], Cost], *, limit: int = 5000) -> int:
         """Give every exchange with token counts and without a price decision its costs and source; returns how many.

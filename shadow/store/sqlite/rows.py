@@ -50,7 +50,16 @@ def usd(nano: int) -> float:
     return nano / _NANO
 
 
-_TIMES = ("started_at", "exchange_started_at", "created_at", "sent_at", "finished_at", "lease_until", "rest_until")
+_TIMES = (
+    "started_at",
+    "exchange_started_at",
+    "created_at",
+    "sent_at",
+    "finished_at",
+    "lease_until",
+    "rest_until",
+    "labelled_at",
+)
 _TRUTHS = (
     "streamed",
     "first_turn",
@@ -296,6 +305,36 @@ def score_row(answer: CandidateAnswer, stored: StoredScore) -> tuple[Any, ...]:
         _text(stored.score.reason),
         stored.score.cost_usd,
     )
+
+
+def judgement_rows(answer: CandidateAnswer, stored: StoredScore) -> list[tuple[Any, ...]]:
+    """Values for `insert_judgement`, in its order: one row a call, also for the primary's own score."""
+    return [
+        (
+            answer.exchange_id,
+            answer.candidate,
+            stored.evaluator,
+            stored.version,
+            stored.role,
+            number,
+            stored.quality,
+            _text(each.model),
+            micros(each.started_at),
+            each.order,
+            each.status,
+            each.control,
+            each.winner,
+            each.grade,
+            _text(each.reason),
+            each.attempt,
+            *_usage_columns(each.usage),
+            each.cost_usd,
+            each.latency_ms,
+            each.primary_chars,
+            each.candidate_chars,
+        )
+        for number, each in enumerate(stored.score.judgements)
+    ]
 
 
 def content_rows(answer: CandidateAnswer, content: StoredContent) -> list[tuple[Any, ...]]:

@@ -87,8 +87,7 @@ class SqliteRuns:
             if not await transaction.run(self._sql["reopen"], row):
                 return None
             lost = await transaction.run(self._sql["lose"], {"id": run_id})
-            reserved = sum(each["reserved_nano_usd"] for each in lost)
-            await self._settle(transaction, run_id, reserved=reserved, spent=reserved)
+            await transaction.run(self._sql["lose_reserves"], {"id": run_id})
         return len(lost)
 
     async def hold(self, run_id: str, *, worker: str, lease_s: float, now: datetime) -> bool:
@@ -156,20 +155,38 @@ class SqliteRuns:
                 await transaction.run(self._sql["delete_scores"], _key(run_id, cell))
                 await transaction.run(self._sql["delete_answer"], _key(run_id, cell))
 
-    async def rescore(self, run_id: str, cell: Cell, scores: Sequence[StoredScore]) -> None:
-        """Replace the scores of one answer, comparisons apart; what they cost is added to what was spent."""
-        spent = nano_up(sum(stored.score.cost_usd for stored in scores))
+    async def reserve_scoring(self, run_id: str, *, worst_case_usd: float, worker: str) -> RunReservation:
+        """Reserve what scoring answers that are stored may cost."""
+        async with self._writer.transaction() as transaction:
+            found = await transaction.run(self._sql["money"], {"id": run_id})
+            if not found or found[0]["worker"] != worker or found[0]["state"] != "running":
+                return "gone"
+            if not _fits(found[0], worst_case_usd):
+                return "over_budget"
+            await transaction.run(self._sql["reserve"], {"id": run_id, "nano_usd": nano_up(worst_case_usd)})
+        return "ok"
+
+    async def rescore(
+        self, run_id: str, cell: Cell, scores: Sequence[StoredScore], *, reserved_usd: float = 0.0
+    ) -> None:
+        """Replace the scores of one answer, comparisons apart, and settle what was reserved for them."""
         async with self._writer.transaction() as transaction:
             await transaction.run(self._sql["delete_own_scores"], _key(run_id, cell))
-            await transaction.run_many(self._sql["insert_score"], _score_rows(run_id, cell, scores))
-            await self._settle(transaction, run_id, reserved=0, spent=spent)
+            await self._keep_scores(transaction, run_id, cell, scores, reserved_usd)
 
-    async def add_scores(self, run_id: str, cell: Cell, scores: Sequence[StoredScore]) -> None:
-        """Add scores to those of one answer; what they cost is added to what was spent."""
-        spent = nano_up(sum(stored.score.cost_usd for stored in scores))
+    async def add_scores(
+        self, run_id: str, cell: Cell, scores: Sequence[StoredScore], *, reserved_usd: float = 0.0
+    ) -> None:
+        """Add scores to those of one answer and settle what was reserved for them."""
         async with self._writer.transaction() as transaction:
-            await transaction.run_many(self._sql["insert_score"], _score_rows(run_id, cell, scores))
-            await self._settle(transaction, run_id, reserved=0, spent=spent)
+            await self._keep_scores(transaction, run_id, cell, scores, reserved_usd)
+
+    async def _keep_scores(
+        self, transaction: Transaction, run_id: str, cell: Cell, scores: Sequence[StoredScore], reserved_usd: float
+    ) -> None:
+        spent = nano_up(sum(stored.score.cost_usd for stored in scores))
+        await transaction.run_many(self._sql["insert_score"], _score_rows(run_id, cell, scores))
+        await self._settle(transaction, run_id, reserved=nano_up(reserved_usd), spent=spent)
 
     async def end(
         self,
@@ -398,6 +415,7 @@ def _score_rows(run_id: str, cell: Cell, scores: Sequence[StoredScore]) -> list[
             stored.score.value,
             _text(stored.score.reason),
             stored.score.cost_usd,
+            stored.measures,
         )
         for stored in scores
     ]
@@ -406,7 +424,12 @@ def _score_rows(run_id: str, cell: Cell, scores: Sequence[StoredScore]) -> list[
 def _score(row: Row) -> StoredScore:
     score = Score(status=row["status"], value=row["value"], reason=row["reason"], cost_usd=row["cost_usd"])
     return StoredScore(
-        evaluator=row["evaluator"], version=row["version"], quality=row["quality"], role=row["role"], score=score
+        evaluator=row["evaluator"],
+        version=row["version"],
+        quality=row["quality"],
+        role=row["role"],
+        score=score,
+        measures=row["measures"],
     )
 
 

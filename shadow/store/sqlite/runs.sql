@@ -80,8 +80,9 @@ WHERE run_id = :id AND case_id = :case_id AND model = :model AND repeat = :repea
 -- name: insert_score
 -- Keep one score; a later one by the same evaluator in the same version takes its place.
 INSERT OR REPLACE INTO run_score (
-    run_id, case_id, model, repeat, evaluator, version, quality, role, status, value, reason, cost_usd
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    run_id, case_id, model, repeat, evaluator, version, quality, role, status, value, reason, cost_usd,
+    measures
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: delete_scores
 -- Forget the scores of one answer.
@@ -97,8 +98,12 @@ WHERE run_id = :id AND case_id = :case_id AND model = :model AND repeat = :repea
 DELETE FROM run_answer WHERE run_id = :id AND case_id = :case_id AND model = :model AND repeat = :repeat;
 
 -- name: lose
--- Forget what a process that ended had sent; it may have been billed, so its reserve stays spent.
-DELETE FROM run_answer WHERE run_id = :id AND state = 'sent' RETURNING reserved_nano_usd;
+-- Forget what a process that ended had sent.
+DELETE FROM run_answer WHERE run_id = :id AND state = 'sent' RETURNING case_id;
+
+-- name: lose_reserves
+-- It may have been billed, and so may judges: what was reserved stays spent.
+UPDATE run SET spent_nano_usd = spent_nano_usd + reserved_nano_usd, reserved_nano_usd = 0 WHERE id = :id;
 
 -- name: end
 -- End a run, if this process works on it.

@@ -104,6 +104,7 @@ CREATE TABLE run_score (
     value REAL,
     reason TEXT NOT NULL,
     cost_usd REAL NOT NULL,
+    measures TEXT NOT NULL,
     PRIMARY KEY (run_id, case_id, model, repeat, evaluator, version, role),
     CHECK ((status = 'scored') = (value IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
