@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadow.verdict import confidence_sequence, e_value, log_e_value
@@ -100,6 +100,7 @@ def test_the_interval_is_where_neither_side_is_disproved() -> None:
 _HUNDREDTHS = st.integers(-100, 100).map(lambda hundredths: hundredths / 100)
 
 
+@settings(max_examples=200, deadline=None)
 @given(
     counts=st.dictionaries(_HUNDREDTHS, st.sampled_from([1, 2, 5, 20, 100, 1000]), min_size=1, max_size=20),
     alpha=st.sampled_from([0.001, 0.02, 0.04, 0.2]),
