@@ -275,6 +275,17 @@ def test_a_bar_with_the_cost_is_shown_on_a_terminal_and_lines_elsewhere(folder: 
     assert "$0.0" in shown.decode("utf-8", "replace")
 
 
+def test_a_judge_is_asked_where_the_models_are_and_its_cost_is_shown(folder: Path, simulator: Simulator) -> None:
+    judged = ["--evaluator", "llm-pairwise", "--evaluator", "icontains", "--max-cost", "2"]
+    ended = shadow(folder, "bench", cases(folder, 4), "--models", "good,bad", *judged)
+
+    assert ended.code == 0, ended.err
+    assert "of it for judging" in ended.out
+    assert "llm-pairwise *" in ended.out
+    assert "a pairwise evaluator gives no answer an absolute quality" in ended.out
+    assert simulator.log.calls(model="claude-haiku-4-5")
+
+
 # ---- two runs
 
 
