@@ -61,7 +61,7 @@ RetryOption = Annotated[bool, typer.Option("--retry-errors", help="The same, and
 OutputOption = Annotated[
     list[str] | None,
     typer.Option(
-        "-o", "--output", metavar="FILE", help="Write it: .json, .jsonl, .csv, .md or .junit.xml. Repeatable."
+        "-o", "--output", metavar="FILE", help="Write it: .json, .jsonl, .csv, .md, .html or .junit.xml. Repeatable."
     ),
 ]
 RepeatsOption = Annotated[int, typer.Option(min=1, max=1000, help="Ask each question so often.")]
@@ -296,8 +296,27 @@ def _writer(file: str) -> Callable[[RunResult, dict[str, Any], Sequence[Decision
     for ending, write in FORMATS.items():
         if file.endswith(ending):
             return write
-    refuse([f"-o {file}: the ending chooses the format: {', '.join(FORMATS)}"])
+    if file.endswith(".html"):
+        return _page_writer()
+    refuse([f"-o {file}: the ending chooses the format: {', '.join(FORMATS)}, .html"])
     raise AssertionError("refuse ends the command")
+
+
+def _page_writer() -> Callable[[RunResult, dict[str, Any], Sequence[Decision]], str]:
+    """Give the dashboard's page of a run, as one file that stands alone."""
+    import importlib  # noqa: PLC0415
+    from importlib import metadata  # noqa: PLC0415
+
+    try:
+        page: Any = importlib.import_module("shadow.web.dashboard.report")
+    except ModuleNotFoundError:
+        refuse(["-o: .html comes with the dashboard, which is not in this version; .md and .json are"])
+
+    def write(_result: RunResult, summary: dict[str, Any], _decisions: Sequence[Decision]) -> str:
+        html: str = page.run_html(summary, version=metadata.version("shadow-gateway"))
+        return html
+
+    return write
 
 
 def _write(file: str, text: str) -> None:

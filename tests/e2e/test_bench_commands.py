@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import pty
@@ -234,6 +235,16 @@ def test_a_run_is_written_in_every_format(folder: Path) -> None:
     assert [suite.get("name") for suite in suites] == ["gates", "good", "bad"]
     assert "| good | 1.000 [" in markdown
     assert {(folder / file).stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def test_a_page_is_written_where_the_dashboard_is_there(folder: Path, simulator: Simulator) -> None:
+    ended = shadow(folder, "bench", cases(folder, 2), "--models", "good", "-o", "o.html")
+    if importlib.util.find_spec("shadow.web.dashboard") is None:
+        assert (ended.code, len(simulator.log)) == (2, 0)
+        assert ".html comes with the dashboard" in ended.err
+    else:
+        assert ended.code == 0, ended.err
+        assert "<html" in (folder / "o.html").read_text("utf-8")
 
 
 def test_standard_input_and_the_other_api(folder: Path, simulator: Simulator) -> None:
