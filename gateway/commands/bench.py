@@ -50,9 +50,13 @@ PrimaryOption = Annotated[
 ]
 GateOption = Annotated[
     list[str] | None,
-    typer.Option("--gate", metavar="COND", help="A condition such as quality>=0.9 or gpt-4o:cost_ratio<=0.8."),
+    typer.Option(
+        "--gate", metavar="COND", help="A condition such as quality>=0.9 or gpt-4o:cost_ratio<=0.8. Repeatable."
+    ),
 ]
-BaselineOption = Annotated[str | None, typer.Option(metavar="RUN", help="The earlier run that gates compare with.")]
+BaselineOption = Annotated[
+    str | None, typer.Option(metavar="RUN", help="The earlier run that gates compare with; without it, the primary.")
+]
 MaxCostOption = Annotated[
     float | None, typer.Option("--max-cost", min=0, metavar="USD", help="Never spend more than this, retries included.")
 ]
@@ -169,6 +173,9 @@ def replay(
         )  # fmt: skip
 
         async def ready(at: Bench) -> Ready:
+            kept = await at.kept_cases("replay") if resume or retry_errors else ()
+            if kept:
+                return await at.ready(kept, kind="replay", name=f"replay {since}")
             sampled = await sample_prompts(at.store, since=span, count=n, seed=seed, task=task, now=datetime.now(UTC))
             note(sampled.note)
             return await at.ready(sampled.cases, kind="replay", name=f"replay {since}", note=sampled.note)
@@ -283,8 +290,8 @@ def _code(result: RunResult, decisions: Sequence[Decision]) -> int:
 
 def _refuse_gates(gates: Sequence[Gate], *, baseline: str | None, models: Sequence[str]) -> None:
     for gate in gates:
-        if gate.needs_baseline and baseline is None:
-            refuse([f"gate {gate.text!r} compares with another run: name it with --baseline RUN"])
+        if gate.compares and baseline is None and len(models) == 1:
+            refuse([f"gate {gate.text!r} compares: name another run with --baseline RUN, or more than one model"])
         if gate.model is not None and gate.model not in models:
             refuse([f"gate {gate.text!r}: {gate.model} is none of the models ({', '.join(models)})"])
 

@@ -125,7 +125,7 @@ def test_a_later_run_is_held_against_a_baseline(folder: Path) -> None:
         ("", (), ["holds no case"]),
         ('{"prompt": "a"}', ("--gate", "quality=1"), ["gate 'quality=1' is not understood"]),
         ('{"prompt": "a"}', ("--gate", "luck>=1"), ["there is no figure 'luck'"]),
-        ('{"prompt": "a"}', ("--gate", "cost_ratio<=1"), ["name it with --baseline RUN"]),
+        ('{"prompt": "a"}', ("--gate", "cost_ratio<=1"), ["name another run with --baseline RUN"]),
         ('{"prompt": "a"}', ("--gate", "other:quality>=1"), ["other is none of the models (good)"]),
         ('{"prompt": "a"}', ("--baseline", "nope"), ["there is no run 'nope'"]),
         ('{"prompt": "a"}', ("-o", "out.pdf"), ["the ending chooses the format: .json"]),
@@ -348,10 +348,13 @@ def test_production_prompts_are_replayed_and_the_run_is_on_the_admin_port(tmp_pa
         ended = shadow(tmp_path, "replay", "--models", "good,bad", "--since", "1d", "-n", "4", *scored, "--json")
         assert ended.code == 0, ended.err
         run = json.loads(ended.out)["run"]
+        again = shadow(tmp_path, "replay", "--models", "bad,good", "--resume", *scored, "--json")
         status, body = ask(serving.admin, "GET", f"/runs/{run['id']}")
         listed = json.loads(ask(serving.admin, "GET", "/runs?kind=replay")[1])
         assert serving.stop() == 0
 
+    assert "going on, 8 of 8 answers are there" in again.err
+    assert json.loads(again.out)["run"]["id"] == run["id"]
     assert "4 of 6 stored prompts (6 conversations)" in ended.err
     assert (run["kind"], run["cases"], run["answered"]) == ("replay", 4, 8)
     assert status == 200

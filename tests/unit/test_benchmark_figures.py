@@ -520,7 +520,6 @@ def test_gates_against_a_baseline_are_paired() -> None:
     assert decided("cost_ratio<=1.5", second, baseline=first).state == "fail"
     assert decided("cost_per_quality_point_ratio<=1.5", second, baseline=first).state == "fail"
     assert decided("cost_per_quality_point_ratio<=2.5", second, baseline=first).state == "pass"
-    assert decided("cost_ratio<=1.5", second).state == "inconclusive"
     apart = replace(first, cases=tuple(replace(each, request=b"{}") for each in first.cases))
     for text in ("quality_diff>=-0.2", "cost_ratio<=1.5", "cost_per_quality_point_ratio<=1.5"):
         assert decided(text, second, baseline=apart).state == "inconclusive"
@@ -535,6 +534,28 @@ def test_gates_against_a_baseline_are_paired() -> None:
     )
     ratio = decided("cost_per_quality_point_ratio<=2.5", replace(second, answers=partly), baseline=first)
     assert ratio.state == "pass"
+
+
+def test_without_a_baseline_models_are_held_against_the_runs_primary() -> None:
+    better = [answer(at, "b", cost_usd=0.005) for at in range(60)]
+    told = result(*(answer(at, quality=float(at % 2)) for at in range(60)), *better, primary="a")
+    for text, state in (
+        ("quality_diff>=0.1", "pass"),
+        ("cost_ratio<=0.6", "pass"),
+        ("cost_ratio<=0.4", "fail"),
+        ("cost_per_quality_point_ratio<=1", "inconclusive"),
+    ):
+        decisions = gates.decide([gates.read_gate(text)], summarize(told), result=told)
+        assert [(each.model, each.state) for each in decisions] == [("b", state)], text
+
+
+def test_a_gate_against_a_baseline_is_about_its_task_alone() -> None:
+    first, second = two_runs(1.0)
+    split = [replace(each, task="one" if at < 15 else "two") for at, each in enumerate(second.cases)]
+    worse = [replace(each, scores=(score(0.0),)) if at >= 15 else each for at, each in enumerate(second.answers)]
+    told = replace(second, cases=tuple(split), answers=tuple(worse), run=replace(second.run, evaluators={}))
+    decisions = gates.decide([gates.read_gate("quality_diff>=-0.9")], summarize(told), result=told, baseline=first)
+    assert [(each.model, each.value) for each in decisions] == [("a (one)", 0.0), ("a (two)", -1.0)]
 
 
 def test_a_gate_speaks_of_every_model_or_the_named_one_and_of_each_task() -> None:
@@ -565,5 +586,5 @@ def test_a_gate_that_is_none_is_refused(text: str) -> None:
 def test_a_models_name_may_hold_colons() -> None:
     gate = gates.read_gate("ollama/llama3:8b: cost_ratio <= 0.8")
     assert (gate.model, gate.metric, gate.op, gate.bound) == ("ollama/llama3:8b", "cost_ratio", "<=", 0.8)
-    assert gate.needs_baseline
+    assert gate.compares
     assert not math.isnan(gate.bound)
