@@ -112,7 +112,7 @@ def contestants(config: Config, options: Options) -> list[Candidate]:
         if options.base_url is None and candidate is not None:
             made.append(_with_key(replace(candidate, same_origin=True), options))
             continue
-        base_url = (options.base_url or upstream.base_url).rstrip("/")
+        base_url = _without_version(options.base_url or upstream.base_url)
         key = upstream.api_key if same_origin(base_url, upstream.base_url) else None
         made.append(
             _with_key(
@@ -139,6 +139,11 @@ def _with_key(candidate: Candidate, options: Options) -> Candidate:
             "the candidate's api_key, or name a variable that holds the key with --api-key-env"
         )
     return replace(candidate, api_key=key)
+
+
+def _without_version(base_url: str) -> str:
+    """Take off the `/v1` that the openai SDK wants in a base URL: our paths begin with it."""
+    return base_url.rstrip("/").removesuffix("/v1")
 
 
 def _is_loopback(base_url: str) -> bool:
@@ -243,6 +248,13 @@ class Bench:
         plan = replace(plan, estimate_usd=cost.worst_usd)
         return Ready(plan=plan, cost=cost, resumed=resumed, scorer=scorer, evaluators_note=told)
 
+    async def kept_cases(self, kind: RunKind) -> tuple[Case, ...]:
+        """Give the cases of the newest run of this kind and these models, to go on with; a new sample would differ."""
+        page, _ = await self.store.runs.page(limit=20, kind=kind)
+        found = next((run for run in page if set(run.models) == set(self._options.models)), None)
+        result = None if found is None else await self.store.runs.result(found.id)
+        return () if result is None else tuple(case for case in result.cases if case.request)
+
     async def run(self, ready: Ready, progress: Callable[[Progress], None]) -> RunResult:
         """Run it; SIGINT and SIGTERM end it early, keeping what is there. Raises BenchError, RunLostError."""
         engine = Engine(
@@ -335,7 +347,7 @@ async def opened(config: Config, options: Options) -> AsyncIterator[Bench]:
 def _judges(config: Config, options: Options, *, prices: PriceBook, limits: CallLimits, keys: Iterable[str]) -> Agency:
     """Judges are asked where the run's models are, unless their options name another place."""
     settings = config.measuring
-    base_url = (options.base_url or settings.upstream.base_url).rstrip("/")
+    base_url = _without_version(options.base_url or settings.upstream.base_url)
     key = options.api_key or (settings.upstream.api_key if same_origin(base_url, settings.upstream.base_url) else None)
     if key is None and _is_loopback(base_url):
         key = _NO_KEY_NEEDED

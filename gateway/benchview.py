@@ -58,12 +58,16 @@ def summary(told: Row) -> RenderableType:
     ]
     for task in told["tasks"]:
         parts += [Text(), _models(task)]
+        if any(len(row["quality"]["by_evaluator"]) > 1 for row in task["models"]):
+            parts += [Text(), _scores(task)]
         if task["comparisons"]:
             parts += [Text(), _comparisons(task)]
         parts += [_line(f"* {each['text']}") for each in task["insights"]]
         parts += [_line(f"! {text}") for text in _reasons(task)]
     level = f"{told['level']:.0%}"
-    spent = f"${run['spent_usd']:.4f} spent, scoring included"
+    scoring_usd = sum(row["cost_usd"]["scoring"] for task in told["tasks"] for row in task["models"])
+    judged = f", ${scoring_usd:.4f} of it for judging" if scoring_usd else ""
+    spent = f"${run['spent_usd']:.4f} spent{judged}"
     parts += [
         Text(),
         _line(f"{spent}. Intervals hold at {level} each, however often a run is looked at or gone on with."),
@@ -118,12 +122,14 @@ class Lines:
         self._write = write
         self._clock = clock
         self._told_s = clock()
+        self._told_done = 0
 
     def __call__(self, at: RunProgress) -> None:
         """Take one report."""
-        if at.done < at.cells and self._clock() - self._told_s < _LINE_EVERY_S:
+        is_last = at.done == at.cells and self._told_done < at.cells
+        if not is_last and self._clock() - self._told_s < _LINE_EVERY_S:
             return
-        self._told_s = self._clock()
+        self._told_s, self._told_done = self._clock(), at.done
         self._write(f"{at.done} of {at.cells} answers, {_so_far(at)}")
 
 
@@ -184,6 +190,27 @@ def _models(task: Row) -> Table:
     return table
 
 
+def _scores(task: Row) -> Table:
+    """Show what each evaluator said of each model; the deciding one is marked."""
+    names = sorted({name for row in task["models"] for name in row["quality"]["by_evaluator"]})
+    table = _table("scores by evaluator (* decides)")
+    table.add_column("evaluator")
+    for row in task["models"]:
+        table.add_column(Text(one_line(row["model"])), justify="right")
+    for name in names:
+        found = [row["quality"]["by_evaluator"].get(name) for row in task["models"]]
+        decides = any(each is not None and each["decides"] for each in found)
+        table.add_row(one_line(f"{name} *" if decides else name), *map(_score, found))
+    return table
+
+
+def _score(each: Row | None) -> str:
+    if each is None:
+        return "-"
+    missing = f", {each['missing']} missing" if each["missing"] else ""
+    return f"{with_interval(each['avg'], each['ci'], 3)}{missing}"
+
+
 def _comparisons(task: Row) -> Table:
     table = _table(f"beside {one_line(task['comparisons'][0]['primary'])}, pair by pair")
     for name in ("model", "pairs", "quality difference", "win / tie / loss", "cost ratio", "p50 ms difference"):
@@ -226,7 +253,7 @@ def _reasons(task: Row) -> Iterator[str]:
             "cost per quality point": row["cost_per_quality_point_usd"]["reason"],
         }
         for what, reason in reasons.items():
-            if reason is not None:
+            if reason is not None and reason != f"n/a: {reasons['quality']}":
                 yield f"{row['model']}, {what}: {reason}"
 
 

@@ -252,6 +252,7 @@ class Crew:
         return Upkeep(
             jobs=store.jobs,
             reader=store.reader,
+            runs=store.runs,
             prices=self.prices,
             queue_size=settings.queue_size,
             max_job_age_s=settings.max_job_age_s,
