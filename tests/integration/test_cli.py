@@ -372,7 +372,7 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
         "try:\n    main()\nexcept SystemExit:\n    print(*sys.modules, file=sys.stderr)\n"
     )
     shown = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
-    for command in ("demo", "init", "serve", "check", "doctor", "pairs", "simulator", "version"):
+    for command in ("demo", "init", "serve", "check", "doctor", "pairs", "label", "simulator", "version"):
         assert re.search(rf"\b{command}\b", shown.stdout)
     heavy = {"pydantic", "yaml", "uvicorn", "starlette", "genai_prices", "httpx2", "anthropic", "aiosqlite", "re2"}
     assert heavy & set(shown.stderr.split()) == set()
