@@ -31,18 +31,19 @@ from gateway.adminport import AdminConnection
 from gateway.settings import MeasuringSettings
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
-from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, build_evaluators
+from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, Services, build_evaluators
 from shadow.evaluators.llm_judges import LlmJudges
-from shadow.evaluators.services import Services
+from shadow.golden import NOTHING, Golden, GoldenError, load_golden
 from shadow.judge.client import Network
 from shadow.judge.hire import Agency, Home
 from shadow.pricing import PriceBook
 from shadow.redaction import Redactor, Scrubber
+from shadow.rescoring import Rescorer
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
 from shadow.web import AdminSettings, build_app
-from shadow.worker import Upkeep, Worker, WorkerLimits
+from shadow.worker import NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from shadow.store import Store
-    from shadow.store.base import Reader
+    from shadow.store.base import FeedbackDoor, Reader
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -82,13 +83,16 @@ def main() -> None:
 
 
 class LateReader:
-    """A store's reader that may not be there yet: until `found`, every question is a StoreError (a 503 for people)."""
+    """A store's reader that may not be there yet: until `found`, every question is a StoreError (a 503 for people).
+
+    Another of its doors may stand in the reader's place.
+    """
 
     def __init__(self) -> None:
-        self._reader: Reader | None = None
+        self._reader: Any = None
         self._reason = "the store is being opened"
 
-    def found(self, reader: Reader) -> None:
+    def found(self, reader: Reader | FeedbackDoor) -> None:
         """Take the reader of the store that is open now."""
         self._reader = reader
 
@@ -100,7 +104,8 @@ class LateReader:
         """Tell the store's health, or why there is none; never raises."""
         if self._reader is None:
             return {"ok": False, "reason": self._reason, "schema": 0, "pending_jobs": 0}
-        return await self._reader.health()
+        health: Mapping[str, Any] = await self._reader.health()
+        return health
 
     def __getattr__(self, name: str) -> Any:
         if self._reader is None:
@@ -150,25 +155,27 @@ class Crew:
     prices: PriceBook
     scrubber: Scrubber
     redactor: Redactor
-    evaluators: Mapping[str, EvaluatorSet]
-    judges: Agency
     services: Services
+    evaluators: Mapping[str, EvaluatorSet]
+    golden: Golden
+    judges: Agency
 
     @classmethod
     def hire(cls, settings: MeasuringSettings) -> Crew:
-        """Build it. Raises EvaluatorConfigError with a sentence."""
+        """Build it. Raises EvaluatorConfigError or GoldenError with a sentence."""
         keys = {*settings.secrets, *(candidate.api_key for candidate in settings.candidates if candidate.api_key)}
         prices, redactor = PriceBook(settings.prices), Redactor(settings.redact, secrets=keys)
         judges = _judges(settings, prices=prices, redactor=redactor)
         services = Services(judges=LlmJudges(judges))
         return cls(
             settings=settings,
+            services=services,
+            judges=judges,
+            golden=NOTHING if settings.golden is None else load_golden(settings.golden),
             prices=prices,
             scrubber=Scrubber(keys),
             redactor=redactor,
             evaluators=_evaluators(settings, services),
-            judges=judges,
-            services=services,
         )
 
     def admin_settings(self) -> AdminSettings:
@@ -189,6 +196,8 @@ class Crew:
             budget_usd_per_day=settings.budget_usd_per_day,
             shadow_off_reason=settings.shadow_off_reason,
             judges_unusable=self.judges_unusable(),
+            keep_text=None if settings.content == "none" else self.keeper().reference,
+            noise_floor_off_reason=settings.noise_floor_off_reason,
         )
 
     def judges_unusable(self) -> Mapping[str, str]:
@@ -217,10 +226,11 @@ class Crew:
             jobs=store.jobs,
             client=client,
             candidates=settings.candidates,
-            comparer=Comparer(
-                evaluators=self.evaluators,
-                prices=self.prices,
-                keeper=Keeper(mode=settings.content, redactor=self.redactor, scrubber=self.scrubber),
+            comparer=Comparer(evaluators=self.evaluators, prices=self.prices, keeper=self.keeper(), golden=self.golden),
+            noise_floor=(
+                None
+                if settings.noise_floor is None
+                else NoiseFloor(primary=settings.noise_floor, rate=settings.noise_floor_rate)
             ),
             prices=self.prices,
             redactor=self.redactor,
@@ -231,9 +241,14 @@ class Crew:
             ),
         )
 
+    def keeper(self) -> Keeper:
+        """Make the one who decides what is kept of what people and models said."""
+        return Keeper(mode=self.settings.content, redactor=self.redactor, scrubber=self.scrubber)
+
     def upkeep(self, store: Store) -> Upkeep:
         """Make the one who tidies up, shadowing or not."""
         settings = self.settings
+        rescorer = Rescorer(feedback=store.feedback, evaluators=self.evaluators, keeper=self.keeper(), now=utc_now)
         return Upkeep(
             jobs=store.jobs,
             reader=store.reader,
@@ -241,15 +256,17 @@ class Crew:
             queue_size=settings.queue_size,
             max_job_age_s=settings.max_job_age_s,
             retention_days=settings.retention_days,
+            rescore=rescorer.once,
         )
 
 
 class Measuring:
     """The measuring side at work: one crew at a time, exchanged as a whole at a reload."""
 
-    def __init__(self, crew: Crew, *, reader: LateReader) -> None:
+    def __init__(self, crew: Crew, *, reader: LateReader, feedback: LateReader) -> None:
         self._crew = crew
         self._reader = reader
+        self._feedback = feedback
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._worker: Worker | None = None
@@ -279,6 +296,7 @@ class Measuring:
             if store is None:
                 return
             self._reader.found(store.reader)
+            self._feedback.found(store.feedback)
             while not self._stopping.is_set():
                 self._changed.clear()
                 await self._shift(self._crew, store)
@@ -302,7 +320,7 @@ class Measuring:
             await asyncio.gather(tidying, asking, changing, return_exceptions=True)
             await client.aclose()
             await crew.judges.aclose()
-            await asyncio.to_thread(crew.services.close)
+            crew.services.close()
 
     @contextlib.asynccontextmanager
     async def _store(self, url: str) -> AsyncIterator[Store | None]:
@@ -316,6 +334,7 @@ class Measuring:
                 if pause_s <= 0.1:  # noqa: PLR2004  (the first failure: told once)
                     _log.warning("the store cannot be opened, trying again: %s", error)
                 self._reader.missing(str(error))
+                self._feedback.missing(str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
                 pause_s = min(2 * pause_s, STORE_RETRY_MAX_S)
@@ -339,13 +358,14 @@ async def _run() -> None:
         _log.warning("task %s: no quality is measured: %s", task, reason)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
-    reader = LateReader()
-    measuring = Measuring(crew, reader=reader)
+    reader, feedback = LateReader(), LateReader()
+    measuring = Measuring(crew, reader=reader, feedback=feedback)
     server = AdminServer(
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
             settings=measuring.admin_settings,
             reload=_reload_signal(),
+            feedback=cast("FeedbackDoor", feedback),
         )
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.stop)
@@ -420,9 +440,11 @@ def _first_crew(settings: MeasuringSettings) -> Crew:
     """Build the crew of the start; with an evaluator that does not load nothing is shadowed, and the stats say why."""
     try:
         return Crew.hire(settings)
-    except EvaluatorConfigError as error:
+    except (EvaluatorConfigError, GoldenError) as error:
         tasks = tuple(replace(task, evaluators=None) for task in settings.tasks)
-        off = replace(settings, shadow_enabled=False, shadow_off_reason=str(error), evaluators=None, tasks=tasks)
+        off = replace(
+            settings, shadow_enabled=False, shadow_off_reason=str(error), evaluators=None, tasks=tasks, golden=None
+        )
         return Crew.hire(off)
 
 

@@ -12,7 +12,8 @@ from shadow.stats.coverage import coverage_figures, coverage_of
 from shadow.stats.figures import finite
 from shadow.stats.insights import crowded_key, insights
 from shadow.stats.models import model_row
-from shadow.stats.quality import ScoreBook, quality_figures
+from shadow.stats.noise import WAITING, no_noise_floor, noise_floors, self_differences
+from shadow.stats.quality import ScoreBook, feedback_figures, quality_figures
 from shadow.stats.rows import FAILURES, read_answers, read_exchanges, read_scores
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def build_stats(
     candidates: Sequence[str] = (),
     shadow_off_reason: str | None = None,
     judges_unusable: Mapping[str, str] | None = None,
+    noise_floor_off_reason: str | None = None,
 ) -> dict[str, Any]:
     """Build the answer of `/stats`.
 
@@ -58,7 +60,13 @@ def build_stats(
     """
     judges = JudgeBook(rows.judging, rows.labels, unusable=judges_unusable)
     window = _Window(
-        rows, rules=rules, as_of=min(now, until), candidates=candidates, missing_line=missing_line, judges=judges
+        rows,
+        rules=rules,
+        as_of=min(now, until),
+        candidates=candidates,
+        missing_line=missing_line,
+        noise_floor_off_reason=noise_floor_off_reason,
+        judges=judges,
     )
     shown = [task] if task is not None else _shown_tasks(tasks, window.tasks())
     return {
@@ -83,6 +91,7 @@ class _Window:
         candidates: Sequence[str],
         missing_line: Callable[[str], str | None],
         judges: JudgeBook,
+        noise_floor_off_reason: str | None,
     ) -> None:
         self._judges = judges
         self._rules, self._as_of, self._candidates, self._missing_line = rules, as_of, candidates, missing_line
@@ -92,6 +101,10 @@ class _Window:
         self._exchanges = _grouped(exchanges.values(), lambda exchange: exchange.task)
         self._answers = _grouped(answers, lambda answer: answer.exchange.task)
         self._counted = {answer.exchange.id for answer in answers if answer.counted}
+        self._noise_floors = noise_floors(rows.noise_floor)
+        self._noise = rows.noise_floor
+        self._no_noise_floor = no_noise_floor(noise_floor_off_reason or WAITING)
+        self._feedback = _grouped(rows.feedback, lambda row: (row["task"], row["primary"]))
         self._eligible, self._coverage = coverage_figures(rows.coverage)
 
     def tasks(self) -> set[str]:
@@ -102,7 +115,7 @@ class _Window:
         answers = self._answers.get(name, [])
         by_candidate = _grouped(answers, lambda answer: answer.candidate)
         models = [
-            *(self._primary(model, by_primary[model]) for model in _most_first(by_primary)),
+            *(self._primary(name, model, by_primary[model]) for model in _most_first(by_primary)),
             *(self._candidate(model, by_candidate[model]) for model in sorted(by_candidate)),
         ]
         comparisons = self._comparisons(name, by_primary, answers)
@@ -116,7 +129,7 @@ class _Window:
     def _crowded_key(self, name: str) -> list[dict[str, Any]]:
         return crowded_key([exchange.conversation for exchange in self._exchanges.get(name, [])])
 
-    def _primary(self, model: str | None, exchanges: Sequence[Exchange]) -> dict[str, Any]:
+    def _primary(self, task: str, model: str | None, exchanges: Sequence[Exchange]) -> dict[str, Any]:
         ended_well = [exchange for exchange in exchanges if exchange.call.ended_well]
         counted = [exchange for exchange in ended_well if exchange.id in self._counted]
         scored = [exchange for exchange in counted if self._scores.of_primary(exchange.id)]
@@ -129,6 +142,9 @@ class _Window:
             not_counted=not_counted,
             whose="no answer of this model is scored yet: answers are scored together with a candidate's",
         )
+        said = self._feedback.get((task, model))
+        if said:
+            quality["by_evaluator"]["feedback"] = feedback_figures(said)
         return model_row(
             model=model,
             role="primary",
@@ -198,10 +214,21 @@ class _Window:
                 pairwise=pairwise,
                 coverage=self._coverage_of(task, primary, candidate),
                 price_line=self._missing_line(candidate),
-                judge=self._judges.block(task, primary, candidate),
+                judge=self._judge_block(task, primary, candidate),
+                noise_floor=self._noise_floors.get((task, primary), self._no_noise_floor),
             )
             for primary, candidate in self._compared(task, by_pair)
         ]
+
+    def _judge_block(self, task: str, primary: str | None, candidate: str) -> dict[str, Any]:
+        """Tell of the judge, with what it found between two answers of the primary to the same request."""
+        tally = self._judges.tally(task, primary, candidate)
+        found = None
+        if tally is not None:
+            asked_again = self_differences(self._noise, version=tally.version)
+            found = asked_again.get((task, primary))
+        reason = self._noise_floors.get((task, primary), self._no_noise_floor)["reason"] or "none of it was judged"
+        return self._judges.block(task, primary, candidate, aa_counts=found, aa_reason=reason)
 
     def _compared(self, task: str, by_pair: Iterable[tuple[str | None, str]]) -> list[tuple[str | None, str]]:
         """Pairs of models to show: those with answers or jobs, and each configured candidate beside each primary."""

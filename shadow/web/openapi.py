@@ -132,35 +132,46 @@ def _operation(
     return operation if guarded else operation | {"security": []}
 
 
-def _reload() -> Json:
-    responses = {"202": _json("ReloadAsked"), **_errors("403", "415", "503")}
-    body = {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}
-    return _operation("reload", "Have the configuration read again.", responses) | {"requestBody": body}
-
-
 def _feedback() -> Json:
-    label = {
+    about_an_answer = {
         "type": "object",
+        "required": ["request_id"],
+        "additionalProperties": False,
+        "properties": {
+            "request_id": {"type": "string", "description": "x-shadow-request-id of the live answer."},
+            "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "How good that answer was."},
+            "expected": {"type": "string", "description": "What would have been right."},
+        },
+    }
+    about_a_pair = {
+        "type": "object",
+        "required": ["pair", "choice"],
+        "additionalProperties": False,
         "properties": {
             "pair": {"type": "string", "description": "`<exchange id>:<candidate>`."},
             "choice": {"enum": [*CHOICES, None], "description": "null takes the label back."},
             "labeller": {"type": "string", "description": "Who says it; default anonymous."},
             "seed": {"type": "string", "description": f"What A and B were shuffled by; default {DEFAULT_SEED}."},
         },
-        "required": ["pair", "choice"],
-        "additionalProperties": False,
     }
-    removed = {
-        "type": "object",
-        "properties": {name: {"type": "string"} for name in ("pair", "labeller")} | {"removed": {"type": "boolean"}},
-    }
+    kept = {"anyOf": [ref("FeedbackKept"), ref("LabelRemoved")]}
     responses = {
-        "200": _answer("The label was taken back, if there was one.", removed),
+        "200": _answer("What is kept about the answer, or that a label was taken back.", kept),
         "201": _json("LabelKept", "The label is kept."),
-        **_errors("400", "403", "404", "413", "415", "503"),
+        **_errors("400", "403", "404", "409", "413", "415", "503"),
     }
-    body = {"required": True, "content": {"application/json": {"schema": label}}}
-    return _operation("feedback", "Say which answer of a pair is better.", responses) | {"requestBody": body}
+    body = {
+        "required": True,
+        "content": {"application/json": {"schema": {"oneOf": [about_an_answer, about_a_pair]}}},
+    }
+    summary = "Say how good a live answer was, what would have been right, or which answer of a pair is better."
+    return _operation("feedback", summary, responses) | {"requestBody": body}
+
+
+def _reload() -> Json:
+    responses = {"202": _json("ReloadAsked"), **_errors("403", "415", "503")}
+    body = {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}
+    return _operation("reload", "Have the configuration read again.", responses) | {"requestBody": body}
 
 
 def _answer(description: str, schema: Json) -> Json:
@@ -180,7 +191,8 @@ _ERRORS = {
     "401": "The token is missing or wrong.",
     "403": "The request comes from a page of another origin.",
     "404": "Nothing has this id.",
-    "413": "The body is too large.",
+    "409": "The content rules keep no text, so `expected` cannot be kept.",
+    "413": "The body is larger than 256 KiB.",
     "415": "The content type is not application/json.",
     "421": "The Host is not one of this port's.",
     "503": "The store, or the supervisor for a reload, is not there; the message says why.",
