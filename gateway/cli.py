@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gateway.commands import bench as benchmarks
 from gateway.commands.label import label
 from gateway.terminal import (
     FAILED,
@@ -252,6 +253,11 @@ def version(*, as_json: JsonOption = False) -> None:
     names = ["".join(char if char.isalnum() or char in "-_." else " " for char in name).split()[0] for name in required]
     libraries = {name: metadata.version(name) for name in sorted(names)}
     print_json({"shadow-gateway": own, "python": platform.python_version(), "libraries": libraries})
+
+
+app.command()(benchmarks.bench)
+app.command()(benchmarks.replay)
+app.command()(benchmarks.compare)
 
 
 def main(run: Callable[[], object] = app) -> None:

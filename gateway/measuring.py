@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from shadow.store import Store
-    from shadow.store.base import FeedbackDoor, Reader
+    from shadow.store.base import FeedbackDoor, Reader, Runs
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -83,17 +83,17 @@ def main() -> None:
 
 
 class LateReader:
-    """A store's reader that may not be there yet: until `found`, every question is a StoreError (a 503 for people).
+    """A part of the store that may not be there yet: until `found`, every question is a StoreError (a 503 for people).
 
-    Another of its doors may stand in the reader's place.
+    The reader, the feedback door, or the benchmark runs.
     """
 
     def __init__(self) -> None:
         self._reader: Any = None
         self._reason = "the store is being opened"
 
-    def found(self, reader: Reader | FeedbackDoor) -> None:
-        """Take the reader of the store that is open now."""
+    def found(self, reader: Reader | FeedbackDoor | Runs) -> None:
+        """Take the part of the store that is open now."""
         self._reader = reader
 
     def missing(self, reason: str) -> None:
@@ -169,13 +169,13 @@ class Crew:
         services = Services(judges=LlmJudges(judges))
         return cls(
             settings=settings,
-            services=services,
-            judges=judges,
-            golden=NOTHING if settings.golden is None else load_golden(settings.golden),
             prices=prices,
             scrubber=Scrubber(keys),
             redactor=redactor,
+            services=services,
             evaluators=_evaluators(settings, services),
+            golden=NOTHING if settings.golden is None else load_golden(settings.golden),
+            judges=judges,
         )
 
     def admin_settings(self) -> AdminSettings:
@@ -195,9 +195,9 @@ class Crew:
             ),
             budget_usd_per_day=settings.budget_usd_per_day,
             shadow_off_reason=settings.shadow_off_reason,
-            judges_unusable=self.judges_unusable(),
             keep_text=None if settings.content == "none" else self.keeper().reference,
             noise_floor_off_reason=settings.noise_floor_off_reason,
+            judges_unusable=self.judges_unusable(),
         )
 
     def judges_unusable(self) -> Mapping[str, str]:
@@ -263,10 +263,11 @@ class Crew:
 class Measuring:
     """The measuring side at work: one crew at a time, exchanged as a whole at a reload."""
 
-    def __init__(self, crew: Crew, *, reader: LateReader, feedback: LateReader) -> None:
+    def __init__(self, crew: Crew, *, reader: LateReader, feedback: LateReader, runs: LateReader) -> None:
         self._crew = crew
         self._reader = reader
         self._feedback = feedback
+        self._runs = runs
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._worker: Worker | None = None
@@ -297,6 +298,7 @@ class Measuring:
                 return
             self._reader.found(store.reader)
             self._feedback.found(store.feedback)
+            self._runs.found(store.runs)
             while not self._stopping.is_set():
                 self._changed.clear()
                 await self._shift(self._crew, store)
@@ -320,7 +322,7 @@ class Measuring:
             await asyncio.gather(tidying, asking, changing, return_exceptions=True)
             await client.aclose()
             await crew.judges.aclose()
-            crew.services.close()
+            await asyncio.to_thread(crew.services.close)
 
     @contextlib.asynccontextmanager
     async def _store(self, url: str) -> AsyncIterator[Store | None]:
@@ -335,6 +337,7 @@ class Measuring:
                     _log.warning("the store cannot be opened, trying again: %s", error)
                 self._reader.missing(str(error))
                 self._feedback.missing(str(error))
+                self._runs.missing(str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
                 pause_s = min(2 * pause_s, STORE_RETRY_MAX_S)
@@ -358,14 +361,15 @@ async def _run() -> None:
         _log.warning("task %s: no quality is measured: %s", task, reason)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
-    reader, feedback = LateReader(), LateReader()
-    measuring = Measuring(crew, reader=reader, feedback=feedback)
+    reader, feedback, runs = LateReader(), LateReader(), LateReader()
+    measuring = Measuring(crew, reader=reader, feedback=feedback, runs=runs)
     server = AdminServer(
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
             settings=measuring.admin_settings,
             reload=_reload_signal(),
             feedback=cast("FeedbackDoor", feedback),
+            runs=cast("Runs", runs),  # likewise
         )
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.stop)

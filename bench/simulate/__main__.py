@@ -70,9 +70,10 @@ def value(row: Row) -> str:
 
 def demand(row: Row) -> str:
     """What is required."""
-    if row.at_least is not None:
-        return f"≥ {number(row.at_least, row.unit)}"
-    return "0" if not row.at_most else f"≤ {number(row.at_most, row.unit)}"
+    sign, limit = ("≥", row.at_least) if row.at_least is not None else ("≤", row.at_most)
+    if not limit:
+        return "0"
+    return f"{sign} {limit * 100:g} %" if row.unit == "%" else f"{sign} {number(limit, row.unit)}"
 
 
 def number(measured: float, unit: str) -> str:

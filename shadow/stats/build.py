@@ -48,8 +48,8 @@ def build_stats(
     tasks: Sequence[str] = (),
     candidates: Sequence[str] = (),
     shadow_off_reason: str | None = None,
-    judges_unusable: Mapping[str, str] | None = None,
     noise_floor_off_reason: str | None = None,
+    judges_unusable: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Build the answer of `/stats`.
 
@@ -90,8 +90,8 @@ class _Window:
         as_of: datetime,
         candidates: Sequence[str],
         missing_line: Callable[[str], str | None],
-        judges: JudgeBook,
         noise_floor_off_reason: str | None,
+        judges: JudgeBook,
     ) -> None:
         self._judges = judges
         self._rules, self._as_of, self._candidates, self._missing_line = rules, as_of, candidates, missing_line
@@ -214,8 +214,8 @@ class _Window:
                 pairwise=pairwise,
                 coverage=self._coverage_of(task, primary, candidate),
                 price_line=self._missing_line(candidate),
-                judge=self._judge_block(task, primary, candidate),
                 noise_floor=self._noise_floors.get((task, primary), self._no_noise_floor),
+                judge=self._judge_block(task, primary, candidate),
             )
             for primary, candidate in self._compared(task, by_pair)
         ]

@@ -77,8 +77,8 @@ def comparison(
     pairwise: bool,
     coverage: Mapping[str, Any],
     price_line: str | None,
-    judge: Mapping[str, Any],
     noise_floor: Mapping[str, Any],
+    judge: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Compare one candidate with one primary.
 

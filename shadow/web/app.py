@@ -24,6 +24,7 @@ from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.openapi import openapi
 from shadow.web.parameters import ParameterError, Window
+from shadow.web.runs import RunsApi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from shadow.records import Cost, ExchangeRecord
-    from shadow.store.base import FeedbackDoor, Reader
+    from shadow.store.base import FeedbackDoor, Reader, Runs
     from shadow.web.admin import AdminSettings, Prices
 
 MAX_BODY_BYTES = 256 << 10
@@ -44,7 +45,6 @@ _PRICING_CHUNK = 5000
 
 _NOT_BUILT = {
     "/metrics": "metrics for Prometheus",
-    "/runs": "benchmark runs",
     "/trends": "trends",
     "/epochs": "epochs",
     "/ui": "the dashboard",
@@ -58,13 +58,14 @@ def build_app(
     settings: Callable[[], AdminSettings],
     reload: Callable[[], None] | None = None,
     feedback: FeedbackDoor | None = None,
+    runs: Runs | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Starlette:
     """Build the admin app.
 
     `settings` is asked once per request, so that a reload needs no new app. `reload` tells the supervisor to read its
     configuration again and returns at once; None when nobody supervises this process. `feedback` None: none is taken
-    here. `now` gives aware UTC.
+    here; `runs` None: there is no `/runs`. `now` gives aware UTC.
     """
     api = AdminApi(reader=reader, settings=settings, reload=reload, feedback=feedback, now=now)
     app = Starlette(
@@ -83,6 +84,7 @@ def build_app(
             Route("/labels/next", api.pairs_to_label, methods=["GET"]),
             Route("/feedback", api.feedback, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
+            *(() if runs is None else RunsApi(runs=runs, settings=settings).routes()),
         ],
         middleware=[Middleware(Guard, settings=settings)],
         exception_handlers={
@@ -209,7 +211,7 @@ class AdminApi:
         return JsonAnswer(openapi(version=self._settings().version))
 
     async def feedback(self, request: Request) -> Response:
-        """Keep what people say: a label of a pair, or what users of the app say about one exchange."""
+        """Keep what users of the app say about one exchange, or a person's label of a pair."""
         body = await json_body(request)
         if isinstance(body, ErrorAnswer):
             return body

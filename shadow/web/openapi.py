@@ -90,6 +90,22 @@ def _paths() -> Json:
                 [_in_path("id", "The x-shadow-request-id of the live answer.")],
             )
         },
+        "/runs": {
+            "get": _operation(
+                "runs",
+                "Benchmark runs, newest first, one page at a time.",
+                {"200": _json("RunPage"), **_errors("400", "503")},
+                [_run_kind(), *_run_page()],
+            )
+        },
+        "/runs/{id}": {
+            "get": _operation(
+                "run",
+                "One benchmark run in figures, without prompts and answers.",
+                {"200": _json("RunSummary"), **_errors("400", "404", "503")},
+                [_in_path("id", "The run's id.")],
+            )
+        },
         "/openapi.json": {
             "get": _operation("openapi", "This document.", {"200": _answer("OpenAPI 3.1.", {"type": "object"})})
         },
@@ -132,46 +148,52 @@ def _operation(
     return operation if guarded else operation | {"security": []}
 
 
+def _reload() -> Json:
+    responses = {"202": _json("ReloadAsked"), **_errors("403", "415", "503")}
+    body = {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}
+    return _operation("reload", "Have the configuration read again.", responses) | {"requestBody": body}
+
+
 def _feedback() -> Json:
-    about_an_answer = {
-        "type": "object",
-        "required": ["request_id"],
-        "additionalProperties": False,
-        "properties": {
+    said = _strict(
+        {
             "request_id": {"type": "string", "description": "x-shadow-request-id of the live answer."},
             "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "How good that answer was."},
             "expected": {"type": "string", "description": "What would have been right."},
         },
-    }
-    about_a_pair = {
-        "type": "object",
-        "required": ["pair", "choice"],
-        "additionalProperties": False,
-        "properties": {
+        required=["request_id"],
+    )
+    label = _strict(
+        {
             "pair": {"type": "string", "description": "`<exchange id>:<candidate>`."},
             "choice": {"enum": [*CHOICES, None], "description": "null takes the label back."},
             "labeller": {"type": "string", "description": "Who says it; default anonymous."},
             "seed": {"type": "string", "description": f"What A and B were shuffled by; default {DEFAULT_SEED}."},
         },
+        required=["pair", "choice"],
+    )
+    removed = {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in ("pair", "labeller")} | {"removed": {"type": "boolean"}},
     }
-    kept = {"anyOf": [ref("FeedbackKept"), ref("LabelRemoved")]}
     responses = {
-        "200": _answer("What is kept about the answer, or that a label was taken back.", kept),
+        "200": _answer(
+            "What was said is kept, or a label was taken back, if there was one.",
+            {"anyOf": [ref("FeedbackKept"), removed]},
+        ),
         "201": _json("LabelKept", "The label is kept."),
         **_errors("400", "403", "404", "409", "413", "415", "503"),
     }
-    body = {
-        "required": True,
-        "content": {"application/json": {"schema": {"oneOf": [about_an_answer, about_a_pair]}}},
-    }
-    summary = "Say how good a live answer was, what would have been right, or which answer of a pair is better."
-    return _operation("feedback", summary, responses) | {"requestBody": body}
+    body = {"required": True, "content": {"application/json": {"schema": {"oneOf": [said, label]}}}}
+    return _operation(
+        "feedback",
+        "Say how good a live answer was, what would have been right, or which answer of a pair is better.",
+        responses,
+    ) | {"requestBody": body}
 
 
-def _reload() -> Json:
-    responses = {"202": _json("ReloadAsked"), **_errors("403", "415", "503")}
-    body = {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}
-    return _operation("reload", "Have the configuration read again.", responses) | {"requestBody": body}
+def _strict(properties: Json, *, required: list[str]) -> Json:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _answer(description: str, schema: Json) -> Json:
@@ -229,6 +251,18 @@ def _page() -> list[Json]:
         _parameter("sort", "`worst`: largest loss of the candidate first.", order),
         _parameter("limit", "Pairs on a page.", limits),
         _text("cursor", "`next_cursor` of the page before; same filters and order."),
+    ]
+
+
+def _run_kind() -> Json:
+    kinds = {"type": "string", "enum": ["bench", "replay", "weekly"]}
+    return _parameter("kind", "Only runs of a case file, of replayed prompts, or of the schedule.", kinds)
+
+
+def _run_page() -> list[Json]:
+    return [
+        _limit("Runs on a page."),
+        _text("cursor", "`next_cursor` of the page before; same kind."),
     ]
 
 

@@ -272,9 +272,9 @@ async def workshop(
     redact: Sequence[str] = (),
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     config_dir: str = ".",
+    golden: Golden = NOTHING,
     judges_at: str = "http://127.0.0.1:9",
     judges: Sequence[str] = (),
-    golden: Golden = NOTHING,
 ) -> AsyncIterator[Workshop]:
     """Open a store in `folder`, put the parts together, and close all of it.
 

@@ -78,20 +78,6 @@ INSERT INTO score (
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (exchange_id, candidate, evaluator, version, role) DO NOTHING;
 
--- name: insert_judgement
--- Keep one call of a judge, in the order the calls were made.
-INSERT INTO judgement (
-    exchange_id, candidate, evaluator, version, role, number, quality,
-    model, started_at, judge_order, status, control, winner, grade, reason, attempt,
-    input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens,
-    cost_usd, latency_ms, primary_chars, candidate_chars
-) VALUES (
-    ?, ?, ?, ?, ?, ?, ?,
-    ?, ?, ?, ?, ?, ?, ?, ?, ?,
-    ?, ?, ?, ?, ?,
-    ?, ?, ?, ?
-) ON CONFLICT DO NOTHING;
-
 -- name: leased_expected
 -- What was right, where users of the app have said so already.
 SELECT exchange_id, expected FROM feedback
@@ -114,6 +100,20 @@ SELECT
     EXISTS (
         SELECT 1 FROM noise_floor WHERE task = :task AND "primary" = :primary AND conversation = :conversation
     ) AS known;
+
+-- name: insert_judgement
+-- Keep one call of a judge, in the order the calls were made.
+INSERT INTO judgement (
+    exchange_id, candidate, evaluator, version, role, number, quality,
+    model, started_at, judge_order, status, control, winner, grade, reason, attempt,
+    input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens,
+    cost_usd, latency_ms, primary_chars, candidate_chars
+) VALUES (
+    ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?,
+    ?, ?, ?, ?
+) ON CONFLICT DO NOTHING;
 
 -- name: insert_content
 -- Keep what the config allows to keep of prompt and answers.

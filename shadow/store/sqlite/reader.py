@@ -25,10 +25,10 @@ Sort = Literal["newest", "worst"]
 
 _PRUNED = (
     "prune_content",
-    "prune_labels",
-    "prune_judgements",
     "prune_feedback",
     "prune_noise_floor",
+    "prune_labels",
+    "prune_judgements",
     "prune_scores",
     "prune_answers",
     "prune_bodies",

@@ -160,14 +160,6 @@ ORDER BY started_at LIMIT :limit;
 -- Delete what was kept of prompts and answers.
 DELETE FROM content WHERE exchange_id IN (SELECT value FROM json_each(:ids));
 
--- name: prune_labels
--- Delete what people said about pairs.
-DELETE FROM label WHERE exchange_id IN (SELECT value FROM json_each(:ids));
-
--- name: prune_judgements
--- Delete what judges said about pairs.
-DELETE FROM judgement WHERE exchange_id IN (SELECT value FROM json_each(:ids));
-
 -- name: prune_feedback
 -- Delete what users said.
 DELETE FROM feedback WHERE exchange_id IN (SELECT value FROM json_each(:ids));
@@ -175,6 +167,14 @@ DELETE FROM feedback WHERE exchange_id IN (SELECT value FROM json_each(:ids));
 -- name: prune_noise_floor
 -- Delete what the primary answered when it was asked again.
 DELETE FROM noise_floor WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_labels
+-- Delete what people said about pairs.
+DELETE FROM label WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_judgements
+-- Delete what judges said about pairs.
+DELETE FROM judgement WHERE exchange_id IN (SELECT value FROM json_each(:ids));
 
 -- name: prune_scores
 -- Delete scores.

@@ -58,9 +58,9 @@ _TIMES = (
     "finished_at",
     "lease_until",
     "rest_until",
-    "labelled_at",
     "given_at",
     "rescored_at",
+    "labelled_at",
 )
 _TRUTHS = (
     "streamed",

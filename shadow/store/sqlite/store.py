@@ -10,6 +10,7 @@ from shadow.store.sqlite.file import path_of
 from shadow.store.sqlite.intake import SqliteIntake
 from shadow.store.sqlite.jobs import SqliteJobs
 from shadow.store.sqlite.reader import SqliteReader
+from shadow.store.sqlite.runs import SqliteRuns
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -20,7 +21,7 @@ _INTAKE_BUSY_TIMEOUT_S = 1.0
 
 
 class SqliteStore:
-    """`shadow.store.base.Store`: intake, jobs and reader over a writing and a reading connection. Made by `open`."""
+    """`shadow.store.base.Store`: intake, jobs, reader and runs over two connections. Made by `open`."""
 
     def __init__(self, writer: Connection, reader: Connection) -> None:
         self._writer = writer
@@ -29,6 +30,7 @@ class SqliteStore:
         self.jobs = SqliteJobs(writer)
         self.reader = SqliteReader(reader, writer)
         self.feedback = SqliteFeedback(writer)
+        self.runs = SqliteRuns(reader, writer)
 
     @classmethod
     async def open(cls, url: str) -> Self:
