@@ -12,7 +12,7 @@ from shadow.stats.coverage import coverage_figures, coverage_of
 from shadow.stats.figures import finite
 from shadow.stats.insights import crowded_key, insights
 from shadow.stats.models import model_row
-from shadow.stats.noise import WAITING, no_noise_floor, noise_floors
+from shadow.stats.noise import WAITING, no_noise_floor, noise_floors, self_differences
 from shadow.stats.quality import ScoreBook, feedback_figures, quality_figures
 from shadow.stats.rows import FAILURES, read_answers, read_exchanges, read_scores
 
@@ -102,6 +102,7 @@ class _Window:
         self._answers = _grouped(answers, lambda answer: answer.exchange.task)
         self._counted = {answer.exchange.id for answer in answers if answer.counted}
         self._noise_floors = noise_floors(rows.noise_floor)
+        self._noise = rows.noise_floor
         self._no_noise_floor = no_noise_floor(noise_floor_off_reason or WAITING)
         self._feedback = _grouped(rows.feedback, lambda row: (row["task"], row["primary"]))
         self._eligible, self._coverage = coverage_figures(rows.coverage)
@@ -214,10 +215,20 @@ class _Window:
                 coverage=self._coverage_of(task, primary, candidate),
                 price_line=self._missing_line(candidate),
                 noise_floor=self._noise_floors.get((task, primary), self._no_noise_floor),
-                judge=self._judges.block(task, primary, candidate),
+                judge=self._judge_block(task, primary, candidate),
             )
             for primary, candidate in self._compared(task, by_pair)
         ]
+
+    def _judge_block(self, task: str, primary: str | None, candidate: str) -> dict[str, Any]:
+        """Tell of the judge, with what it found between two answers of the primary to the same request."""
+        tally = self._judges.tally(task, primary, candidate)
+        found = None
+        if tally is not None:
+            asked_again = self_differences(self._noise, version=tally.version)
+            found = asked_again.get((task, primary))
+        reason = self._noise_floors.get((task, primary), self._no_noise_floor)["reason"] or "none of it was judged"
+        return self._judges.block(task, primary, candidate, aa_counts=found, aa_reason=reason)
 
     def _compared(self, task: str, by_pair: Iterable[tuple[str | None, str]]) -> list[tuple[str | None, str]]:
         """Pairs of models to show: those with answers or jobs, and each configured candidate beside each primary."""
