@@ -8,8 +8,10 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import xml.etree.ElementTree as ET
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -200,6 +202,30 @@ def test_ctrl_c_keeps_what_is_there_and_resume_asks_the_rest(folder: Path, simul
     assert again.code == 0
     assert json.loads(again.out)["run"]["answered"] == 60
     assert len({entry.body for entry in simulator.log}) == len(simulator.log) == 60
+
+
+def test_a_killed_run_loses_what_was_under_way_and_nothing_else(folder: Path, simulator: Simulator) -> None:
+    run = ["bench", str(CASES), "--models", "slow", "--concurrency", "2", "--json"]
+    process = subprocess.Popen(
+        [SCRIPT, *run], cwd=folder, env=plain_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    eventually(lambda: len(simulator.log) > 6, what="some questions")
+    process.kill()
+    process.wait()
+    held = shadow(folder, *run, "--resume")
+    with closing(sqlite3.connect(folder / "shadow.db")) as store:
+        sent = store.execute("SELECT count(*) FROM run_answer WHERE state = 'sent'").fetchone()[0]
+        store.execute("UPDATE run SET lease_until = 0")  # as a minute later
+        store.commit()
+    asked = len(simulator.log)
+    again = shadow(folder, *run, "--resume", "--concurrency", "30")
+    told = json.loads(again.out)["run"]
+
+    assert held.code == 2
+    assert "was killed less than a minute ago" in held.err
+    assert (told["state"], told["answered"]) == ("done", 60)
+    assert 1 <= sent <= 2
+    assert len(simulator.log) - asked == 60 - (asked - sent)
 
 
 def test_errors_are_kept_and_asked_again_only_when_that_is_wanted(folder: Path, simulator: Simulator) -> None:
