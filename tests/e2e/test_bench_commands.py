@@ -347,8 +347,8 @@ def test_two_runs_are_compared_pair_by_pair(folder: Path) -> None:
 # ---- production prompts
 
 
-def config_with_shadowing(simulator: Simulator, *, content: str) -> str:
-    return (
+def config_with_shadowing(simulator: Simulator, *, content: str, more: str = "") -> str:
+    return more + (
         f"listen: 127.0.0.1:0\nadmin: {{listen: '127.0.0.1:0'}}\n"
         f"upstream: {{base_url: {simulator.base_url}, api_key: key-of-the-bench}}\n"
         f"shadow: {{sample_rate: 1.0, candidates: [{{model: bad}}], content: {content}}}\n{PRICES}"
@@ -365,6 +365,20 @@ def shadowed(serving: Serving, count: int) -> None:
         return len(json.loads(ask(serving.admin, "GET", "/pairs")[1]).get("pairs", []))
 
     eventually(lambda: pairs() >= count, within_s=60, what="the pairs")
+
+
+def test_golden_cases_say_what_is_right_for_production_prompts(tmp_path: Path, simulator: Simulator) -> None:
+    golden = [json.dumps({"prompt": f"What is {at} + 1?", "expected": str(at + 1)}) for at in range(3)]
+    (tmp_path / "golden.jsonl").write_text("\n".join(golden), encoding="utf-8")
+    with Serve(tmp_path, config_with_shadowing(simulator, content="full", more="golden: golden.jsonl\n")) as serving:
+        shadowed(serving, 4)
+        ended = shadow(tmp_path, "replay", "--models", "good", "--evaluator", "icontains", "--json")
+        assert serving.stop() == 0
+
+    assert ended.code == 0, ended.err
+    assert "golden cases say what is right for 3 of them" in ended.err
+    quality = json.loads(ended.out)["tasks"][0]["models"][0]["quality"]
+    assert (quality["avg"], quality["n"], quality["not_applicable"]) == (1.0, 3, 1)
 
 
 def test_production_prompts_are_replayed_and_the_run_is_on_the_admin_port(tmp_path: Path, simulator: Simulator) -> None:
