@@ -12,7 +12,7 @@ from shadow.stats.coverage import coverage_figures, coverage_of
 from shadow.stats.figures import finite
 from shadow.stats.insights import crowded_key, insights
 from shadow.stats.models import model_row
-from shadow.stats.noise import WAITING, no_noise_floor, noise_floors
+from shadow.stats.noise import WAITING, no_noise_floor, noise_floors, self_differences
 from shadow.stats.quality import ScoreBook, feedback_figures, quality_figures
 from shadow.stats.rows import FAILURES, read_answers, read_exchanges, read_scores
 
@@ -102,6 +102,7 @@ class _Window:
         self._answers = _grouped(answers, lambda answer: answer.exchange.task)
         self._counted = {answer.exchange.id for answer in answers if answer.counted}
         self._noise_floors = noise_floors(rows.noise_floor)
+        self._again = self_differences(rows.noise_floor)
         self._no_noise_floor = no_noise_floor(noise_floor_off_reason or WAITING)
         self._feedback = _grouped(rows.feedback, lambda row: (row["task"], row["primary"]))
         self._eligible, self._coverage = coverage_figures(rows.coverage)
@@ -214,7 +215,7 @@ class _Window:
                 coverage=self._coverage_of(task, primary, candidate),
                 price_line=self._missing_line(candidate),
                 noise_floor=self._noise_floors.get((task, primary), self._no_noise_floor),
-                judge=self._judges.block(task, primary, candidate),
+                judge=self._judges.block(task, primary, candidate, aa_counts=self._again.get((task, primary))),
             )
             for primary, candidate in self._compared(task, by_pair)
         ]
