@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import ipaddress
 import random
 import signal
@@ -266,13 +267,19 @@ class Bench:
             concurrency=self._options.concurrency,
             progress=progress,
         )
+        if any(evaluators.costs_money for evaluators in ready.scorer.sets.values()):
+            # Half a second that would otherwise be counted in the latency of the answers under way.
+            await asyncio.to_thread(importlib.import_module, "anthropic")
         with _stopping(lambda: engine.stop("interrupted")):
             if ready.resumed is None:
                 result = await engine.run(ready.plan)
             else:
                 result = await engine.resume(ready.plan, ready.resumed, retry_errors=self._options.retry_errors)
         if result is None:
-            raise BenchError("another process works on this run; wait for it, or start a new one without --resume")
+            raise BenchError(
+                "another process works on this run, or was killed less than a minute ago: try again then, or start a "
+                "new run without --resume"
+            )
         return result
 
     def _keep(self, kind: RunKind) -> Callable[[str], str] | None:

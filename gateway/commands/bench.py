@@ -218,7 +218,7 @@ def compare(
     if as_json:
         print_json(compared)
     else:
-        _print(benchview.compared(compared))
+        _print(lambda width: benchview.compared(compared, width=width))
 
 
 def _run(
@@ -265,7 +265,7 @@ def _run(
 
         print_json({**summary, "gates": [gate_row(each) for each in decisions]})
     else:
-        _print(benchview.summary(summary))
+        _print(lambda width: benchview.summary(summary, width=width))
         for decision in decisions:
             say(decision.sentence)
     return _code(result, decisions)
@@ -384,10 +384,12 @@ def _told() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
 
 
-def _print(thing: Any) -> None:
+def _print(drawn: Callable[[int], Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False).print(thing)
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    console.print(drawn(console.width))
 
 
 @contextmanager
