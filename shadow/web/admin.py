@@ -33,7 +33,8 @@ class AdminSettings:
 
     `token` None or "" means: no token, which the configuration allows on a loopback listen only. `hosts` are Host
     values without port that are answered besides the loopback names. `candidates` are the configured models, so that
-    one without a single pair is shown too. `shadow_off_reason` says why nothing is shadowed, None when it is.
+    one without a single pair is shown too. `shadow_off_reason` says why nothing is shadowed, None when it is. `demo`
+    marks every page of the dashboard as made up.
     """
 
     version: str
@@ -45,3 +46,4 @@ class AdminSettings:
     conversations: ConversationRules = field(default_factory=ConversationRules)
     budget_usd_per_day: float = 5.0
     shadow_off_reason: str | None = None
+    demo: bool = False

@@ -13,10 +13,11 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from shadow.pricing import price_exchange
-from shadow.stats import StatsRows, build_stats
+from shadow.stats import StatsRows, build_stats, latency_curves
 from shadow.store.base import StoreError
 from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
+from shadow.web.dashboard import Dashboard
 from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.openapi import openapi
@@ -40,7 +41,6 @@ _NOT_BUILT = {
     "/trends": "trends",
     "/feedback": "feedback",
     "/epochs": "epochs",
-    "/ui": "the dashboard",
 }
 """Paths of the API whose part does not exist yet: first segment -> what it will be."""
 
@@ -65,12 +65,14 @@ def build_app(
             Route("/readyz", api.readyz, methods=["GET"]),
             Route("/stats", api.stats, methods=["GET"]),
             Route("/verdicts", api.verdicts, methods=["GET"]),
+            Route("/latency", api.latency, methods=["GET"]),
             Route("/pairs", api.pairs, methods=["GET"]),
             # a path, because a candidate's name may hold slashes
             Route("/pairs/{pair_id:path}", api.pair, methods=["GET"]),
             Route("/exchanges/{exchange_id}", api.exchange, methods=["GET"]),
             Route("/openapi.json", api.openapi, methods=["GET"]),
             Route("/reload", api.reload, methods=["POST"]),
+            *Dashboard(settings=settings).routes(),
         ],
         middleware=[Middleware(Guard, settings=settings)],
         exception_handlers={
@@ -142,13 +144,26 @@ class AdminApi:
         ]
         return JsonAnswer({"since": stats["since"], "until": stats["until"], "verdicts": verdicts})
 
+    async def latency(self, request: Request) -> Response:
+        """Tell how each model's durations are spread over one window."""
+        values = _values(request, "since", "until", "task")
+        window = parameters.window(values, now=self._now())
+        async with self._aggregating:
+            rows = await self._rows(window, task=parameters.text(values, "task"), day="")
+            tasks = await asyncio.to_thread(latency_curves, rows)
+        return JsonAnswer({"since": window.since, "until": window.until, "tasks": tasks})
+
     async def pairs(self, request: Request) -> Response:
         """Give one page of pairs, without their content."""
-        values = _values(request, "task", "candidate", "sort", "limit", "cursor")
+        values = _values(request, "task", "candidate", "show", "since", "until", "sort", "limit", "cursor")
+        bounds = parameters.bounds(values, now=self._now())
         try:
             rows, cursor = await self._reader.pairs(
                 task=parameters.text(values, "task"),
                 candidate=parameters.text(values, "candidate"),
+                show=parameters.show(values),
+                since=bounds.since,
+                until=bounds.until,
                 sort=parameters.sort(values),
                 limit=parameters.limit(values),
                 cursor=parameters.text(values, "cursor"),
