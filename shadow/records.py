@@ -327,6 +327,10 @@ class StoredScore:
     quality: bool
     role: Literal["primary", "candidate", "pair"]
     score: Score
+    measures: Literal["content", "format"] = "content"
+    """What the evaluator speaks about: whether the answer is right, or whether it has the right shape."""
+    absolute: bool = True
+    """False when it is about two answers, not about one alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -372,7 +372,7 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     ),
     "an evaluator's option nobody knows": (
         "evaluators: [{type: icontains, vlue: x}]\n",
-        ["c.yaml:1:14: evaluators[0]: icontains: Object contains unknown field `vlue`"],
+        ["c.yaml:1:14: evaluators[0]: icontains: unknown option `vlue`; did you mean `value`?"],
     ),
     "a schema that is none": (
         "evaluators: [{type: json-schema, schema: {type: text}}]\n",
@@ -591,11 +591,11 @@ def test_a_broken_file_is_refused_with_its_lines_and_exit_code_2_and_nothing_is_
 
 def test_a_judge_that_is_not_built_yet_is_refused_with_what_there_is(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
-    for kind in ("llm-pairwise", "agreement", "not-regex"):
+    for kind in ("llm-pairwise", "llm-rubric"):
         file.write_text(f"evaluators: [{{type: {kind}}}]\n", encoding="utf-8")
         with pytest.raises(ConfigErrors) as refused:
             load(file, {})
-        assert f"'{kind}' is not built yet; there are: contains-json, equals, " in refused.value.lines[0]
+        assert f"'{kind}' is not built yet; there are: agreement, all-of, contains-json, " in refused.value.lines[0]
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
