@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shadow.stats import ConversationRules
@@ -47,3 +49,7 @@ class AdminSettings:
     budget_usd_per_day: float = 5.0
     shadow_off_reason: str | None = None
     demo: bool = False
+    loaded_at: datetime | None = None
+    """When the configuration in force was read."""
+    breakers: Mapping[str, bool] = field(default_factory=dict)
+    """Candidate -> whether its circuit breaker lets calls through; one that is missing is asked by nobody here."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import csv
+import hashlib
 import io
 import re
 from html.parser import HTMLParser
@@ -16,9 +18,11 @@ from shadow.records import StoredContent
 from shadow.store import open_store
 from shadow.web.answers import ErrorAnswer
 from shadow.web.cookies import COOKIE, LIFETIME_S, cookie_holds, cookie_value
+from shadow.web.dashboard import review
 from shadow.web.dashboard.formats import FORMATS
+from shadow.web.dashboard.report import report_html, run_html
 from tests.support import dashboard
-from tests.support.admin import add_pair, admin_port, exchange, settings, url_of
+from tests.support.admin import NOW, add_pair, admin_port, exchange, settings, url_of
 from tests.support.dashboard import BAD, GOOD, HOSTILE, OPEN, PRIMARY, FakeApi, chosen_settings, filled_api
 
 if TYPE_CHECKING:
@@ -30,7 +34,10 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 )
-PAGES = ("", "pairs", f"pairs/x1:{OPEN}", "health")
+PAGES = (
+    "", "pairs", f"pairs/x1:{OPEN}", "review", "latency", "cost", "runs", "runs/r1", "runs/compare?a=r1&b=r2", "health",
+    "report",
+)  # fmt: skip
 PAGE_BYTES = 150_000
 
 
@@ -111,12 +118,12 @@ def read(client: httpx2.Client, path: str, *, status: int = 200) -> Read:
 # ---- what the pages say
 
 
-@pytest.mark.parametrize("path", ["", "health"])
+@pytest.mark.parametrize("path", ["", "health", "latency", "cost", "report", "review"])
 def test_every_number_with_a_place_is_the_one_the_api_gave(client: httpx2.Client, path: str) -> None:
     stats = client.get("/stats").json()
     page = read(client, path)
     placed = [(given, text) for given, text in page.facts if "data-path" in given]
-    assert len(placed) > (50 if path == "" else -1)
+    assert len(placed) > {"": 50, "health": -1, "cost": 5, "review": 10}.get(path, 30)
     for given, text in placed:
         value = at(stats, given["data-path"])
         assert float(given["value"]) == value
@@ -243,7 +250,7 @@ def test_shadowing_that_is_off_and_made_up_data_are_marked_on_every_page(api: Fa
     with serving(api, shadow_off_reason="no api key", demo=True) as client:
         for path in PAGES:
             text = read(client, path).text
-            assert "Shadowing is off: no api key" in text
+            assert "Shadowing is off: no api key" in text or path == "report"
             assert "DEMO: made-up" in text
 
 
@@ -375,9 +382,42 @@ def test_whatever_a_model_says_arrives_as_text(api: FakeApi, said: str) -> None:
     stats["tasks"][0]["insights"] = [{"reading": "x", "models": [], "text": sayable}]
     stats["dropped"] = {sayable[:100]: 1}
     api.answers["/stats"] = stats
+    api.answers["/labels/next"]["pairs"] = [
+        {**dashboard.to_label(1), **pair["content"], "primary": sayable[:300], "task": sayable[:99]}
+    ]
+    api.answers["/runs"]["runs"] = [
+        dashboard.run_header("r1", name=sayable, reason=sayable, models=[sayable[:200]], period=sayable[:99])
+    ]
+    for run in ("r1", "r2"):
+        summary = dashboard.run_summary(
+            run, name=sayable, note=sayable, models=[f"{sayable[:200]}{run}"], reason=sayable
+        )
+        summary["tasks"] = stats["tasks"]
+        api.answers[f"/runs/{run}"] = summary
+    told = dashboard.trends()
+    for each in (*told["points"], *told["drift"], *told["leads"]):
+        each |= {"task": sayable[:200], "model": sayable[:200], "why": sayable, "candidate": sayable[:300]}
+    told["next_run"]["reason"] = sayable
+    api.answers["/trends"] = told
     for path in PAGES:
         page = read_of(api, path)
-        allowed = plain[path] | {"del", "ins", "code", "sup", "p", "strong"}
+        allowed = plain[path] | {
+            "del",
+            "ins",
+            "code",
+            "sup",
+            "p",
+            "strong",
+            "li",
+            "ol",
+            "ul",
+            "h2",
+            "h3",
+            "div",
+            "a",
+            "section",
+        }
+        allowed |= {"figure", "figcaption", "details", "summary"}
         assert elements(page) <= allowed, path
         for tag, given in page.elements:
             assert not [name for name in given if name.startswith("on") or name == "style"], (tag, given)
@@ -404,6 +444,136 @@ def said_as_json(said: str) -> str:
     return json.dumps(
         {"system": said, "messages": [{"role": said[:40], "content": said}], "tools": [{"name": said[:90]}]}
     )
+
+
+# ---- reviews, runs and the report
+
+
+def fields_of(page: Read) -> dict[str, str]:
+    return {given["name"]: given.get("value", "") for given in page.of("input")}
+
+
+def test_a_review_hides_names_shuffles_sides_and_keeps_what_is_said(api: FakeApi) -> None:
+    with serving(api) as client:
+        page = read(client, "review")
+        shown = page.text[: page.text.index("Can the judge be trusted")]
+        assert OPEN not in shown.partition("Prompt")[2]
+        assert PRIMARY not in shown.partition("Prompt")[2]
+        assert [given["value"] for given in page.of("button") if given.get("name") == "choice"] == [
+            "A",
+            "tie",
+            "B",
+            "skip",
+        ]
+        form = fields_of(page)
+        answer = client.post("/ui/review", data={**form, "choice": "B"})
+        assert answer.status_code == 303
+        assert api.posted == [
+            ("/feedback", {"pair": f"x1:{OPEN}", "choice": "B", "labeller": "dashboard", "seed": "blind-1"})
+        ]
+        after = read(client, answer.headers["location"].removeprefix("/ui/"))
+        assert "Saved" in after.text
+        undone = client.post("/ui/review", data={**fields_of(after), "choice": "undo"})
+        assert undone.headers["location"] == "/ui/review"
+        assert api.posted[1] == ("/feedback", {"pair": f"x1:{OPEN}", "choice": None, "labeller": "dashboard"})
+        skipped = client.post("/ui/review", data={**form, "choice": "skip", "task": "support"})
+        assert skipped.headers["location"] == "/ui/review?task=support&skip=1"
+        assert fields_of(read(client, "review?skip=1"))["pair"] == f"x2:{OPEN}"
+        assert client.post("/ui/review", data={**form, "choice": "nonsense"}).headers["location"] == "/ui/review"
+        assert client.post("/ui/review", data={"choice": "A", "pair": "x"}).status_code == 403
+        assert len(api.posted) == 2
+
+
+def test_both_answers_of_a_review_are_on_the_sides_the_api_means() -> None:
+    sides = {review.side_a(f"x{number}:m", "blind-1") for number in range(50)}
+    assert sides == {"primary", "candidate"}
+    assert review.side_a("x1:m", "s") == review.side_a("x1:m", "s")
+
+
+def test_without_pairs_to_label_a_review_says_what_is_needed(api: FakeApi) -> None:
+    api.answers["/labels/next"] = {"pairs": [], "seed": "blind-1"}
+    with serving(api) as client:
+        page = read(client, "review?skip=99x&last=x1:m")
+    assert "Nothing is left to label" in page.text
+    assert [given["value"] for given in page.of("button") if given.get("name") == "choice"] == ["undo"]
+
+
+def test_a_refusal_of_the_api_is_told_where_the_form_was_sent(api: FakeApi) -> None:
+    api.answers["/feedback"] = ErrorAnswer(status=400, kind="bad_label", message="pair must be of ours")
+    api.answers["/runs"] = ErrorAnswer(status=409, kind="run_under_way", message="a run is under way or asked for")
+    with serving(api) as client:
+        form = fields_of(read(client, "review"))
+        assert "pair must be of ours" in client.post("/ui/review", data={**form, "choice": "A"}).text
+        answer = client.post("/ui/runs", data=form)
+        assert (answer.status_code, "under way" in answer.text) == (409, True)
+
+
+def test_runs_are_listed_begun_read_and_compared(api: FakeApi) -> None:
+    with serving(api) as client:
+        page = read(client, "runs")
+        assert "40 of 100" in page.text
+        assert "The primary claude-sonnet-4-5 drifted: \u22125.0 pts" in page.text
+        answer = client.post("/ui/runs", data=fields_of(page))
+        assert (answer.headers["location"], api.posted) == ("/ui/runs?asked=1", [("/runs", {})])
+        assert "begins within seconds" in read(client, "runs?asked=1").text
+        summary = client.get("/runs/r1").json()
+        one = read(client, "runs/r1")
+        for given, text in one.facts:
+            if "data-path" in given:
+                assert text == FORMATS[given["data-form"]](at(summary, given["data-path"]))
+        both = read(client, "runs/compare?a=r1&b=r2")
+        assert "cases 50 60" in both.text
+        assert "two runs are needed" in read(client, "runs/compare?a=r1", status=400).text
+    api.answers["/runs"] = {"runs": [], "next_cursor": None}
+    del api.answers["/trends"]
+    with serving(api) as client:
+        assert "No run yet" in read(client, "runs").text
+
+
+def test_the_report_is_one_file_that_needs_nothing_else(api: FakeApi) -> None:
+    with serving(api) as client:
+        answer = client.get("/ui/report.html?since=30d")
+        stats = client.get("/stats").json()
+    assert answer.headers["content-disposition"] == 'attachment; filename="shadow-gateway-report.html"'
+    page = Read(answer.text)
+    assert {"link", "script", "img", "iframe", "form"}.isdisjoint(elements(page))
+    assert [given for _, given in page.elements if "src" in given] == []
+    assert {given["href"][:6] for given in page.of("a")} <= {"#note-"}
+    policy = next(given["content"] for given in page.of("meta") if given.get("http-equiv"))
+    style = answer.text.partition("<style>")[2].partition("</style>")[0]
+    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in policy
+    for given, text in page.facts:
+        if "data-path" in given:
+            assert text == FORMATS[given["data-form"]](at(stats, given["data-path"]))
+    assert len(answer.content) < PAGE_BYTES
+
+
+def test_a_run_is_written_as_one_file_by_the_same_functions() -> None:
+    html = run_html(dashboard.run_summary("r1"), version="1.2.3", written=NOW)
+    page = Read(html)
+    assert "Benchmark cases.jsonl" in page.text
+    assert "Written 2026-11-20 12:00 UTC by Shadow Gateway 1.2.3" in page.text
+    assert {"link", "script", "form"}.isdisjoint(elements(page))
+    assert page.facts
+    empty = report_html({"tasks": [], "since": None, "until": None}, version="1", written=NOW, demo=True)
+    assert "No traffic" in Read(empty).text
+    assert "DEMO" in Read(empty).text
+
+
+def test_candidates_and_the_schedule_are_on_the_health_page(api: FakeApi) -> None:
+    api.answers["/readyz"] = ErrorAnswer(status=503, kind="not_ready", message="the store is being opened")
+    api.answers["/alerts"]["alerts"] = [{"at": dashboard.UNTIL, "title": "gemini leads"}]
+    with serving(api, breakers={GOOD: True, BAD: False}, loaded_at=NOW) as client:
+        text = read(client, "health").text
+    for words in (
+        f"{GOOD}: is asked",
+        f"{BAD}: keeps failing",
+        f"{OPEN}: is asked by no worker",
+        "2026-11-22 03:00 UTC",
+    ):
+        assert words in text
+    assert "the store is being opened" in text
+    assert "gemini leads" in text
 
 
 # ---- files

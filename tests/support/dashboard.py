@@ -123,7 +123,15 @@ def comparison(candidate: str, **given: Any) -> dict[str, Any]:
         "ttft_diff_ms": {"n": 600, "p50": -120.0, "p95": 90.0},
         "failure_rate": {"primary": 0.011, "candidate": 0.006},
         "noise_floor": {"n": 60, "discordance": 0.06, "identical": 0.4, "reason": None},
-        "judge": {"trusted": True, "reason": None},
+        "judge": {
+            "trusted": True,
+            "reason": "it passes its controls",
+            "model": "judge-1",
+            "cost_usd": 0.35,
+            "flip_rate": 0.11,
+            "control_pass_rate": {"value": 0.95, "ci": [0.86, 0.99], "n": 60},
+            "labels": {"n": 42, "agreement": 0.83, "kappa": 0.71, "ci": [0.52, 0.86], "reason": None},
+        },
         "more_needed": {
             "conversations": {"low": 120, "high": 400},
             "days": 3.2,
@@ -232,7 +240,14 @@ def null_comparison(candidate: str, because: str) -> dict[str, Any]:
         ttft_diff_ms={"n": 0, "p50": None, "p95": None},
         failure_rate={"primary": None, "candidate": None},
         noise_floor={"n": None, "discordance": None, "identical": None, "reason": f"{because}: noise"},
-        judge={"trusted": None, "reason": f"{because}: judge"},
+        judge={
+            "trusted": None,
+            "reason": f"{because}: judge",
+            "flip_rate": None,
+            "cost_usd": 0.0,
+            "control_pass_rate": {"value": None, "ci": None, "n": 0},
+            "labels": {"n": 0, "agreement": None, "kappa": None, "ci": None, "reason": f"{because}: labels"},
+        },
         more_needed={
             "conversations": {"low": None, "high": None}, "days": None, "usd": None, "advice": None,
             "reason": f"{because}: more",
@@ -367,6 +382,94 @@ def score(evaluator: str, role: str, value: float | None, reason: str, **given: 
     return row | given
 
 
+def trends() -> dict[str, Any]:
+    """What `/trends` says of twelve weeks: a drift of the primary, and a lead."""
+    points = [
+        {
+            "at": f"2026-{9 + week // 4:02}-{1 + 7 * (week % 4):02}T00:00:00Z",
+            "source": source,
+            "run": f"run-{week}" if source == "run" else None,
+            "task": "support",
+            "model": name,
+            "role": "primary" if name == PRIMARY else "candidate",
+            "conversations": 120,
+            "quality": {"mean": best - 0.004 * week, "ci": [best - 0.03 - 0.004 * week, best + 0.03], "n": 120},
+            "cost_per_quality_point_usd": {"value": 0.004, "ci": None, "reason": "too few"},
+            "latency_ms": {"n": 120, "p50": 900.0, "p50_ci": None, "p95": 2900.0 + 20 * week, "p95_ci": [2500, 3500]},
+            "ttft_ms": {"n": 0, "p50": None, "p95": None},
+        }
+        for week in range(12)
+        for source in ("live", "run")
+        for name, best in ((PRIMARY, 0.93), (GOOD, 0.95))
+    ]
+    change = {
+        "direction": "worse",
+        "found_in_run": "run-9",
+        "since_run": "run-2",
+        "conversations": 100,
+        "mean": -0.05,
+        "ci": [-0.08, -0.02],
+        "level": 0.95,
+        "examples": [],
+    }
+    drift = {"task": "support", "model": PRIMARY, "role": "primary", "evaluator": "llm-rubric", "changes": [change]}
+    lead = {"task": "support", "candidate": GOOD, "state": "promote", "why": f"{GOOD} leads by 2 points."}
+    return {
+        "since": "2026-08-28T12:00:00Z",
+        "until": UNTIL,
+        "points": points,
+        "leads": [lead],
+        "drift": [drift],
+        "next_run": {"at": "2026-11-22T03:00:00Z", "under_way": False, "reason": None},
+    }  # fmt: skip
+
+
+def run_header(run_id: str, **given: Any) -> dict[str, Any]:
+    """One benchmark run of the list."""
+    return {
+        "id": run_id,
+        "kind": "bench",
+        "name": "cases.jsonl",
+        "period": None,
+        "state": "done",
+        "reason": None,
+        "started_at": "2026-11-19T08:00:00Z",
+        "finished_at": "2026-11-19T08:04:00Z",
+        "models": [PRIMARY, GOOD],
+        "primary": PRIMARY,
+        "repeats": 1,
+        "seed": "",
+        "cases": 50,
+        "cells": 100,
+        "answered": 100,
+        "max_cost_usd": 2.0,
+        "estimate_usd": 1.1,
+        "spent_usd": 0.43,
+        "reserved_usd": 0.0,
+        "evaluators": {"support": [{"name": "is-json", "version": "1", "quality": True}]},
+        "base_urls": {PRIMARY: "https://ezaiapi.com", GOOD: "https://ezaiapi.com"},
+        "note": "",
+    } | given
+
+
+def run_summary(run_id: str, **given: Any) -> dict[str, Any]:
+    """What `/runs/{id}` says."""
+    task = filled_stats()["tasks"][0]
+    compared = [
+        {name: one[name] for name in ("primary", "candidate", "pairs", "quality_diff", "cost_ratio", "latency_diff_ms")}
+        for one in task["comparisons"][:1]
+    ]
+    shown = {**task, "models": task["models"][:2], "comparisons": compared, "cases": 50}
+    return {"run": run_header(run_id, **given), "level": 0.95, "tasks": [shown]}
+
+
+def to_label(number: int) -> dict[str, Any]:
+    """One pair that waits for a label."""
+    pair = whole_pair(number)
+    named = {name: pair[name] for name in ("exchange_id", "candidate", "task", "primary")}
+    return {"pair": pair["id"], **named, **pair["content"], "judged": 1}
+
+
 def merged(row: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Put values over those of a row; objects are merged, so that a test names only what it is about."""
     out = copy.deepcopy(row)
@@ -405,6 +508,13 @@ def filled_api() -> FakeApi:
             "/stats": filled_stats(),
             "/latency": latency(),
             "/pairs": {"pairs": [pair_row(number) for number in range(1, 21)], "next_cursor": "next"},
+            "/trends": trends(),
+            "/alerts": {"alerts": [], "mutes": []},
+            "/runs": {"runs": [run_header("r2", state="running", answered=40), run_header("r1")], "next_cursor": None},
+            "/runs/r1": run_summary("r1"),
+            "/runs/r2": run_summary("r2", cases=60),
+            "/labels/next": {"pairs": [to_label(number) for number in (1, 2, 3)], "seed": "blind-1"},
+            "/feedback": {"kept": True},
             **{f"/pairs/x{number}:{OPEN}": whole_pair(number) for number in range(1, 21)},
         }
     )

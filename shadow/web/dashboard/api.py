@@ -97,5 +97,6 @@ class _Answer:
         read = msgspec.json.decode(self._body)
         if self._status // 100 == _OK // 100:
             return read
-        error = read["error"]
+        # `/readyz` tells its reason without the API's usual shape
+        error = read.get("error") or {"type": "not_ready", "message": read.get("reason", "not ready")}
         raise ApiError(status=self._status, kind=error["type"], message=error["message"])

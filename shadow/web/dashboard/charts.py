@@ -43,12 +43,14 @@ def series_of(models: Sequence[Node]) -> Mapping[Any, int]:
     return {name: number for number, name in enumerate(dict.fromkeys(row["model"] for row in models))}
 
 
-def pairs_link(prefix: str, task: Any, candidate: Any) -> str:
-    """The page with a candidate's pairs, those first where it lost most."""
+def pairs_link(prefix: str | None, task: Any, candidate: Any) -> str | None:
+    """The page with a candidate's pairs, those first where it lost most; None where there are no pages."""
+    if prefix is None:
+        return None
     return f"{prefix}pairs?{urlencode({'task': task, 'candidate': candidate, 'sort': 'worst'})}"
 
 
-def cost_and_quality(task: Node, *, link: str) -> Chart:
+def cost_and_quality(task: Node, *, link: str | None) -> Chart:
     """Cost by quality, each against the primary over the same pairs: up and to the left is better."""
     series = series_of(task.nodes("models"))
     reading = "Higher is better, further left is cheaper; whiskers are intervals; the ring is the primary."
@@ -94,7 +96,7 @@ def cost_and_quality(task: Node, *, link: str) -> Chart:
     return Chart(title=title, reading=reading, drawing=drawing, columns=columns, rows=rows)
 
 
-def _cost_point(task: Node, one: Node, series: Mapping[Any, int], *, link: str) -> svg.Point:
+def _cost_point(task: Node, one: Node, series: Mapping[Any, int], *, link: str | None) -> svg.Point:
     cost, quality = one["cost_ratio.value"], one["quality_diff.mean"]
     told = f"{named(one['candidate'])}: cost {formats.ratio(cost)}, quality {formats.points(quality)}; see its pairs"
     return svg.Point(
@@ -109,7 +111,7 @@ def _cost_point(task: Node, one: Node, series: Mapping[Any, int], *, link: str) 
     )
 
 
-def quality_differences(task: Node, *, link: str) -> Chart:
+def quality_differences(task: Node, *, link: str | None) -> Chart:
     """Each candidate's quality less the primary's, with its interval beside zero and the margin."""
     series = series_of(task.nodes("models"))
     title = "Quality difference to the primary"
@@ -145,7 +147,7 @@ def quality_differences(task: Node, *, link: str) -> Chart:
             named(one["candidate"]),
             _or_reason(one, "quality_diff.mean", formats.points),
             _ends(one["quality_diff.ci"], formats.points) or one_line(one.reason("quality_diff.ci")),
-            f"{one['conversations']:,}",
+            f"{_counted(one):,}",
         )
         for one in comparisons
     ]
@@ -157,7 +159,7 @@ def _difference_told(one: Node) -> str:
     if mean is None:
         return one_line(one.reason("quality_diff.mean"))
     between = f" [{_ends(ci, formats.points)}]" if _interval(ci) else ""
-    return f"{named(one['candidate'])}: {formats.points(mean)}{between} over {one['conversations']:,} conversations"
+    return f"{named(one['candidate'])}: {formats.points(mean)}{between} over {_counted(one):,} conversations"
 
 
 def latency_curves(task: Node, curves: Sequence[Mapping[str, Any]], *, kind: str) -> Chart:
@@ -318,6 +320,12 @@ def budget_bar(budget: Node) -> Chart:
 def _hundredths(value: float) -> str:
     """A tick of a quality difference, in points."""
     return f"{round(value * 100, 6):+g}".replace("-", formats.MINUS) if round(value * 100, 6) else "0"
+
+
+def _counted(one: Node) -> int:
+    """How many conversations (in a run: pairs) a comparison rests on."""
+    found = one["conversations"] if one["conversations"] is not None else one["pairs"]
+    return int(found or 0)
 
 
 def _interval(value: Any, *, above_zero: bool = False) -> tuple[float, float] | None:

@@ -9,11 +9,12 @@ from shadow.web.dashboard import charts
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from shadow.web.admin import AdminSettings
     from shadow.web.dashboard.nodes import Node
 
 
-def health_view(stats: Node) -> dict[str, Any]:
-    """Everything the page shows, out of `/stats`."""
+def health_view(stats: Node, *, next_run: Mapping[str, Any] | None, settings: AdminSettings) -> dict[str, Any]:
+    """Everything the page shows: out of `/stats`, the schedule of `/trends` (None: not built), and the settings."""
     budget = stats.node("budget")
     return {
         "tasks": [_task(task) for task in stats.nodes("tasks")],
@@ -21,7 +22,15 @@ def health_view(stats: Node) -> dict[str, Any]:
         "budget": charts.budget_bar(budget),
         "budget_closed": bool(budget["closed"]),
         "facts": [("Waiting for a candidate", f"{_pending(stats):,}")],
+        "next_run": next_run,
+        "loaded_at": settings.loaded_at,
+        "candidates": _candidates(settings),
     }
+
+
+def _candidates(settings: AdminSettings) -> list[dict[str, Any]]:
+    """Each configured candidate, and whether its circuit breaker lets calls through (None: nobody asks it here)."""
+    return [{"model": name, "closed": settings.breakers.get(name)} for name in settings.candidates]
 
 
 def _task(task: Node) -> dict[str, Any]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shadow.web.dashboard.nodes import Node
 
 
-def task_view(task: Node, *, link: str, curves: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
+def task_view(task: Node, *, link: str | None, curves: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
     """Everything the page shows of one task. `curves` are its latency curves by model, `kind` which of the two."""
     comparisons = task.nodes("comparisons")
     series = charts.series_of(task.nodes("models"))
@@ -41,7 +41,7 @@ def task_view(task: Node, *, link: str, curves: Sequence[Mapping[str, Any]], kin
     }
 
 
-def comparison_view(one: Node, *, task: Node, link: str) -> dict[str, Any]:
+def comparison_view(one: Node, *, task: Node, link: str | None) -> dict[str, Any]:
     """One candidate's card: the sentence first."""
     return {
         "node": one,

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from shadow.web.admin import AdminSettings
 from shadow.web.cookies import form_word
+from shadow.web.dashboard.api import Api
 from shadow.web.dashboard.nodes import Notes
 from shadow.web.dashboard.rendering import PageAnswer, render, static_address
 from shadow.web.guard import holds_token
@@ -42,6 +43,11 @@ class Page:
     settings: AdminSettings
     secret: bytes
     notes: Notes = field(default_factory=Notes)
+
+    @property
+    def api(self) -> Api:
+        """The API, asked on behalf of this page."""
+        return Api(self.request)
 
     @property
     def query(self) -> Mapping[str, str]:

@@ -42,7 +42,7 @@ def pair_view(pair: Mapping[str, Any], *, view: str) -> dict[str, Any]:
     return {
         "pair": pair,
         "no_content": not content,
-        "prompt": _prompt(content.get("prompt") or ""),
+        "prompt": prompt_view(content.get("prompt") or ""),
         "outputs": outputs,
         "json": json,
         "words": words,
@@ -63,7 +63,7 @@ def _told(json: diffs.JsonDiff | None, words: diffs.WordDiff | None, *, view: st
     return "" if view == "plain" else f"longer than {diffs.MAX_WORDS:,} words and spaces: side by side, without marks"
 
 
-def _prompt(text: str) -> dict[str, Any]:
+def prompt_view(text: str) -> dict[str, Any]:
     """The request in its parts: system and earlier turns folded, the last one open."""
     request = diffs.read_json(text)
     if not isinstance(request, dict):
