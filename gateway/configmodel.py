@@ -253,6 +253,8 @@ class ShadowSection(Section):
     max_job_age_s: Seconds = 600
     allow_opt_in: bool = False
     """Honour `x-shadow: on`."""
+    noise_floor_rate: Rate = 0.2
+    """Share of the shadowed conversations about which the primary is asked again; the first 30 come on top."""
     content: Literal["none", "redacted", "full"] = "redacted"
     """What is kept of prompts and answers after scoring."""
     redact: list[Redaction] = Field(
@@ -337,6 +339,8 @@ class ConfigFile(Section):
     shadow: ShadowSection = ShadowSection()
     tasks: list[TaskSection] = Field(default_factory=list)
     evaluators: Evaluators = None
+    golden: Text | None = None
+    """A file of cases (JSON lines) that says what is right for a prompt; found again in live traffic."""
     prices: dict[Text, PriceSection] = Field(default_factory=dict)
     """Model -> prices that win over the price list."""
     store: Text = "sqlite:///shadow.db"

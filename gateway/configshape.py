@@ -20,9 +20,6 @@ _NOT_BUILT: Mapping[Path, str] = {
     ("verdict",): "verdicts are not built yet; remove this key (/stats shows every number, and verdicts as null)",
     ("benchmark",): "scheduled benchmarks are not built yet; remove this key (nothing is re-run on a schedule)",
     ("alerts",): "alerts are not built yet; remove this key (nothing is sent; read /stats)",
-    ("shadow", "noise_floor_rate"): (
-        "the noise floor is not built yet; remove this key (the primary is not asked a second time)"
-    ),
 }
 
 

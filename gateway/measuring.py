@@ -31,14 +31,16 @@ from gateway.adminport import AdminConnection
 from gateway.settings import MeasuringSettings
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
-from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, build_evaluators
+from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, Services, build_evaluators
+from shadow.golden import NOTHING, Golden, GoldenError, load_golden
 from shadow.pricing import PriceBook
 from shadow.redaction import Redactor, Scrubber
+from shadow.rescoring import Rescorer
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
 from shadow.web import AdminSettings, build_app
-from shadow.worker import Upkeep, Worker, WorkerLimits
+from shadow.worker import NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from shadow.store import Store
-    from shadow.store.base import Reader
+    from shadow.store.base import FeedbackDoor, Reader
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -78,13 +80,16 @@ def main() -> None:
 
 
 class LateReader:
-    """A store's reader that may not be there yet: until `found`, every question is a StoreError (a 503 for people)."""
+    """A store's reader that may not be there yet: until `found`, every question is a StoreError (a 503 for people).
+
+    Another of its doors may stand in the reader's place.
+    """
 
     def __init__(self) -> None:
-        self._reader: Reader | None = None
+        self._reader: Any = None
         self._reason = "the store is being opened"
 
-    def found(self, reader: Reader) -> None:
+    def found(self, reader: Reader | FeedbackDoor) -> None:
         """Take the reader of the store that is open now."""
         self._reader = reader
 
@@ -96,7 +101,8 @@ class LateReader:
         """Tell the store's health, or why there is none; never raises."""
         if self._reader is None:
             return {"ok": False, "reason": self._reason, "schema": 0, "pending_jobs": 0}
-        return await self._reader.health()
+        health: Mapping[str, Any] = await self._reader.health()
+        return health
 
     def __getattr__(self, name: str) -> Any:
         if self._reader is None:
@@ -146,18 +152,23 @@ class Crew:
     prices: PriceBook
     scrubber: Scrubber
     redactor: Redactor
+    services: Services
     evaluators: Mapping[str, EvaluatorSet]
+    golden: Golden
 
     @classmethod
     def hire(cls, settings: MeasuringSettings) -> Crew:
-        """Build it. Raises EvaluatorConfigError with a sentence."""
+        """Build it. Raises EvaluatorConfigError or GoldenError with a sentence."""
         keys = {*settings.secrets, *(candidate.api_key for candidate in settings.candidates if candidate.api_key)}
+        services = Services()
         return cls(
             settings=settings,
+            services=services,
+            golden=NOTHING if settings.golden is None else load_golden(settings.golden),
             prices=PriceBook(settings.prices),
             scrubber=Scrubber(keys),
             redactor=Redactor(settings.redact, secrets=keys),
-            evaluators=_evaluators(settings),
+            evaluators=_evaluators(settings, services),
         )
 
     def admin_settings(self) -> AdminSettings:
@@ -177,6 +188,8 @@ class Crew:
             ),
             budget_usd_per_day=settings.budget_usd_per_day,
             shadow_off_reason=settings.shadow_off_reason,
+            keep_text=None if settings.content == "none" else self.keeper().reference,
+            noise_floor_off_reason=settings.noise_floor_off_reason,
         )
 
     def client(self) -> CandidateClient:
@@ -206,10 +219,11 @@ class Crew:
             jobs=store.jobs,
             client=client,
             candidates=settings.candidates,
-            comparer=Comparer(
-                evaluators=self.evaluators,
-                prices=self.prices,
-                keeper=Keeper(mode=settings.content, redactor=self.redactor, scrubber=self.scrubber),
+            comparer=Comparer(evaluators=self.evaluators, prices=self.prices, keeper=self.keeper(), golden=self.golden),
+            noise_floor=(
+                None
+                if settings.noise_floor is None
+                else NoiseFloor(primary=settings.noise_floor, rate=settings.noise_floor_rate)
             ),
             prices=self.prices,
             redactor=self.redactor,
@@ -220,9 +234,14 @@ class Crew:
             ),
         )
 
+    def keeper(self) -> Keeper:
+        """Make the one who decides what is kept of what people and models said."""
+        return Keeper(mode=self.settings.content, redactor=self.redactor, scrubber=self.scrubber)
+
     def upkeep(self, store: Store) -> Upkeep:
         """Make the one who tidies up, shadowing or not."""
         settings = self.settings
+        rescorer = Rescorer(feedback=store.feedback, evaluators=self.evaluators, keeper=self.keeper(), now=utc_now)
         return Upkeep(
             jobs=store.jobs,
             reader=store.reader,
@@ -230,15 +249,17 @@ class Crew:
             queue_size=settings.queue_size,
             max_job_age_s=settings.max_job_age_s,
             retention_days=settings.retention_days,
+            rescore=rescorer.once,
         )
 
 
 class Measuring:
     """The measuring side at work: one crew at a time, exchanged as a whole at a reload."""
 
-    def __init__(self, crew: Crew, *, reader: LateReader) -> None:
+    def __init__(self, crew: Crew, *, reader: LateReader, feedback: LateReader) -> None:
         self._crew = crew
         self._reader = reader
+        self._feedback = feedback
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._worker: Worker | None = None
@@ -268,6 +289,7 @@ class Measuring:
             if store is None:
                 return
             self._reader.found(store.reader)
+            self._feedback.found(store.feedback)
             while not self._stopping.is_set():
                 self._changed.clear()
                 await self._shift(self._crew, store)
@@ -290,6 +312,7 @@ class Measuring:
                 task.cancel()
             await asyncio.gather(tidying, asking, changing, return_exceptions=True)
             await client.aclose()
+            crew.services.close()
 
     @contextlib.asynccontextmanager
     async def _store(self, url: str) -> AsyncIterator[Store | None]:
@@ -303,6 +326,7 @@ class Measuring:
                 if pause_s <= 0.1:  # noqa: PLR2004  (the first failure: told once)
                     _log.warning("the store cannot be opened, trying again: %s", error)
                 self._reader.missing(str(error))
+                self._feedback.missing(str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
                 pause_s = min(2 * pause_s, STORE_RETRY_MAX_S)
@@ -324,13 +348,14 @@ async def _run() -> None:
     _configure_logs(crew)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
-    reader = LateReader()
-    measuring = Measuring(crew, reader=reader)
+    reader, feedback = LateReader(), LateReader()
+    measuring = Measuring(crew, reader=reader, feedback=feedback)
     server = AdminServer(
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
             settings=measuring.admin_settings,
             reload=_reload_signal(),
+            feedback=cast("FeedbackDoor", feedback),
         )
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.stop)
@@ -405,18 +430,23 @@ def _first_crew(settings: MeasuringSettings) -> Crew:
     """Build the crew of the start; with an evaluator that does not load nothing is shadowed, and the stats say why."""
     try:
         return Crew.hire(settings)
-    except EvaluatorConfigError as error:
+    except (EvaluatorConfigError, GoldenError) as error:
         tasks = tuple(replace(task, evaluators=None) for task in settings.tasks)
-        off = replace(settings, shadow_enabled=False, shadow_off_reason=str(error), evaluators=None, tasks=tasks)
+        off = replace(
+            settings, shadow_enabled=False, shadow_off_reason=str(error), evaluators=None, tasks=tasks, golden=None
+        )
         return Crew.hire(off)
 
 
-def _evaluators(settings: MeasuringSettings) -> dict[str, EvaluatorSet]:
+def _evaluators(settings: MeasuringSettings, services: Services) -> dict[str, EvaluatorSet]:
     """Build the set of each task by name; a task that names none has the general ones."""
     specs = {"default": settings.evaluators}
     for task in settings.tasks:
         specs[task.name] = settings.evaluators if task.evaluators is None else task.evaluators
-    return {name: build_evaluators(chosen, config_dir=settings.config_dir) for name, chosen in specs.items()}
+    return {
+        name: build_evaluators(chosen, config_dir=settings.config_dir, services=services)
+        for name, chosen in specs.items()
+    }
 
 
 def _configure_logs(crew: Crew) -> None:

@@ -8,7 +8,7 @@ from shadow.verdict.eprocess import lower_bound, mean_of, upper_bound
 from shadow.verdict.evidence import Estimate, Evidence, MoreNeeded, Proof, State, Verdict
 from shadow.verdict.needed import FEWEST, more_needed, range_of
 from shadow.verdict.proofs import growth_of, latched, percent, proofs_of, usable_cost
-from shadow.verdict.sentences import why
+from shadow.verdict.sentences import summary, why
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +28,7 @@ def decide(evidence: Evidence) -> Verdict:
     needed = _more_needed(evidence, state, proofs) if state in _WAITING else None
     return Verdict(
         state=state,
+        summary=summary(evidence, state=state, proofs=proofs, held_back=held_back),
         why=why(evidence, state=state, proofs=proofs, quality=quality, held_back=held_back, needed=needed),
         latched=latched(evidence.latched, proofs),
         quality_diff=quality,
@@ -122,8 +123,11 @@ def _more_needed(evidence: Evidence, state: State, proofs: Mapping[str, Proof]) 
     if left <= 0:
         return None
     cheaper = _of(proofs, "cheaper")
+    promote = [proofs["not_worse"], cheaper, *guards_of(proofs)]
+    if state == "withheld" and all(proof.proved for proof in promote):
+        return None
     ends: list[Sequence[Proof]] = [
-        [proofs["not_worse"], cheaper, *guards_of(proofs)],
+        promote,
         [proofs["worse"]],
         [proofs["not_worse"], proofs["not_better"], _of(proofs, "no_saving")],
     ]

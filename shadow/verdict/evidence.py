@@ -186,6 +186,8 @@ class Verdict:
     """The decision, its one sentence, and what to remember for the next one."""
 
     state: State
+    summary: str
+    """The verdict in its shortest form, for a table or a headline: the first clause of `why`."""
     why: str
     """For the person who decides: what is proved, what is not, and the numbers."""
     latched: Mapping[str, Latch]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -53,3 +53,7 @@ class AdminSettings:
     """When the configuration in force was read."""
     breakers: Mapping[str, bool] = field(default_factory=dict)
     """Candidate -> whether its circuit breaker lets calls through; one that is missing is asked by nobody here."""
+    keep_text: Callable[[str], tuple[str, bool]] | None = None
+    """Cut a text of a user's to what may be kept, and tell whether that changed it; None: nothing may be kept."""
+    noise_floor_off_reason: str | None = None
+    """Why the primary is not asked again; None when it is."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -18,6 +19,7 @@ from shadow.store.base import StoreError
 from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
 from shadow.web.dashboard import Dashboard
+from shadow.web.feedback import take_feedback
 from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.openapi import openapi
@@ -30,8 +32,11 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from shadow.records import Cost, ExchangeRecord
-    from shadow.store.base import Reader
+    from shadow.store.base import FeedbackDoor, Reader
     from shadow.web.admin import AdminSettings, Prices
+
+MAX_BODY_BYTES = 256 << 10
+"""An expected text may be as long as a long answer."""
 
 _PRICING_CHUNK = 5000
 
@@ -39,7 +44,6 @@ _NOT_BUILT = {
     "/metrics": "metrics for Prometheus",
     "/runs": "benchmark runs",
     "/trends": "trends",
-    "/feedback": "feedback",
     "/epochs": "epochs",
 }
 """Paths of the API whose part does not exist yet: first segment -> what it will be."""
@@ -50,14 +54,16 @@ def build_app(
     reader: Reader,
     settings: Callable[[], AdminSettings],
     reload: Callable[[], None] | None = None,
+    feedback: FeedbackDoor | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Starlette:
     """Build the admin app.
 
     `settings` is asked once per request, so that a reload needs no new app. `reload` tells the supervisor to read its
-    configuration again and returns at once; None when nobody supervises this process. `now` gives aware UTC.
+    configuration again and returns at once; None when nobody supervises this process. `feedback` None: none is taken
+    here. `now` gives aware UTC.
     """
-    api = AdminApi(reader=reader, settings=settings, reload=reload, now=now)
+    api = AdminApi(reader=reader, settings=settings, reload=reload, feedback=feedback, now=now)
     app = Starlette(
         routes=[
             Route("/", api.home, methods=["GET"]),
@@ -71,6 +77,7 @@ def build_app(
             Route("/pairs/{pair_id:path}", api.pair, methods=["GET"]),
             Route("/exchanges/{exchange_id}", api.exchange, methods=["GET"]),
             Route("/openapi.json", api.openapi, methods=["GET"]),
+            Route("/feedback", api.feedback, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
             *Dashboard(settings=settings).routes(),
         ],
@@ -96,11 +103,13 @@ class AdminApi:
         reader: Reader,
         settings: Callable[[], AdminSettings],
         reload: Callable[[], None] | None,
+        feedback: FeedbackDoor | None,
         now: Callable[[], datetime],
     ) -> None:
         self._reader = reader
         self._settings = settings
         self._reload = reload
+        self._feedback = feedback
         self._now = now
         # All rows of a window are in memory while they are added up; two impatient readers must not double that.
         self._aggregating = asyncio.Lock()
@@ -188,11 +197,20 @@ class AdminApi:
         """Describe this port as OpenAPI 3.1."""
         return JsonAnswer(openapi(version=self._settings().version))
 
+    async def feedback(self, request: Request) -> Response:
+        """Keep what users of the app say about one exchange."""
+        body = await json_body(request)
+        if isinstance(body, ErrorAnswer):
+            return body
+        if self._feedback is None:
+            message = "this process keeps no feedback"
+            return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_feedback", message=message)
+        return await take_feedback(body, door=self._feedback, settings=self._settings(), now=self._now())
+
     async def reload(self, request: Request) -> Response:
         """Ask the supervisor to read its configuration again; it decides and logs, this answer does not wait."""
         if not _is_json(request.headers.get("content-type")):
-            message = "POST needs the header `content-type: application/json`"
-            return ErrorAnswer(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, kind="content_type", message=message)
+            return _no_json_type()
         if self._reload is None:
             message = "this process has no supervisor to signal; restart it to read the configuration again"
             return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_supervisor", message=message)
@@ -220,6 +238,7 @@ class AdminApi:
                 budget_usd_per_day=settings.budget_usd_per_day,
                 shadow_off_reason=settings.shadow_off_reason,
                 missing_line=_missing_line(settings.prices),
+                noise_floor_off_reason=settings.noise_floor_off_reason,
             )
 
     async def _price_pending(self, prices: Prices) -> None:
@@ -235,11 +254,37 @@ class AdminApi:
             exchanges=await self._reader.exchanges(since=since, until=until, task=task),
             answers=await self._reader.answers(since=since, until=until, task=task),
             scores=await self._reader.scores(since=since, until=until, task=task),
+            feedback=await self._reader.feedback(since=since, until=until, task=task),
+            noise_floor=await self._reader.noise_floor(since=since, until=until, task=task),
             coverage=await self._reader.coverage(since=since, until=until, task=task),
             dropped=await self._reader.dropped(),
             budget=await self._reader.budget(day=day),
             budget_day=day,
         )
+
+
+async def json_body(request: Request) -> dict[str, Any] | ErrorAnswer:
+    """Read the JSON object a POST carries, of a bounded size; what it is else is told."""
+    if not _is_json(request.headers.get("content-type")):
+        return _no_json_type()
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            message = f"the body may hold at most {MAX_BODY_BYTES} bytes"
+            return ErrorAnswer(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE, kind="too_large", message=message)
+    try:
+        value = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        return ErrorAnswer(status=HTTPStatus.BAD_REQUEST, kind="bad_json", message="the body must be a JSON object")
+    return value
+
+
+def _no_json_type() -> ErrorAnswer:
+    message = "POST needs the header `content-type: application/json`"
+    return ErrorAnswer(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, kind="content_type", message=message)
 
 
 def _missing_line(prices: Prices) -> Callable[[str], str | None]:

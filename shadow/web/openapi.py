@@ -100,6 +100,7 @@ def _paths() -> Json:
         "/openapi.json": {
             "get": _operation("openapi", "This document.", {"200": _answer("OpenAPI 3.1.", {"type": "object"})})
         },
+        "/feedback": {"post": _feedback()},
         "/reload": {"post": _reload()},
     }
 
@@ -115,6 +116,24 @@ def _operation(
         "responses": responses | refused,
     }
     return operation if guarded else operation | {"security": []}
+
+
+def _feedback() -> Json:
+    schema = {
+        "type": "object",
+        "required": ["request_id"],
+        "additionalProperties": False,
+        "properties": {
+            "request_id": {"type": "string", "description": "x-shadow-request-id of the live answer."},
+            "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "How good that answer was."},
+            "expected": {"type": "string", "description": "What would have been right."},
+        },
+    }
+    responses = {"200": _json("FeedbackKept"), **_errors("400", "403", "404", "409", "413", "415", "503")}
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return _operation("feedback", "Say how good a live answer was, or what would have been right.", responses) | {
+        "requestBody": body
+    }
 
 
 def _reload() -> Json:
@@ -140,6 +159,8 @@ _ERRORS = {
     "401": "The token is missing or wrong.",
     "403": "The request comes from a page of another origin.",
     "404": "Nothing has this id.",
+    "409": "The content rules keep no text, so `expected` cannot be kept.",
+    "413": "The body is larger than 256 KiB.",
     "415": "The content type is not application/json.",
     "421": "The Host is not one of this port's.",
     "503": "The store, or the supervisor for a reload, is not there; the message says why.",
