@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from gateway.demo.cast import IDLE_S, MARGIN, MIN_CONVERSATIONS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -21,6 +23,17 @@ def models_table(task: Row, *, width: int) -> Table:
     """One row a model of this task; where `width` columns are too few, the least telling figures are left out."""
     variants = (_LEAST_TELLING[:count] for count in range(len(_LEAST_TELLING) + 1))
     return _first_that_fits((_models(task, without) for without in variants), width=width)
+
+
+def verdicts_table(tasks: Sequence[Row], *, width: int) -> Table:
+    """One row a task and candidate: the verdict, and the figures it rests on with their intervals."""
+    variants = (_LEAST_TELLING_OF_VERDICTS[:count] for count in range(len(_LEAST_TELLING_OF_VERDICTS) + 1))
+    return _first_that_fits((_verdicts(tasks, without) for without in variants), width=width)
+
+
+def verdict_sentences(tasks: Sequence[Row]) -> Sequence[str]:
+    """Say each verdict in its sentence."""
+    return [f"{task['task']}, {each['candidate']}: {each['why']}" for task in tasks for each in task["comparisons"]]
 
 
 def coverage_table(tasks: Sequence[Row], *, width: int) -> Table:
@@ -40,6 +53,21 @@ def _models(task: Row, without: Sequence[str]) -> Table:
     for row in task["models"]:
         name = f"{row['model']} *" if row["role"] == "primary" else row["model"]
         table.add_row(name, *(figure(row) for figure in figures.values()))
+    return table
+
+
+def _verdicts(tasks: Sequence[Row], without: Sequence[str]) -> Table:
+    rules = f"margin {MARGIN:g}, {MIN_CONVERSATIONS} conversations, {IDLE_S:g} s of silence"
+    table = _table(f"Verdicts by the demo's quick rules: {rules}")
+    for name in ("task", "candidate", "verdict"):
+        table.add_column(name, no_wrap=True)
+    figures = {name: figure for name, figure in _VERDICT_FIGURES.items() if name not in without}
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    for task in tasks:
+        for each in task["comparisons"]:
+            verdict = each["verdict"] or _NONE
+            table.add_row(task["task"], each["candidate"], verdict, *(figure(each) for figure in figures.values()))
     return table
 
 
@@ -105,6 +133,28 @@ def _per_thousand(value: float | None) -> str:
 def _fraction(value: float | None) -> str:
     return _NONE if value is None else f"{value:.3f}"
 
+
+def _with_interval(figures: Row, *, signed: bool = False) -> str:
+    """A value with its interval; the interval alone is left out where there is none yet."""
+    form = "+.2f" if signed else ".2f"
+    value, ci = figures.get("mean", figures.get("value")), figures["ci"]
+    if value is None:
+        return _NONE
+    return f"{value:{form}}" if ci is None else f"{value:{form}} [{ci[0]:{form}}, {ci[1]:{form}}]"
+
+
+_NO_POINTS: Row = {"ratio": {"value": None, "ci": None}}
+_VERDICT_FIGURES: Mapping[str, Callable[[Row], str]] = {
+    "conver-\nsations": lambda row: str(row["conversations"]),
+    "quality difference\n(interval)": lambda row: _with_interval(row["quality_diff"], signed=True),
+    "cost ratio\n(interval)": lambda row: _with_interval(row["cost_ratio"]),
+    "cost per quality point,\nratio (interval)": lambda row: _with_interval(
+        row["cost_per_quality_point_usd"]["ratio"]
+        if "cost_per_quality_point_usd" in row
+        else {"value": None, "ci": None}
+    ),
+}
+_LEAST_TELLING_OF_VERDICTS = ("cost ratio\n(interval)", "conver-\nsations", "cost per quality point,\nratio (interval)")
 
 _FIGURES: Mapping[str, Callable[[Row], str]] = {
     "requests": lambda row: str(row["requests"]),

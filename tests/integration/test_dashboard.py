@@ -566,9 +566,9 @@ def test_candidates_and_the_schedule_are_on_the_health_page(api: FakeApi) -> Non
     with serving(api, breakers={GOOD: True, BAD: False}, loaded_at=NOW) as client:
         text = read(client, "health").text
     for words in (
-        f"{GOOD}: is asked",
-        f"{BAD}: keeps failing",
-        f"{OPEN}: is asked by no worker",
+        f"{GOOD} : is asked",
+        f"{BAD} : keeps failing",
+        f"{OPEN} : is asked by no worker",
         "2026-11-22 03:00 UTC",
     ):
         assert words in text

@@ -58,6 +58,16 @@ _TIMES = (
     "finished_at",
     "lease_until",
     "rest_until",
+    # the ledger's
+    "asked_at",
+    "changed_at",
+    "due_at",
+    "entered_at",
+    "entered_until",
+    "first_started_at",
+    "joined_at",
+    "last_started_at",
+    "stopped_at",
     "given_at",
     "rescored_at",
 )
