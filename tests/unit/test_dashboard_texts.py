@@ -256,6 +256,22 @@ def test_what_is_not_known_is_not_said(given: dict[str, Any], until: str | None,
         assert part is None or part in str(told)
 
 
+def test_the_sentence_is_shown_in_its_parts() -> None:
+    why = "It is not known yet whether m can take over; proved: cheaper; over 9 conversations; about 9 more are needed"
+    told = words.sentence(Node(comparison("m", why=why)))
+    assert told.lead == "It is not known yet whether m can take over."
+    assert told.points == [
+        "Proved: cheaper.",
+        "About 9 more are needed.",
+        "At this traffic it saves $132 a month (between $110 and $151).",
+    ]
+    assert told.rest == ["Over 9 conversations."]
+    plain = words.sentence(Node(comparison("m", why="gpt-4o may do.", projected_saving_usd_per_month={"value": None})))
+    assert plain.lead == "gpt-4o may do."
+    assert [point[:9] for point in plain.points] == ["About 120"]
+    assert words.sentence(Node({"verdict": None})).lead == "Nothing is known yet."
+
+
 def test_every_verdict_has_words_of_its_own() -> None:
     known = [
         None, "insufficient_data", "withheld", "undecided", "promote", "better_costlier", "equivalent", "reject",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shadow.web import svg
 from shadow.web.dashboard import charts
-from shadow.web.dashboard.words import monthly_saving, until_known, verdict_words
+from shadow.web.dashboard.words import sentence, verdict_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,9 +46,7 @@ def comparison_view(one: Node, *, task: Node, link: str | None) -> dict[str, Any
     return {
         "node": one,
         "words": verdict_words(one["verdict"]),
-        "why": one["why"] or "nothing is known yet",
-        "until": until_known(one),
-        "saving": monthly_saving(one),
+        "sentence": sentence(one),
         "warnings": list(_warnings(one)),
         "pairs": charts.pairs_link(link, task["task"], one["candidate"]),
     }

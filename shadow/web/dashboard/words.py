@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,37 @@ def verdict_words(verdict: object) -> VerdictWords:
 
 _OPEN = frozenset({None, "insufficient_data", "withheld", "undecided", "better_costlier"})
 _LOST = frozenset({"reject", "withdrawn"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sentence:
+    """The sentence about a candidate in its parts: what it comes to, what matters at once, and the rest."""
+
+    lead: str
+    points: Sequence[str]
+    rest: Sequence[str]
+
+
+def sentence(comparison: Node) -> Sentence:
+    """Take `why` apart at its semicolons, and add how long it takes and what it saves, where it does not say so."""
+    lead, *clauses = [clause.strip() for clause in str(comparison["why"] or "nothing is known yet").split(";")]
+    first = [clause for clause in clauses if clause.startswith(("proved", "not proved")) or "needed" in clause]
+    rest = [clause for clause in clauses if clause not in first]
+    until, saving = until_known(comparison), monthly_saving(comparison)
+    if until is not None and not any("needed" in clause for clause in first):
+        first.append(until)
+    if saving is not None:
+        first.append(saving)
+    return Sentence(
+        lead=_begun(lead), points=[_begun(clause) for clause in first], rest=[_begun(each) for each in rest]
+    )
+
+
+def _begun(clause: str) -> str:
+    """Begin with a capital and end with a full stop; a model's name stays as it is written."""
+    word = clause.partition(" ")[0]
+    told = clause[:1].upper() + clause[1:] if word.isalpha() or word.endswith(":") else clause
+    return told if told.endswith((".", "!", "?")) else f"{told}."
 
 
 def until_known(comparison: Node) -> str | None:
