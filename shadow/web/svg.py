@@ -294,7 +294,7 @@ def scatter(frame: Frame, points: Sequence[Point], *, x: Axis, y: Axis, frontier
     plot.ys = scale_over(_extents(points, "y"), start=plot.bottom, end=plot.top, log=y.log, zero=y.zero)
     plot.axes()
     if len(frontier) > 1:
-        plot.add(f'<path class="frontier" d="{_path([(plot.xs(a), plot.ys(b)) for a, b in frontier], stepped=True)}"/>')
+        plot.frontier(frontier)
     for point in points:
         plot.whiskers(point)
     for point in points:
@@ -415,6 +415,14 @@ class _Plot:
             at = self.ys(value)
             self.add(f'<path class="grid" d="M{number(self.left)} {number(at)}H{number(self.right)}"/>')
             self._text(fitted(words, self.left - 8), self.left - 6, min(at + 4, self.bottom + 2), "end")
+
+    def frontier(self, corners: Sequence[tuple[float, float]]) -> None:
+        """Draw the dashed steps through the best points, and keep labels off them."""
+        points = [(self.xs(a), self.ys(b)) for a, b in corners]
+        self.add(f'<path class="frontier" d="{_path(points, stepped=True)}"/>')
+        stepped = [point for (a, b), (c, d) in pairwise(points) for point in ((a, b), (c, b), (c, d))]
+        for a, b in _along(stepped):
+            self.room.pass_through(a, b)
 
     def whiskers(self, point: Point) -> None:
         """Draw the intervals of a point on both axes, and keep labels off them."""

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from shadow.web.dashboard.formats import FORMATS
 from tests.browser.chromium import chromium, keep_shot, visiting
 from tests.support import dashboard
-from tests.support.dashboard import HOSTILE, OPEN, chosen_settings, dashboard_app, filled_api, served
+from tests.support.dashboard import HOSTILE, OPEN, FakeApi, chosen_settings, dashboard_app, filled_api, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,6 +121,38 @@ def test_arrows_lead_from_pair_to_pair(browser: Browser, site: str) -> None:
         visit.page.keyboard.press("ArrowLeft")
         visit.page.wait_for_url("**/x2**")
         visit.assert_clean()
+
+
+def test_a_review_is_done_by_keys_alone(browser: Browser) -> None:
+    api, chosen = filled_api(), chosen_settings()
+    with served(dashboard_app(api, lambda: chosen)) as url, visiting(browser, f"{url}/ui/review") as visit:
+        for key, choice in (("1", "A"), ("2", "tie"), ("3", "B")):
+            with visit.page.expect_response("**/ui/review?**"):  # the page after the form, fetched anew
+                visit.page.keyboard.press(key)
+            until_posted(visit, api, choice)
+            visit.page.locator("[name=choice][value=undo]").wait_for()
+            visit.page.wait_for_timeout(300)
+        visit.page.keyboard.press("s")
+        visit.page.locator("[name=skip][value='1']").wait_for(state="attached")
+        visit.page.wait_for_timeout(300)
+        visit.page.keyboard.press("u")
+        until_posted(visit, api, None)
+        visit.assert_clean()
+    with (
+        served(dashboard_app(api, lambda: chosen)) as url,
+        visiting(browser, f"{url}/ui/review", scripts=False) as visit,
+    ):
+        visit.page.get_by_role("button", name="B is better").click()
+        visit.page.wait_for_url("**saved=1**")
+        assert api.posted[-1][1]["choice"] == "B"
+
+
+def until_posted(visit: Visit, api: FakeApi, choice: str | None) -> None:
+    for _ in range(600):
+        if api.posted and api.posted[-1][1]["choice"] == choice:
+            return
+        visit.page.wait_for_timeout(100)
+    raise AssertionError(f"{choice} was not posted: {api.posted}")
 
 
 def test_points_of_a_chart_lead_to_the_pairs_behind_them(browser: Browser, site: str) -> None:

@@ -474,7 +474,9 @@ def test_a_review_hides_names_shuffles_sides_and_keeps_what_is_said(api: FakeApi
         after = read(client, answer.headers["location"].removeprefix("/ui/"))
         assert "Saved" in after.text
         undone = client.post("/ui/review", data={**fields_of(after), "choice": "undo"})
-        assert undone.headers["location"] == "/ui/review"
+        assert undone.headers["location"] == f"/ui/review?pair=x1%3A{OPEN.replace('/', '%2F')}"
+        assert fields_of(read(client, undone.headers["location"].removeprefix("/ui/")))["pair"] == f"x1:{OPEN}"
+        assert fields_of(read(client, "review?pair=gone:m"))["pair"] == f"x1:{OPEN}"
         assert api.posted[1] == ("/feedback", {"pair": f"x1:{OPEN}", "choice": None, "labeller": "dashboard"})
         skipped = client.post("/ui/review", data={**form, "choice": "skip", "task": "support"})
         assert skipped.headers["location"] == "/ui/review?task=support&skip=1"

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from starlette.responses import RedirectResponse
 
 from shadow.web.answers import COMMON_HEADERS
+from shadow.web.dashboard.api import ApiError
 from shadow.web.dashboard.nodes import Node
 from shadow.web.dashboard.pair import ANSWER_BYTES, prompt_view
 from shadow.web.dashboard.texts import shown
@@ -36,7 +37,7 @@ async def show(page: Page) -> Response:
     asked = {name: query.get(name) for name in ("task", "candidate")}
     found = await page.api.get("/labels/next", {**asked, "labeller": _labeller(query), "limit": str(skip + 1)})
     pairs, seed = found["pairs"], found["seed"]
-    pair = pairs[skip % len(pairs)] if pairs else None
+    pair = await _again(page, query.get("pair")) or (pairs[skip % len(pairs)] if pairs else None)
     stats = Node(await page.api.get("/stats", {**page.window, "task": query.get("task")}))
     return page.answer(
         "review.html",
@@ -64,6 +65,7 @@ async def take(page: Page, form: Mapping[str, str]) -> Response:
     skip = _number(form.get("skip"))
     if choice == "undo" and last:
         await page.api.post("/feedback", {"pair": last, "choice": None, "labeller": labeller})
+        on["pair"] = last
     elif choice == "skip":
         on |= {"skip": str(min(skip + 1, MOST_SKIPPED)), **({"last": last} if last else {})}
     elif choice in {"A", "B", "tie"} and form.get("pair"):
@@ -73,6 +75,17 @@ async def take(page: Page, form: Mapping[str, str]) -> Response:
     told = urlencode(on)
     target = f"/ui/review?{told}" if told else "/ui/review"
     return RedirectResponse(target, status_code=HTTPStatus.SEE_OTHER, headers=dict(COMMON_HEADERS))
+
+
+async def _again(page: Page, pair_id: str | None) -> Mapping[str, Any] | None:
+    """Give one pair once more, after its label was taken back; None when it is not there any more."""
+    if pair_id is None:
+        return None
+    try:
+        found = await page.api.get(f"/pairs/{pair_id}")
+    except ApiError:
+        return None
+    return {**(found["content"] or {}), "pair": found["id"]} if found["content"] else None
 
 
 def side_a(pair_id: str, seed: str) -> Literal["primary", "candidate"]:
