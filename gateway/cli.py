@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gateway.commands.report import report
 from gateway.terminal import (
     FAILED,
     OK,
@@ -215,6 +216,9 @@ def pairs(
         note("both answers of one: GET /pairs/<pair> on the admin port")
     else:
         note("no pairs yet: a sampled conversation must have ended well, and a candidate must have answered")
+
+
+app.command()(report)
 
 
 @app.command()

@@ -186,7 +186,7 @@ def _live(model: ConfigFile, source: Source, environ: Mapping[str, str], deploym
 
 
 def _recording(model: ConfigFile, source: Source) -> RecordingSettings:
-    """Build what a live process records by; it never learns a candidate's key or the admin token."""
+    """Build what a live process records by; it never learns the key of a candidate or judge, or the admin token."""
     shadow = model.shadow
     candidates = _candidates(model)
     return RecordingSettings(
@@ -196,7 +196,7 @@ def _recording(model: ConfigFile, source: Source) -> RecordingSettings:
         seed=shadow.seed,
         conversation_key=shadow.conversation.key,
         candidates=tuple(replace(candidate, api_key=None) for candidate in candidates),
-        tasks=_tasks(model),
+        tasks=tuple(replace(task, evaluators=None) for task in _tasks(model)),
         max_body_bytes=shadow.max_body_bytes,
         tee_memory_bytes=shadow.tee_memory_mb << 20,
         allow_opt_in=shadow.allow_opt_in,
@@ -224,6 +224,8 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
         tasks=_tasks(model),
         evaluators=_specs(model.evaluators),
         verdict=VerdictSettings(**model.verdict.model_dump()),
+        upstream=Upstream(base_url=upstream.base_url, api_key=upstream.api_key, api_key_header=upstream.api_key_header),
+        primary_model=model.primary.model,
         config_dir=str(source.folder),
         prices={name: Price(**price.model_dump()) for name, price in model.prices.items()},
         budget_usd_per_day=shadow.budget_usd_per_day,
@@ -247,7 +249,7 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
         connect_timeout_s=upstream.connect_timeout_s,
         first_byte_timeout_s=upstream.first_byte_timeout_s,
         idle_timeout_s=upstream.idle_timeout_s,
-        secrets=_ordered({*_live_secrets(model), *candidate_keys, model.admin.token}),
+        secrets=_ordered({*_live_secrets(model), *candidate_keys, *_evaluator_keys(model), model.admin.token}),
     )
 
 
@@ -348,6 +350,18 @@ def _specs(entries: Sequence[EvaluatorSection] | None) -> tuple[EvaluatorSpec, .
     if entries is None:
         return None
     return tuple(spec_of(entry, quality=bool(entry.quality) or len(entries) == 1) for entry in entries)
+
+
+def _evaluator_keys(model: ConfigFile) -> set[str]:
+    """Every key among the options of evaluators: a judge's, or one that a `python` evaluator takes."""
+    lists = [model.evaluators, *(task.evaluators for task in model.tasks)]
+    options = [each.options for entries in lists for each in entries or ()]
+    return {
+        value
+        for found in options
+        for name, value in found.items()
+        if isinstance(value, str) and value and names_credential(name)
+    }
 
 
 def _live_secrets(model: ConfigFile) -> set[str | None]:

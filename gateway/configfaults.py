@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from gateway.addresses import ListenAddress, same_origin
+from gateway.addresses import ListenAddress, base_url_of, same_origin
 from gateway.configshape import shown
 from gateway.configsource import dotted
 from gateway.yamltree import Path
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from gateway.configmodel import ConfigFile, EvaluatorSection
     from gateway.configsource import Source
-
-_EVALUATORS_NOT_BUILT = frozenset({"llm-pairwise", "llm-rubric"})
-"""Names that are promised; each leaves this refusal by entering the registry of `shadow.evaluators`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +86,26 @@ def _loop_findings(model: ConfigFile) -> Iterator[Finding]:
         (("shadow", "candidates", index, "base_url"), candidate.base_url)
         for index, candidate in enumerate(model.shadow.candidates)
     ]
+    targets += [
+        ((*path, index, "base_url"), url)
+        for path, entries in _evaluator_lists(model)
+        for index, entry in enumerate(entries)
+        if entry.type.startswith("llm-") and (url := _http_url(entry.options.get("base_url"))) is not None
+    ]
     for key, listen in ((("listen",), model.listen), (("admin", "listen"), model.admin.listen)):
         address = ListenAddress.parse(listen)
         for path, url in targets:
             if url is not None and address.answers(url):
                 sentence = f"{url} is this gateway itself ({dotted(key)}: {address}); requests would go in a circle"
                 yield Finding(path=path, sentence=sentence, about=(key,))
+
+
+def _http_url(value: object) -> str | None:
+    """Give an evaluator's base URL where it is one; what it is else, its own check tells."""
+    try:
+        return base_url_of(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _candidate_findings(model: ConfigFile) -> Iterator[Finding]:
@@ -177,8 +188,6 @@ def _evaluator_type_fault(name: str) -> str | None:
     base = name.removeprefix("not-")
     if name in known or base in known:
         return None
-    if base in _EVALUATORS_NOT_BUILT:
-        return f"'{name}' is not built yet; there are: {', '.join(sorted(known))}"
     return f"'{name}' is no evaluator; {closest_type(name)}"
 
 

@@ -30,12 +30,15 @@ import uvicorn
 from gateway import control, logs
 from gateway.adminport import AdminConnection
 from gateway.settings import MeasuringSettings
-from gateway.verdictplan import PriceFacts, verdict_plan
+from gateway.verdictplan import OutsideFacts, verdict_plan
 from shadow.bookkeeper import Bookkeeper, Routine
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, Services, build_evaluators
+from shadow.evaluators.llm_judges import LlmJudges
 from shadow.golden import NOTHING, Golden, GoldenError, load_golden
+from shadow.judge.client import Network
+from shadow.judge.hire import Agency, Home
 from shadow.pricing import PriceBook
 from shadow.redaction import Redactor, Scrubber
 from shadow.rescoring import Rescorer
@@ -159,21 +162,25 @@ class Crew:
     evaluators: Mapping[str, EvaluatorSet]
     golden: Golden
     hired_at: datetime
+    judges: Agency
 
     @classmethod
     def hire(cls, settings: MeasuringSettings) -> Crew:
         """Build it. Raises EvaluatorConfigError or GoldenError with a sentence."""
         keys = {*settings.secrets, *(candidate.api_key for candidate in settings.candidates if candidate.api_key)}
-        services = Services()
+        prices, redactor = PriceBook(settings.prices), Redactor(settings.redact, secrets=keys)
+        judges = _judges(settings, prices=prices, redactor=redactor)
+        services = Services(judges=LlmJudges(judges))
         return cls(
             settings=settings,
             hired_at=datetime.now(UTC),
-            services=services,
-            golden=NOTHING if settings.golden is None else load_golden(settings.golden),
-            prices=PriceBook(settings.prices),
+            prices=prices,
             scrubber=Scrubber(keys),
-            redactor=Redactor(settings.redact, secrets=keys),
+            redactor=redactor,
+            services=services,
             evaluators=_evaluators(settings, services),
+            golden=NOTHING if settings.golden is None else load_golden(settings.golden),
+            judges=judges,
         )
 
     @property
@@ -203,7 +210,13 @@ class Crew:
             noise_floor_off_reason=settings.noise_floor_off_reason,
             demo=settings.demo,
             loaded_at=self.hired_at,
+            judges_unusable=self.judges_unusable(),
         )
+
+    def judges_unusable(self) -> Mapping[str, str]:
+        """Say by task why its deciding judge cannot be asked; empty where every judge can, or none is asked."""
+        reasons = {task: found.unusable.get(found.quality_name) for task, found in self.evaluators.items()}
+        return {task: reason for task, reason in reasons.items() if reason is not None}
 
     def client(self) -> CandidateClient:
         """Make the connections to the candidates; whoever asks for them closes them."""
@@ -211,13 +224,7 @@ class Crew:
         return CandidateClient(
             prices=self.prices,
             scrubber=self.scrubber,
-            limits=CallLimits(
-                connect_timeout_s=settings.connect_timeout_s,
-                first_byte_timeout_s=settings.first_byte_timeout_s,
-                idle_timeout_s=settings.idle_timeout_s,
-                total_s=settings.max_job_age_s,
-                max_body_bytes=settings.max_body_bytes,
-            ),
+            limits=_call_limits(settings),
             proxy=settings.proxy,
             no_proxy=settings.no_proxy,
             ca_file=settings.ca_file,
@@ -255,9 +262,10 @@ class Crew:
             candidate.model: settings.sample_rate if candidate.sample_rate is None else candidate.sample_rate
             for candidate in settings.candidates
         }
+        plan = verdict_plan(settings, self.evaluators)
         return Bookkeeper(
             ledger=store.ledger,
-            plan=verdict_plan(settings, self.evaluators),
+            plan=plan,
             routine=Routine(
                 conversations=self.conversations,
                 max_job_age_s=settings.max_job_age_s,
@@ -265,7 +273,14 @@ class Crew:
                 sample_rates=rates,
                 budget_usd_per_day=settings.budget_usd_per_day,
             ),
-            facts=PriceFacts(self.prices),
+            facts=OutsideFacts(
+                self.prices,
+                store.reader,
+                plan=plan,
+                judged=any(found.costs_money for found in self.evaluators.values()),
+                unusable=self.judges_unusable(),
+                now=utc_now,
+            ),
         )
 
     def keeper(self) -> Keeper:
@@ -359,7 +374,8 @@ class Measuring:
                 task.cancel()
             await asyncio.gather(tidying, bookkeeping, asking, changing, return_exceptions=True)
             await client.aclose()
-            crew.services.close()
+            await crew.judges.aclose()
+            await asyncio.to_thread(crew.services.close)
 
     @contextlib.asynccontextmanager
     async def _store(self, url: str) -> AsyncIterator[Store | None]:
@@ -394,6 +410,8 @@ async def _run() -> None:
     settings = control.settings_from(start.settings, MeasuringSettings)
     crew = _first_crew(settings)
     _configure_logs(crew)
+    for task, reason in crew.judges_unusable().items():
+        _log.warning("task %s: no quality is measured: %s", task, reason)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
     reader, feedback, ledger = LateReader(), LateReader(), LateReader()
@@ -485,6 +503,32 @@ def _first_crew(settings: MeasuringSettings) -> Crew:
             settings, shadow_enabled=False, shadow_off_reason=str(error), evaluators=None, tasks=tasks, golden=None
         )
         return Crew.hire(off)
+
+
+def _call_limits(settings: MeasuringSettings) -> CallLimits:
+    return CallLimits(
+        connect_timeout_s=settings.connect_timeout_s,
+        first_byte_timeout_s=settings.first_byte_timeout_s,
+        idle_timeout_s=settings.idle_timeout_s,
+        total_s=settings.max_job_age_s,
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+
+def _judges(settings: MeasuringSettings, *, prices: PriceBook, redactor: Redactor) -> Agency:
+    upstream = settings.upstream
+    return Agency(
+        home=Home(base_url=upstream.base_url, api_key=upstream.api_key, api_key_header=upstream.api_key_header),
+        prices=prices,
+        redactor=redactor,
+        network=Network(
+            limits=_call_limits(settings),
+            proxy=settings.proxy,
+            no_proxy=settings.no_proxy,
+            ca_file=settings.ca_file,
+            deployment_id=settings.deployment_id,
+        ),
+    )
 
 
 def _evaluators(settings: MeasuringSettings, services: Services) -> dict[str, EvaluatorSet]:

@@ -116,6 +116,10 @@ class MeasuringSettings:
     evaluators: tuple[EvaluatorSpec, ...] | None = None
     """None: `auto`."""
     verdict: VerdictSettings = VerdictSettings()
+    upstream: Upstream = Upstream(base_url="https://ezaiapi.com")
+    """Where judges are asked that name no other place."""
+    primary_model: str | None = None
+    """The model that answers apps, where the configuration fixes it."""
     config_dir: str = "."
     """Folder of the config file: where `python` evaluators are found first."""
     prices: Mapping[str, Price] = field(default_factory=dict)

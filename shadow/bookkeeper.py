@@ -49,7 +49,11 @@ _DAY_S = 86_400.0
 class FactsSource(Protocol):
     """Tells what the ledger cannot know by itself: prices, and whether the judge may be trusted."""
 
-    async def facts(self, *, task: str, primary: str, candidate: str) -> Facts:
+    async def refresh(self) -> None:
+        """Read anew what may have changed; called outside of any transaction. Raises StoreError."""
+        ...
+
+    def facts(self, *, task: str, primary: str, candidate: str) -> Facts:
         """Say it about one candidate beside one primary of one task."""
         ...
 
@@ -57,7 +61,10 @@ class FactsSource(Protocol):
 class NoFacts:
     """Nothing is held back, and no price is known."""
 
-    async def facts(self, *, task: str, primary: str, candidate: str) -> Facts:  # noqa: ARG002  (the protocol's)
+    async def refresh(self) -> None:
+        """There is nothing to read."""
+
+    def facts(self, *, task: str, primary: str, candidate: str) -> Facts:  # noqa: ARG002  (the protocol's)
         """Say nothing."""
         return Facts()
 
@@ -121,6 +128,7 @@ class Bookkeeper:
         """Do all there is to do now; returns how many steps it took."""
         if not self._announced:
             await self.announce()
+        await self._facts.refresh()
         steps = 0
         while await self._ledger.any_work(now=self._now()):
             await self.step()
@@ -159,7 +167,7 @@ class Bookkeeper:
 
     async def reconsider(self) -> None:
         """Decide anew where what is told from outside has changed since, such as the judge's trust."""
-        changed = [row["id"] for row in await self._ledger.current() if await self._differs(row)]
+        changed = [row["id"] for row in await self._ledger.current() if self._differs(row)]
         if not changed:
             return
         async with self._ledger.book() as book:
@@ -172,8 +180,8 @@ class Bookkeeper:
         before = self._now() - timedelta(days=self._routine.retention_days)
         return await in_chunks(lambda: self._ledger.prune(before=before, limit=_PRUNE_CHUNK), chunk=_PRUNE_CHUNK)
 
-    async def _differs(self, row: Row) -> bool:
-        facts = await self._facts.facts(task=row["task"], primary=row["primary"], candidate=row["candidate"])
+    def _differs(self, row: Row) -> bool:
+        facts = self._facts.facts(task=row["task"], primary=row["primary"], candidate=row["candidate"])
         known: str = row["facts"]
         return known != _facts_text(facts, self._plan)
 
@@ -335,7 +343,7 @@ class Bookkeeper:
         ledger = await book.ledger(ledger_id)
         epoch = shelf.epoch(ledger["epoch"])
         task, primary, _ = lane_of(epoch)
-        facts = await self._facts.facts(task=task, primary=primary, candidate=ledger["candidate"])
+        facts = self._facts.facts(task=task, primary=primary, candidate=ledger["candidate"])
         heads = await book.heads(ledger_id, limit=ENTRY_CHUNK)
         entry = self._who_enters(ledger, heads, facts, now=now)
         rows: dict[str, Row] = {row["conversation"]: row for row in heads}

@@ -17,6 +17,7 @@ from shadow.records import (
     EvalCase,
     ExchangeRecord,
     JobBody,
+    Judgement,
     LeasedJob,
     Outcome,
     PairResult,
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from shadow.pricing import PriceBook
 
 ContentMode = Literal["none", "redacted", "full"]
+
+MAX_REASON_CHARS = 2_000
+"""Most that is kept of what a judge says about one pair."""
 
 _GIVEN_UP = frozenset({Outcome.PAUSED, Outcome.ABORTED})
 """Answers that never came to an end: such a pair enters no comparison."""
@@ -64,7 +68,8 @@ class Keeper:
         """Cut a score's reason to what the mode allows: evaluators quote what they saw."""
         score = stored.score
         reason = "" if self.mode == "none" and score.status == "scored" else self._text(score.reason)
-        return replace(stored, score=replace(score, reason=reason))
+        judgements = tuple(map(self._judgement, score.judgements))
+        return replace(stored, score=replace(score, reason=reason, judgements=judgements))
 
     def reference(self, text: str) -> tuple[str, bool]:
         """Cut what somebody says is right to what the mode allows, and tell whether that changed it."""
@@ -79,6 +84,12 @@ class Keeper:
         if self.mode == "none" and asked.reply.error is not None:
             return "what the provider said is not kept (content: none)"
         return self._text(error)
+
+    def _judgement(self, judgement: Judgement) -> Judgement:
+        """Cut what a judge said, or its provider: both quote what they were shown."""
+        if self.mode == "none":
+            return replace(judgement, reason="what was said is not kept (content: none)")
+        return replace(judgement, reason=self._text(judgement.reason[:MAX_REASON_CHARS]))
 
     def _text(self, text: str) -> str:
         kept = text if self.mode == "full" else self.redactor.redact_text(text)[0]
@@ -107,6 +118,18 @@ class Comparer:
         self._golden = golden
         self._prices = prices
         self._keeper = keeper
+
+    def scoring_worst_case_usd(self, leased: LeasedJob, body: JobBody) -> float:
+        """Say what scoring one job's pair may cost at most; 0 where no model is asked. Takes time: not for the loop."""
+        evaluators = self._evaluators.get(leased.job.task) or self._evaluators["default"]
+        if not evaluators.costs_money:
+            return 0.0
+        primary = _primary_reply(body)
+        if primary.outcome not in ENDED_WELL:
+            return 0.0
+        cost = price_exchange(leased.exchange, prices=self._prices)
+        live = _primary_case(msgspec.json.decode(body.request), primary, leased.exchange, cost)
+        return evaluators.worst_case_usd(live, candidate=leased.job.candidate)
 
     async def pair(self, leased: LeasedJob, body: JobBody, asked: Asked, *, redaction_changed: bool) -> PairResult:
         """Read the live answer, score both where both ended well, and keep what may be kept.
@@ -139,7 +162,7 @@ class Comparer:
         live = replace(_primary_case(request, primary, leased.exchange, cost), expected=expected)
         if asked.answer.outcome not in ENDED_WELL:
             return await evaluators.score_primary(live)
-        candidate = replace(_candidate_case(request, asked), expected=expected)
+        candidate = replace(_candidate_case(request, asked, task=leased.job.task), expected=expected)
         return await evaluators.score_pair(live, candidate, dialect=body.dialect)
 
 
@@ -167,10 +190,14 @@ def _primary_case(request: Mapping[str, Any], reply: Reply, exchange: ExchangeRe
         latency_ms=exchange.latency_ms,
         ttft_ms=exchange.ttft_ms,
         cost_usd=cost.billed_usd,
+        exchange_id=exchange.id,
+        task=exchange.task,
+        model=exchange.model,
+        role="primary",
     )
 
 
-def _candidate_case(request: Mapping[str, Any], asked: Asked) -> EvalCase:
+def _candidate_case(request: Mapping[str, Any], asked: Asked, *, task: str) -> EvalCase:
     answer = asked.answer
     return EvalCase(
         request=request,
@@ -181,6 +208,10 @@ def _candidate_case(request: Mapping[str, Any], asked: Asked) -> EvalCase:
         latency_ms=answer.latency_ms,
         ttft_ms=answer.ttft_ms,
         cost_usd=answer.cost.billed_usd,
+        exchange_id=answer.exchange_id,
+        task=task,
+        model=answer.candidate,
+        role="candidate",
     )
 
 

@@ -292,6 +292,41 @@ class Batch:
 
 ScoreStatus = Literal["scored", "not_applicable", "failed"]
 
+JudgementOrder = Literal["primary_first", "candidate_first", "single", "none"]
+"""Which answer the judge read as A; `single`: it graded one answer; `none`: it was not asked (identical answers)."""
+
+JudgementStatus = Literal["ruled", "identical", "unreadable", "refused", "timeout", "error"]
+"""`ruled`: a ruling that could be read. All but that and `identical` count as failed calls."""
+
+Control = Literal["other_prompt", "half"]
+"""A judgement that tests the judge: the answer to another prompt, or half of the answer, against the primary's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """One call of a judge: how it was asked, what it ruled, what it cost. Latency is measured off the live path."""
+
+    model: str
+    started_at: datetime
+    order: JudgementOrder
+    status: JudgementStatus
+    control: Control | None = None
+    """None: a ruling about the pair. In a control `candidate` stands for the answer that must lose."""
+    winner: Literal["primary", "candidate", "tie"] | None = None
+    """Of a comparison that was ruled."""
+    grade: int | None = None
+    """Of a single answer that was graded, 1 to 5."""
+    reason: str = ""
+    """What the judge said, or why there is no ruling."""
+    attempt: int = 1
+    usage: Usage | None = None
+    cost_usd: float | None = 0.0
+    """None: the provider may have billed it and did not say how much; its whole reserve is then spent."""
+    latency_ms: float = 0.0
+    primary_chars: int = 0
+    candidate_chars: int = 0
+    """Length of the answers, before anything was left out for the judge."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
@@ -304,6 +339,9 @@ class Score:
     value: float | None = None
     reason: str = ""
     cost_usd: float = 0.0
+    """What scoring cost; where a provider did not say, the most it can have been."""
+    judgements: tuple[Judgement, ...] = ()
+    """The calls of a judge behind it, controls and failed ones included."""
 
     def __post_init__(self) -> None:
         if (self.status == "scored") != (self.value is not None):
@@ -326,6 +364,12 @@ class EvalCase:
     latency_ms: float | None = None
     ttft_ms: float | None = None
     cost_usd: float | None = None
+    exchange_id: str = ""
+    """Which exchange it belongs to; empty outside of live traffic."""
+    task: str = "default"
+    model: str | None = None
+    """Who was asked."""
+    role: Literal["primary", "candidate"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,7 +86,14 @@ class _Plan:
     list_usd: float
     """What it may cost at most where the candidate keeps to its limits."""
     worst_case_usd: float
-    """What is reserved: more than that for a candidate that was seen to keep to none."""
+    """What is reserved for the answer: more than that for a candidate that was seen to keep to none."""
+    scoring_usd: float = 0.0
+    """What scoring the pair may cost at most: a judge's calls, with their retries and a control."""
+
+    @property
+    def reserve_usd(self) -> float:
+        """What is reserved: a pair is affordable as a whole, or it is not sent."""
+        return self.worst_case_usd + self.scoring_usd
 
 
 class _Desk:
@@ -357,7 +364,8 @@ class Worker:
         now = self._now()
         reservation = await self._jobs.reserve(
             leased,
-            worst_case_usd=plan.worst_case_usd,
+            worst_case_usd=plan.reserve_usd,
+            scoring_usd=plan.scoring_usd,
             budget=budget_day(now, cap_usd=self._limits.budget_usd_per_day),
             now=now,
         )
@@ -369,7 +377,7 @@ class Worker:
         )
         await self._note_rest(desk, asked)
         result = await self._comparer.pair(leased, body, asked, redaction_changed=plan.copy.redaction_changed)
-        await self._finish(leased, result, reserved_usd=plan.worst_case_usd)
+        await self._finish(leased, result, reserved_usd=plan.reserve_usd)
         self._note_overrun(desk, asked, plan)
         return asked.healthy
 
@@ -392,12 +400,12 @@ class Worker:
     def _tell_never_fits(self, desk: _Desk, plan: _Plan) -> None:
         """Say once a candidate that some requests may cost more than a whole day has: they are never measured."""
         cap_usd = self._limits.budget_usd_per_day
-        if plan.worst_case_usd > cap_usd and desk.candidate.model not in self._told:
+        if plan.reserve_usd > cap_usd and desk.candidate.model not in self._told:
             self._told.add(desk.candidate.model)
             _log.warning(
                 "a request to %s may cost up to $%.2f, more than budget_usd_per_day ($%.2f): such requests are skipped",
                 plan.candidate.model,
-                plan.worst_case_usd,
+                plan.reserve_usd,
                 cap_usd,
             )
 
@@ -409,7 +417,13 @@ class Worker:
             raise UnsendableError("same_model")
         copy = copy_for(candidate, body, redactor=self._redactor, deployment_id=self._deployment_id)
         copy, worst = bounded(candidate, copy, body.dialect, prices=self._prices)
-        return _Plan(candidate=candidate, copy=copy, list_usd=worst, worst_case_usd=worst * desk.overrun)
+        return _Plan(
+            candidate=candidate,
+            copy=copy,
+            list_usd=worst,
+            worst_case_usd=worst * desk.overrun,
+            scoring_usd=self._comparer.scoring_worst_case_usd(leased, body),
+        )
 
     async def _note_rest(self, desk: _Desk, asked: Asked) -> None:
         if asked.rest_s is None:

@@ -20,10 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gateway import config as configuration
 from gateway.demo.cast import APP_KEY, CANDIDATES, IDLE_S, PRIMARY, config_text
-from gateway.demo.table import coverage_table, models_table, next_steps, verdict_sentences, verdicts_table
+from gateway.demo.table import ABOUT, VERDICTS, next_steps
 from gateway.demo.traffic import conversation_count, drive, openai_sdk_is_installed
 from gateway.demo.upstream import UpstreamError, simulated
 from gateway.serve import StartError, Supervisor
+from gateway.tables import coverage_table, models_table, verdict_sentences, verdicts_table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -172,9 +173,9 @@ def _print_result(stats: Stats, *, base_url: str, admin_url: str, once: bool) ->
     """Print the result to standard output."""
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     for task in stats["tasks"]:
-        console.print(models_table(task, width=console.width))
+        console.print(models_table(task, width=console.width, about=ABOUT))
         console.print()
-    console.print(verdicts_table(stats["tasks"], width=console.width))
+    console.print(verdicts_table(stats["tasks"], width=console.width, title=VERDICTS))
     console.print()
     for line in verdict_sentences(stats["tasks"]):
         console.print(line, markup=False)

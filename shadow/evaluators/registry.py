@@ -38,6 +38,8 @@ from shadow.evaluators.json_diff import JsonDiff
 from shadow.evaluators.json_schema import JsonSchema
 from shadow.evaluators.latency import Latency
 from shadow.evaluators.levenshtein import Levenshtein
+from shadow.evaluators.llm_pairwise import LlmPairwise
+from shadow.evaluators.llm_rubric import LlmRubric
 from shadow.evaluators.negated import NegatedCase, NegatedCheck
 from shadow.evaluators.numeric_diff import NumericDiff
 from shadow.evaluators.regex import Regex
@@ -74,6 +76,8 @@ EVALUATOR_TYPES: Mapping[str, type[Any]] = {
     "latency": Latency,
     "cost": Cost,
     "request-checks": RequestChecks,
+    "llm-pairwise": LlmPairwise,
+    "llm-rubric": LlmRubric,
     "agreement": Agreement,
     "all-of": all_of.AllOf,
     "python": python.ScoreAdapter,

@@ -193,7 +193,7 @@ def _outcome(
     differences = [(turn, turn.judged.difference) for turn in counted if turn.judged and turn.judged.state == "scored"]
     first = [value for turn, value in differences if value is not None and turn.row["first_turn"]]
     settled = scored or missing or failures
-    reserves = [turn.row["reserved_nano_usd"] for turn in asked]
+    reserves = [turn.row["asking_nano_usd"] for turn in asked]
     return Outcome(
         standing="settled" if settled else "left_out",
         turns=len(turns),

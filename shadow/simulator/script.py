@@ -22,6 +22,18 @@ Manner = Literal[
 ]
 MANNERS: tuple[Manner, ...] = get_args(Manner)
 
+JudgeManner = Literal[
+    "truthful",  # rules by what is true, as often as `judge_accuracy` says
+    "always_a",
+    "always_tie",
+    "random",
+    "prose",  # an opinion in words
+    "ten",  # "10"
+    "empty",
+    "injected",  # a score, as an answer under judgement demanded it
+    "refusal",
+]
+
 _TWO_TO_64 = 1 << 64
 
 
@@ -106,6 +118,10 @@ class SimModel:
     words: int = 40
     """Length of an answer in prose."""
     faults: tuple[FaultRate, ...] = ()
+    judge: JudgeManner | None = None
+    """How it rules when answers are put before it as a judge; None: it answers such a prompt like any other."""
+    judge_accuracy: float = 1.0
+    """Share of rulings in which a truthful judge is right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shadow.budget import budget_day
+from shadow.judge.figures import JudgeBook
 from shadow.records import Outcome
 from shadow.stats.comparisons import Conversations, comparison, no_epoch
 from shadow.stats.coverage import coverage_figures, coverage_of
 from shadow.stats.figures import finite
 from shadow.stats.insights import crowded_key, insights
 from shadow.stats.models import model_row
-from shadow.stats.noise import WAITING, no_noise_floor, noise_floors
+from shadow.stats.noise import WAITING, no_noise_floor, noise_floors, self_differences
 from shadow.stats.quality import ScoreBook, feedback_figures, quality_figures
 from shadow.stats.rows import FAILURES, read_answers, read_exchanges, read_scores
 
@@ -49,14 +50,17 @@ def build_stats(
     verdicts: Iterable[Mapping[str, Any]] = (),
     shadow_off_reason: str | None = None,
     noise_floor_off_reason: str | None = None,
+    judges_unusable: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Build the answer of `/stats`.
 
     All times are aware UTC; `now` decides which conversations are still open. `task` is what `rows` were read with,
     `model` keeps only this model's rows and comparisons. `tasks` and `candidates` are the configured names, shown even
     without a single exchange. `verdicts` is what the ledger shows of the present epochs (`shadow.ledger.figures`).
+    without a single exchange. `judges_unusable` says by task why its judge cannot be asked.
     `missing_line` gives the line of `prices:` to add, None for a model whose price is known.
     """
+    judges = JudgeBook(rows.judging, rows.labels, unusable=judges_unusable)
     window = _Window(
         rows,
         rules=rules,
@@ -65,6 +69,7 @@ def build_stats(
         missing_line=missing_line,
         epochs={(each["task"], each["primary"], each["candidate"]): each for each in verdicts},
         noise_floor_off_reason=noise_floor_off_reason,
+        judges=judges,
     )
     shown = [task] if task is not None else _shown_tasks(tasks, window.tasks())
     return {
@@ -90,8 +95,10 @@ class _Window:
         missing_line: Callable[[str], str | None],
         epochs: Mapping[ComparisonKey, Mapping[str, Any]],
         noise_floor_off_reason: str | None,
+        judges: JudgeBook,
     ) -> None:
         self._epochs = epochs
+        self._judges = judges
         self._rules, self._as_of, self._candidates, self._missing_line = rules, as_of, candidates, missing_line
         exchanges = read_exchanges(rows.exchanges)
         answers = read_answers(rows.answers, exchanges)
@@ -100,6 +107,7 @@ class _Window:
         self._answers = _grouped(answers, lambda answer: answer.exchange.task)
         self._counted = {answer.exchange.id for answer in answers if answer.counted}
         self._noise_floors = noise_floors(rows.noise_floor)
+        self._again = self_differences(rows.noise_floor)
         self._no_noise_floor = no_noise_floor(noise_floor_off_reason or WAITING)
         self._feedback = _grouped(rows.feedback, lambda row: (row["task"], row["primary"]))
         self._eligible, self._coverage = coverage_figures(rows.coverage)
@@ -220,6 +228,7 @@ class _Window:
                 as_of=self._as_of,
                 price_line=self._missing_line(candidate),
                 noise_floor=self._noise_floors.get((task, primary), self._no_noise_floor),
+                judge=self._judges.block(task, primary, candidate, aa_counts=self._again.get((task, primary))),
             )
             for primary, candidate in self._compared(task, by_pair)
         ]
@@ -265,6 +274,7 @@ def _budget(rows: StatsRows, *, cap_usd: float, now: datetime) -> dict[str, Any]
         "cap_usd": cap_usd,
         "paced_usd": budget_day(now, cap_usd=cap_usd).paced_usd,
         "spent_usd": spent,
+        "judge_usd": finite(rows.judge_spent_usd) or 0.0,
         "reserved_usd": reserved,
         "left_usd": max(0.0, cap_usd - spent - reserved),
         "closed": bool(rows.budget["closed"]),

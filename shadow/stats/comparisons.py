@@ -88,11 +88,13 @@ def comparison(
     as_of: datetime,
     price_line: str | None,
     noise_floor: Mapping[str, Any],
+    judge: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Compare one candidate with one primary.
 
     `answers` are the candidate's, `exchanges` all of the primary's in the task. `epoch` is what the ledger knows about
-    both, or `no_epoch()`. `price_line` is the line to add to `prices:` when the candidate's price is unknown.
+    both, or `no_epoch()`. `price_line` is the line to add to `prices:` when the candidate's price is unknown, `judge`
+    the block of `shadow.judge.figures`.
     """
     pairs = [conversations.place(answer, scores.judge(answer, pairwise=pairwise)) for answer in answers]
     counted = [pair for pair in pairs if pair.counted]
@@ -115,7 +117,7 @@ def comparison(
         "ttft_diff_ms": _ttft_diff(answered),
         "failure_rate": _failure_rate(exchanges, counted),
         "noise_floor": dict(noise_floor),
-        "judge": {"trusted": None, "reason": "the judge is not built yet"},
+        "judge": dict(judge),
         "representative": _representative(counted),
         "coverage": dict(coverage),
     }

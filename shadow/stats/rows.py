@@ -40,6 +40,12 @@ class StatsRows:
     dropped: Mapping[str, int]
     budget: Mapping[str, float]
     budget_day: str
+    judging: Sequence[Row] = ()
+    """What judges did, by comparison."""
+    labels: Sequence[Row] = ()
+    """What people said about pairs, by what the judge ruled."""
+    judge_spent_usd: float = 0.0
+    """What judges cost on `budget_day`; it is part of what `budget` says was spent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

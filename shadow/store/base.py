@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
-    from datetime import datetime
 
     from shadow.records import Batch, Cost, ExchangeRecord, Feedback, LeasedJob, PairResult, StoredScore
 
@@ -80,8 +81,13 @@ class Jobs(Protocol):
         """Give a leased, unsent job back to `pending`."""
         ...
 
-    async def reserve(self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime) -> Reservation:
-        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction."""
+    async def reserve(
+        self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime, scoring_usd: float = 0.0
+    ) -> Reservation:
+        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction.
+
+        `scoring_usd` is the part of the worst case that is not the candidate's.
+        """
         ...
 
     async def finish(self, job: LeasedJob, *, result: PairResult, reserved_usd: float, now: datetime) -> None:
@@ -142,7 +148,58 @@ class BudgetDay(Protocol):
         ...
 
 
-class Reader(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What one person said about one pair; `side_a` is the answer that was shown as A, None when it was not blind."""
+
+    exchange_id: str
+    candidate: str
+    labeller: str
+    winner: Literal["primary", "candidate", "tie"]
+    choice: str
+    """As it was given: A, B, tie, primary or candidate."""
+    side_a: Literal["primary", "candidate"] | None
+    seed: str | None
+    source: str
+    """Where it came from: `label` (the command), `api`."""
+    labelled_at: datetime
+
+
+class Judging(Protocol):
+    """What judges did, and what people say about pairs. Rows are plain dicts."""
+
+    async def judge_tallies(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """Count what each deciding judge did, by (task, primary, candidate, evaluator, version, model), latest last."""
+        ...
+
+    async def label_tallies(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """Count people's labels by what the judge ruled: task, primary, candidate, version, model, person, judge."""
+        ...
+
+    async def judge_spent_usd(self, *, day: str) -> float:
+        """Add up what judges cost on one UTC day (ISO date), as far as their providers said."""
+        ...
+
+    async def keep_label(self, label: Label) -> bool:
+        """Keep what a person said about a pair, in place of what they said before; False when there is no such pair."""
+        ...
+
+    async def remove_label(self, *, exchange_id: str, candidate: str, labeller: str) -> bool:
+        """Take a person's word about a pair back; False when there is none."""
+        ...
+
+    async def labels(self, *, task: str | None, candidate: str | None, limit: int) -> list[dict[str, Any]]:
+        """Give labels, oldest first, with task and primary."""
+        ...
+
+    async def pairs_to_label(
+        self, *, labeller: str, task: str | None, candidate: str | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Draw pairs with content that this person has not labelled; those a judge ruled about come first."""
+        ...
+
+
+class Reader(Judging, Protocol):
     """Everything the stats side asks. Rows are plain dicts with the column names of the schema; times are aware UTC."""
 
     async def exchanges(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
@@ -289,7 +346,7 @@ class Book(Protocol):
     async def turns(self, *, since: datetime, limit: int, **key: str) -> list[dict[str, Any]]:
         """The turns of a key (conversation, candidate, task, primary) from then on, each beside what the primary did.
 
-        Columns of `exchange`, of the job (`state`, `reason`, `reserved_nano_usd`, `counted`), and the candidate's
+        Columns of `exchange`, of the job (`state`, `reason`, `asking_nano_usd`, `counted`), and the candidate's
         answer with `candidate_` in front of what the primary has too; `asked_at` is None where it has none.
         """
         ...

@@ -57,3 +57,5 @@ class AdminSettings:
     """Cut a text of a user's to what may be kept, and tell whether that changed it; None: nothing may be kept."""
     noise_floor_off_reason: str | None = None
     """Why the primary is not asked again; None when it is."""
+    judges_unusable: Mapping[str, str] = field(default_factory=dict)
+    """Task -> why its judge cannot be asked: no key, or its price is unknown."""

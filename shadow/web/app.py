@@ -12,10 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from shadow.judge.blind import DEFAULT_SEED
 from shadow.pricing import price_exchange
 from shadow.stats import StatsRows, build_stats, latency_curves
 from shadow.store.base import StoreError
-from shadow.web import parameters
+from shadow.web import labels, parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
 from shadow.web.bodies import is_json, json_body, no_json_type
 from shadow.web.dashboard import Dashboard
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from shadow.web.admin import AdminSettings, Prices
 
 """An expected text may be as long as a long answer."""
+MAX_PAIRS_TO_LABEL = 20
+"""Pairs with their content in one answer: prompts may be long."""
 
 _PRICING_CHUNK = 5000
 
@@ -79,6 +82,8 @@ def build_app(
             Route("/pairs/{pair_id:path}", api.pair, methods=["GET"]),
             Route("/exchanges/{exchange_id}", api.exchange, methods=["GET"]),
             Route("/openapi.json", api.openapi, methods=["GET"]),
+            Route("/labels", api.labels, methods=["GET"]),
+            Route("/labels/next", api.pairs_to_label, methods=["GET"]),
             Route("/feedback", api.feedback, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
             *Dashboard(settings=settings).routes(),
@@ -147,9 +152,11 @@ class AdminApi:
     async def latency(self, request: Request) -> Response:
         """Tell how each model's durations are spread over one window."""
         values = _values(request, "since", "until", "task")
-        window = parameters.window(values, now=self._now())
+        now = self._now()
+        window = parameters.window(values, now=now)
         async with self._aggregating:
-            rows = await self._rows(window, task=parameters.text(values, "task"), day="")
+            day = now.astimezone(UTC).date().isoformat()
+            rows = await self._rows(window, task=parameters.text(values, "task"), day=day)
             tasks = await asyncio.to_thread(latency_curves, rows)
         return JsonAnswer({"since": window.since, "until": window.until, "tasks": tasks})
 
@@ -184,15 +191,38 @@ class AdminApi:
         exchange = await self._reader.exchange(request.path_params["exchange_id"])
         return JsonAnswer(exchange) if exchange is not None else _unknown("exchange", "it")
 
+    async def labels(self, request: Request) -> Response:
+        """Give what people said about pairs, oldest first."""
+        values = _values(request, "task", "candidate", "limit")
+        rows = await self._reader.labels(
+            task=parameters.text(values, "task"),
+            candidate=parameters.text(values, "candidate"),
+            limit=parameters.limit(values),
+        )
+        return JsonAnswer({"labels": rows})
+
+    async def pairs_to_label(self, request: Request) -> Response:
+        """Draw pairs that a person has not labelled, with their content; which side is A is the reader's to shuffle."""
+        values = _values(request, "task", "candidate", "limit", "labeller")
+        rows = await self._reader.pairs_to_label(
+            labeller=parameters.text(values, "labeller") or labels.DEFAULT_LABELLER,
+            task=parameters.text(values, "task"),
+            candidate=parameters.text(values, "candidate"),
+            limit=min(parameters.limit(values), MAX_PAIRS_TO_LABEL),
+        )
+        return JsonAnswer({"pairs": rows, "seed": DEFAULT_SEED})
+
     async def openapi(self, _request: Request) -> Response:
         """Describe this port as OpenAPI 3.1."""
         return JsonAnswer(openapi(version=self._settings().version))
 
     async def feedback(self, request: Request) -> Response:
-        """Keep what users of the app say about one exchange."""
+        """Keep what users of the app say about one exchange, or a person's label of a pair."""
         body = await json_body(request)
         if isinstance(body, ErrorAnswer):
             return body
+        if "pair" in body:
+            return await labels.take_label(body, store=self._reader, now=self._now())
         if self._feedback is None:
             message = "this process keeps no feedback"
             return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_feedback", message=message)
@@ -228,6 +258,7 @@ class AdminApi:
                 candidates=settings.candidates,
                 budget_usd_per_day=settings.budget_usd_per_day,
                 shadow_off_reason=settings.shadow_off_reason,
+                judges_unusable=settings.judges_unusable,
                 missing_line=_missing_line(settings.prices),
                 verdicts=await self._verdicts.current(task=task),
                 noise_floor_off_reason=settings.noise_floor_off_reason,
@@ -252,6 +283,9 @@ class AdminApi:
             dropped=await self._reader.dropped(),
             budget=await self._reader.budget(day=day),
             budget_day=day,
+            judge_spent_usd=await self._reader.judge_spent_usd(day=day),
+            judging=await self._reader.judge_tallies(since=since, until=until, task=task),
+            labels=await self._reader.label_tallies(since=since, until=until, task=task),
         )
 
 

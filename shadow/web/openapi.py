@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from shadow.judge.blind import CHOICES, DEFAULT_SEED
 from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_WINDOW, MAX_LIMIT, SHOWS
 from shadow.web.schemas import ref, schemas
 
@@ -106,6 +107,27 @@ def _paths() -> Json:
         "/openapi.json": {
             "get": _operation("openapi", "This document.", {"200": _answer("OpenAPI 3.1.", {"type": "object"})})
         },
+        "/labels": {
+            "get": _operation(
+                "labels",
+                "What people said about pairs, oldest first.",
+                {"200": _json("Labels"), **_errors("400", "503")},
+                [_task(), _text("candidate", "Only this candidate's pairs."), _limit("Labels in the answer.")],
+            )
+        },
+        "/labels/next": {
+            "get": _operation(
+                "pairsToLabel",
+                "Random pairs that a person has not labelled, with content; 20 at most.",
+                {"200": _json("PairsToLabel"), **_errors("400", "503")},
+                [
+                    _text("labeller", "Who labels; default anonymous."),
+                    _task(),
+                    _text("candidate", "Only this candidate's pairs."),
+                    _limit("Pairs in the answer."),
+                ],
+            )
+        },
         "/feedback": {"post": _feedback()},
         "/reload": {"post": _reload()},
     }
@@ -124,24 +146,6 @@ def _operation(
     return operation if guarded else operation | {"security": []}
 
 
-def _feedback() -> Json:
-    schema = {
-        "type": "object",
-        "required": ["request_id"],
-        "additionalProperties": False,
-        "properties": {
-            "request_id": {"type": "string", "description": "x-shadow-request-id of the live answer."},
-            "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "How good that answer was."},
-            "expected": {"type": "string", "description": "What would have been right."},
-        },
-    }
-    responses = {"200": _json("FeedbackKept"), **_errors("400", "403", "404", "409", "413", "415", "503")}
-    body = {"required": True, "content": {"application/json": {"schema": schema}}}
-    return _operation("feedback", "Say how good a live answer was, or what would have been right.", responses) | {
-        "requestBody": body
-    }
-
-
 def _reload() -> Json:
     responses = {"202": _json("ReloadAsked"), **_errors("403", "415", "503")}
     body = {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}
@@ -157,6 +161,48 @@ def _epochs() -> Json:
     told = {"type": "object", "properties": {"task": {"type": "string"}, "because": {"type": "string"}}}
     body = {"required": False, "content": {"application/json": {"schema": told}}}
     return _operation("epochs", "Begin a new epoch.", responses) | {"requestBody": body}
+
+
+def _feedback() -> Json:
+    said = _strict(
+        {
+            "request_id": {"type": "string", "description": "x-shadow-request-id of the live answer."},
+            "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "How good that answer was."},
+            "expected": {"type": "string", "description": "What would have been right."},
+        },
+        required=["request_id"],
+    )
+    label = _strict(
+        {
+            "pair": {"type": "string", "description": "`<exchange id>:<candidate>`."},
+            "choice": {"enum": [*CHOICES, None], "description": "null takes the label back."},
+            "labeller": {"type": "string", "description": "Who says it; default anonymous."},
+            "seed": {"type": "string", "description": f"What A and B were shuffled by; default {DEFAULT_SEED}."},
+        },
+        required=["pair", "choice"],
+    )
+    removed = {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in ("pair", "labeller")} | {"removed": {"type": "boolean"}},
+    }
+    responses = {
+        "200": _answer(
+            "What was said is kept, or a label was taken back, if there was one.",
+            {"anyOf": [ref("FeedbackKept"), removed]},
+        ),
+        "201": _json("LabelKept", "The label is kept."),
+        **_errors("400", "403", "404", "409", "413", "415", "503"),
+    }
+    body = {"required": True, "content": {"application/json": {"schema": {"oneOf": [said, label]}}}}
+    return _operation(
+        "feedback",
+        "Say how good a live answer was, what would have been right, or which answer of a pair is better.",
+        responses,
+    ) | {"requestBody": body}
+
+
+def _strict(properties: Json, *, required: list[str]) -> Json:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _answer(description: str, schema: Json) -> Json:
@@ -226,6 +272,11 @@ def _page() -> list[Json]:
         _parameter("limit", "Pairs on a page.", limits),
         _text("cursor", "`next_cursor` of the page before; same filters and order."),
     ]
+
+
+def _limit(description: str) -> Json:
+    limits = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    return _parameter("limit", description, limits)
 
 
 def _in_path(name: str, description: str) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shadow.judge.blind import CHOICES
 from shadow.records import Outcome
 
 Schema = dict[str, Any]
@@ -28,6 +29,18 @@ def schemas() -> dict[str, Schema]:
         "Comparison": _comparison(),
         "Coverage": _coverage(),
         "Insight": _insight(),
+        "Judge": _judge(),
+        "Labels": _object({"labels": _list(_label())}),
+        "PairsToLabel": _object({"pairs": _list(_pair_to_label()), "seed": _text("The seed to shuffle sides by.")}),
+        "LabelKept": _object(
+            {
+                "pair": _text("`<exchange id>:<candidate>`."),
+                "labeller": _text("Who said it."),
+                "choice": _text("As it was given.", enum=list(CHOICES)),
+                "winner": _winner("Whose answer that was."),
+                "side_a": _maybe(_text("Whose answer was A; null when it was not blind.")),
+            }
+        ),
         "Verdicts": _verdicts(),
         "Latency": _latency(),
         "Curve": _curve(),
@@ -129,7 +142,8 @@ def _stats() -> Schema:
                     "day": _text("The UTC day.", format="date"),
                     "cap_usd": _number("What may be spent on this day."),
                     "paced_usd": _number("What of it has accrued by now; new conversations are admitted below it."),
-                    "spent_usd": _number("What calls cost that have ended."),
+                    "spent_usd": _number("What calls cost that have ended, judges' among them."),
+                    "judge_usd": _number("What judges cost of that, as far as their providers said."),
                     "reserved_usd": _number("Worst case of calls under way."),
                     "left_usd": _number("Cap less spent and reserved, not below 0."),
                     "closed": _flag("True when no new conversation is admitted because a reserve did not fit."),
@@ -316,7 +330,7 @@ def _comparison() -> Schema:
                 },
                 "The primary against itself: the same question asked twice.",
             ),
-            "judge": _object({"trusted": _not_built("boolean"), "reason": _reason()}),
+            "judge": ref("Judge"),
             "representative": _object(
                 {
                     "n": _count("Counted pairs."),
@@ -445,6 +459,93 @@ def _insight() -> Schema:
             "reading": _text("Which pattern."),
             "models": _list({"type": "string"}),
             "text": _text("The sentence, with its numbers; point estimates, no verdict."),
+        }
+    )
+
+
+def _judge() -> Schema:
+    interval = {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    evidence = _maybe(_number("e-value against `no difference`; 1/alpha or more would be proof of one."))
+    return _object(
+        {
+            "model": _maybe(_text("The judge; null when none decided anything.")),
+            "version": _maybe(_text("What its rulings depend on: model, prompt and rubric.")),
+            "judgements": _count("Counted pairs with a ruling."),
+            "identical": _count("Counted pairs whose answers were identical: ties without a call."),
+            "failed": _count("Counted pairs without a ruling, after one retry."),
+            "coverage": _share("Share of the pairs it was asked about that have a ruling."),
+            "missing": _share("Share of all counted pairs without a ruling."),
+            "calls": _count("All calls, controls and failed ones included."),
+            "parse_failures": _count("Calls whose answer was no ruling, refusals included."),
+            "failed_calls": _count("All calls without a ruling: errors and timeouts too."),
+            "flip_rate": _share("Share of ruled pairs in which the orders disagree; null for one that grades."),
+            "tie_rate": _share("Share of ruled pairs that are a tie, flips included; null for one that grades."),
+            "control_pass_rate": _object(
+                {
+                    "value": _share("Controls in which the answer that must lose lost in both orders."),
+                    "ci": {**interval, "description": "95 %, valid at every moment however often one looks."},
+                    "n": _count("Controls with a ruling, over all candidates beside this primary."),
+                    "without_ruling": _count("Controls without one."),
+                }
+            ),
+            "aa_evidence": _object({"greater": evidence, "less": evidence, "n": _count("Pairs."), "reason": _reason()}),
+            "length_ratio": _maybe(_number("Mean length of the candidate's answers, in lengths of the primary's.")),
+            "labels": _object(
+                {
+                    "n": _count("Labels of people for pairs with a ruling."),
+                    "agreement": _share("Share in which the judge said the same."),
+                    "kappa": _maybe(_number("Cohen's kappa: agreement beyond chance.", minimum=-1, maximum=1)),
+                    "ci": {**interval, "description": "95 % for kappa."},
+                    "reason": _reason(),
+                }
+            ),
+            "cost_usd": _number("What its calls cost, controls included, as far as the provider said."),
+            "control_cost_usd": _number("What the controls cost of that."),
+            "unpriced_calls": _count("Calls whose cost is not known; the budget was charged their worst case."),
+            "self_preference_risk": _flag("True when it comes from the house of a compared model."),
+            "relatives": _list(_text("Those models.")),
+            "warnings": _list(_text("What to keep in mind.")),
+            "trusted": _maybe(_flag("Whether its rulings may carry a verdict; null: not known yet.")),
+            "reason": _text("Why, in one sentence."),
+        }
+    )
+
+
+def _winner(description: str) -> Schema:
+    return _text(description, enum=["primary", "candidate", "tie"])
+
+
+def _label() -> Schema:
+    return _object(
+        {
+            "pair": _text("`<exchange id>:<candidate>`."),
+            "exchange_id": _text("Its exchange."),
+            "candidate": _text("Its candidate."),
+            "labeller": _text("Who said it."),
+            "winner": _winner("Whose answer was chosen."),
+            "choice": _text("As it was given.", enum=list(CHOICES)),
+            "side_a": _maybe(_text("Whose answer was A; null when it was not blind.")),
+            "seed": _maybe(_text("What the sides were shuffled by.")),
+            "source": _text("`label` or `api`."),
+            "labelled_at": _time("When."),
+            "task": _text("The exchange's task."),
+            "primary": _maybe(_text("Who answered the app.")),
+        }
+    )
+
+
+def _pair_to_label() -> Schema:
+    content = {name: _maybe(_text("As it is kept.")) for name in ("prompt", "primary_output", "candidate_output")}
+    calls = {name: _maybe(_text("JSON.")) for name in ("primary_tool_calls", "candidate_tool_calls")}
+    named = {name: _text(f"Its {name.replace('_', ' ')}.") for name in ("exchange_id", "candidate", "task")}
+    return _object(
+        {
+            "pair": _text("`<exchange id>:<candidate>`."),
+            **named,
+            "primary": _maybe(_text("Who answered the app.")),
+            **content,
+            **calls,
+            "judged": _count("1 when a judge ruled about it."),
         }
     )
 

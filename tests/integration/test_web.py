@@ -439,6 +439,8 @@ async def test_every_route_is_documented_and_every_documented_route_answers(fill
         "/pairs/{id}",
         "/exchanges/{id}",
         "/openapi.json",
+        "/labels",
+        "/labels/next",
         "/feedback",
         "/reload",
         "/epochs",

@@ -479,6 +479,9 @@ async def test_a_fault_of_ours_costs_one_job_is_told_once_and_quotes_nothing(
         real = shop.comparer
 
         class Stumbling:
+            def scoring_worst_case_usd(self, leased: LeasedJob, body: JobBody) -> float:
+                return real.scoring_worst_case_usd(leased, body)
+
             async def pair(
                 self, leased: LeasedJob, body: JobBody, asked: Asked, *, redaction_changed: bool
             ) -> PairResult:

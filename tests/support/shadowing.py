@@ -16,7 +16,11 @@ from gateway.settings import RedactionRule
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import build_evaluators
+from shadow.evaluators.llm_judges import LlmJudges
+from shadow.evaluators.services import Services
 from shadow.golden import NOTHING, Golden
+from shadow.judge.client import Network
+from shadow.judge.hire import Agency, Home
 from shadow.pricing import PriceBook
 from shadow.records import (
     Batch,
@@ -219,6 +223,8 @@ class Workshop:
             dropped=await reader.dropped(),
             budget=await self.spent(),
             budget_day=self.now().date().isoformat(),
+            judging=await reader.judge_tallies(since=since, until=until),
+            labels=await reader.label_tallies(since=since, until=until),
         )
         return build_stats(
             found,
@@ -267,14 +273,27 @@ async def workshop(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     config_dir: str = ".",
     golden: Golden = NOTHING,
+    judges_at: str = "http://127.0.0.1:9",
+    judges: Sequence[str] = (),
 ) -> AsyncIterator[Workshop]:
-    """Open a store in `folder`, put the parts together, and close all of it."""
+    """Open a store in `folder`, put the parts together, and close all of it.
+
+    `judges` are the judge models whose price is known (the same as everybody's), asked at `judges_at` with the key;
+    without any, nobody judges.
+    """
     names = [each.model for each in candidates] if priced is None else priced
-    prices = PriceBook(dict.fromkeys((PRIMARY, *names), price))
+    prices = PriceBook(dict.fromkeys((PRIMARY, *names, *judges), price))
     redactor = Redactor(tuple(RedactionRule(name=name) for name in redact))
     scrubber = Scrubber([KEY])
+    agency = Agency(
+        home=Home(base_url=judges_at, api_key=KEY),
+        prices=prices,
+        redactor=redactor,
+        network=Network(limits=call or CallLimits(), deployment_id="deployment-1"),
+    )
+    services = Services(judges=LlmJudges(agency)) if judges else Services()
     comparer = Comparer(
-        evaluators={"default": build_evaluators(evaluators, config_dir=config_dir)},
+        evaluators={"default": build_evaluators(evaluators, config_dir=config_dir, services=services)},
         prices=prices,
         keeper=Keeper(mode=content, redactor=redactor, scrubber=scrubber),
         golden=golden,
@@ -294,6 +313,7 @@ async def workshop(
             )
         finally:
             await client.aclose()
+            await agency.aclose()
 
 
 @contextlib.asynccontextmanager

@@ -303,7 +303,8 @@ def test_every_key_arrives_where_it_is_used(tmp_path: Path) -> None:
         ),
         Task(name="other", match=TaskMatch(path="/v2")),
     )
-    assert recording.tasks == measuring.tasks == tasks
+    assert measuring.tasks == tasks
+    assert recording.tasks == tuple(replace(task, evaluators=None) for task in tasks)
     assert measuring.evaluators == (
         EvaluatorSpec(type="regex", options={"pattern": "a"}, quality=True),
         EvaluatorSpec(type="equals"),

@@ -650,6 +650,8 @@ def test_what_is_not_known_is_null_beside_a_reason() -> None:
     for name in ("epoch", "noise_floor", "judge", "more_needed"):
         assert comparison[name]["reason"]
     assert comparison["quality_diff"]["ci"] is comparison["quality_diff"]["level"] is None
+    assert comparison["judge"]["trusted"] is None
+    assert comparison["judge"]["reason"] == "no judge has decided anything here"
 
 
 # ---- the epoch beside the window
@@ -837,6 +839,7 @@ def test_the_budget_shows_what_is_left() -> None:
         "cap_usd": 5.0,
         "paced_usd": 0.5,  # midnight: a tenth of the cap
         "spent_usd": 1.5,
+        "judge_usd": 0.0,
         "reserved_usd": 4.0,
         "left_usd": 0.0,
         "closed": True,

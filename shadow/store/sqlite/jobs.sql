@@ -46,7 +46,8 @@ WHERE exchange_id = :exchange_id AND candidate = :candidate;
 
 -- name: mark_sent
 -- From here on the money counts as gone until it is settled, and the job is never sent again.
-UPDATE shadow_job SET state = 'sent', sent_at = :now, budget_day = :day, reserved_nano_usd = :nano_usd
+UPDATE shadow_job SET
+    state = 'sent', sent_at = :now, budget_day = :day, reserved_nano_usd = :nano_usd, asking_nano_usd = :asking_nano_usd
 WHERE exchange_id = :exchange_id AND candidate = :candidate;
 
 -- name: delete_body_of
@@ -100,6 +101,20 @@ SELECT
     EXISTS (
         SELECT 1 FROM noise_floor WHERE task = :task AND "primary" = :primary AND conversation = :conversation
     ) AS known;
+
+-- name: insert_judgement
+-- Keep one call of a judge, in the order the calls were made.
+INSERT INTO judgement (
+    exchange_id, candidate, evaluator, version, role, number, quality,
+    model, started_at, judge_order, status, control, winner, grade, reason, attempt,
+    input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens,
+    cost_usd, latency_ms, primary_chars, candidate_chars
+) VALUES (
+    ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?,
+    ?, ?, ?, ?
+) ON CONFLICT DO NOTHING;
 
 -- name: insert_content
 -- Keep what the config allows to keep of prompt and answers.

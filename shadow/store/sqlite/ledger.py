@@ -122,7 +122,7 @@ class SqliteBook:
     async def turns(self, *, since: datetime, limit: int, **key: str) -> list[dict[str, Any]]:
         """The turns of a key (conversation, candidate, task, primary) from then on, each beside what the primary did.
 
-        Columns of `exchange`, of the job (`state`, `reason`, `reserved_nano_usd`, `counted`), and the candidate's
+        Columns of `exchange`, of the job (`state`, `reason`, `asking_nano_usd`, `counted`), and the candidate's
         answer with `candidate_` in front of what the primary has too; `asked_at` is None where it has none.
         """
         return await self._run("turns", {"since": since, "limit": limit, **key})

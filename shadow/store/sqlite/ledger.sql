@@ -92,7 +92,7 @@ SELECT * FROM ledger_conversation WHERE due_at <= :now ORDER BY due_at LIMIT :li
 -- name: turns
 -- The turns of one conversation from its start, as one candidate was asked them, each beside what the primary did.
 SELECT
-    shadow_job.state, shadow_job.reason, shadow_job.reserved_nano_usd, shadow_job.counted,
+    shadow_job.state, shadow_job.reason, shadow_job.asking_nano_usd, shadow_job.counted,
     exchange.*, shadow_answer.candidate, shadow_answer.redaction_changed,
     shadow_answer.started_at AS asked_at,
     shadow_answer.outcome AS candidate_outcome, shadow_answer.latency_ms AS candidate_latency_ms,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from shadow.store.base import Show, StoreError
+from shadow.store.sqlite.judging import SqliteJudging
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import cost_columns, exchange_of, micros, usd
 
@@ -26,6 +27,8 @@ _PRUNED = (
     "prune_content",
     "prune_feedback",
     "prune_noise_floor",
+    "prune_labels",
+    "prune_judgements",
     "prune_scores",
     "prune_answers",
     "prune_bodies",
@@ -39,10 +42,11 @@ _NO_DIFFERENCE = 2.0
 """Sorts after every real difference; the index on `shadow_answer` uses the same number."""
 
 
-class SqliteReader:
+class SqliteReader(SqliteJudging):
     """`shadow.store.base.Reader` on one read connection; prices and retention go through the write connection."""
 
     def __init__(self, reader: Connection, writer: Connection) -> None:
+        super().__init__(reader, writer)
         self._reader = reader
         self._writer = writer
         self._sql = load_queries("reader.sql")
@@ -146,7 +150,11 @@ class SqliteReader:
             return None
         content = {name: rows[0].pop(name) for name in _CONTENT}
         kept = content if any(text is not None for text in content.values()) else None
-        return _with_id(rows[0]) | {"content": kept, "scores": await self._fetch("pair_scores", parameters)}
+        return _with_id(rows[0]) | {
+            "content": kept,
+            "scores": await self._fetch("pair_scores", parameters),
+            "judgements": await self._fetch("pair_judgements", parameters),
+        }
 
     async def price_pending(self, price: Callable[[ExchangeRecord], Cost], *, limit: int = 5000) -> int:
         """Give every exchange with token counts and without a price decision its costs and source; returns how many.

@@ -150,6 +150,10 @@ WHERE exchange_id = :id AND candidate = :candidate;
 -- The scores of one pair: of the candidate, of both together, and the primary's own.
 SELECT * FROM score WHERE exchange_id = :id AND candidate IN (:candidate, '') ORDER BY evaluator, role;
 
+-- name: pair_judgements
+-- What a judge said about one pair, call by call.
+SELECT * FROM judgement WHERE exchange_id = :id AND candidate = :candidate ORDER BY evaluator, version, role, number;
+
 -- name: unpriced
 -- Exchanges with token counts and no price decision.
 SELECT * FROM exchange WHERE price_source IS NULL ORDER BY started_at LIMIT :limit;
@@ -177,6 +181,14 @@ DELETE FROM feedback WHERE exchange_id IN (SELECT value FROM json_each(:ids));
 -- name: prune_noise_floor
 -- Delete what the primary answered when it was asked again.
 DELETE FROM noise_floor WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_labels
+-- Delete what people said about pairs.
+DELETE FROM label WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_judgements
+-- Delete what judges said about pairs.
+DELETE FROM judgement WHERE exchange_id IN (SELECT value FROM json_each(:ids));
 
 -- name: prune_scores
 -- Delete scores.

@@ -70,6 +70,7 @@ _TIMES = (
     "stopped_at",
     "given_at",
     "rescored_at",
+    "labelled_at",
 )
 _TRUTHS = (
     "streamed",
@@ -354,6 +355,36 @@ def noise_row(job: LeasedJob, result: PairResult) -> tuple[Any, ...]:
         result.answer.cost.billed_usd,
         sum(stored.score.cost_usd for stored in result.scores),
     )
+
+
+def judgement_rows(answer: CandidateAnswer, stored: StoredScore) -> list[tuple[Any, ...]]:
+    """Values for `insert_judgement`, in its order: one row a call, also for the primary's own score."""
+    return [
+        (
+            answer.exchange_id,
+            answer.candidate,
+            stored.evaluator,
+            stored.version,
+            stored.role,
+            number,
+            stored.quality,
+            _text(each.model),
+            micros(each.started_at),
+            each.order,
+            each.status,
+            each.control,
+            each.winner,
+            each.grade,
+            _text(each.reason),
+            each.attempt,
+            *_usage_columns(each.usage),
+            each.cost_usd,
+            each.latency_ms,
+            each.primary_chars,
+            each.candidate_chars,
+        )
+        for number, each in enumerate(stored.score.judgements)
+    ]
 
 
 def content_rows(answer: CandidateAnswer, content: StoredContent) -> list[tuple[Any, ...]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from markupsafe import Markup
 from starlette.responses import RedirectResponse
 
+from shadow.judge.blind import side_a
 from shadow.web.answers import COMMON_HEADERS
 from shadow.web.dashboard.api import ApiError
 from shadow.web.dashboard.nodes import Node
@@ -86,12 +86,6 @@ async def _again(page: Page, pair_id: str | None) -> Mapping[str, Any] | None:
     except ApiError:
         return None
     return {**(found["content"] or {}), "pair": found["id"]} if found["content"] else None
-
-
-def side_a(pair_id: str, seed: str) -> Literal["primary", "candidate"]:
-    """Say which answer stands as A: as `POST /feedback` takes it for this pair and seed."""
-    digest = hashlib.blake2b(f"{seed}\x1f{pair_id}".encode("utf-8", "replace"), digest_size=1).digest()
-    return "primary" if digest[0] % 2 == 0 else "candidate"
 
 
 def _sides(pair: Mapping[str, Any], seed: str) -> Sequence[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""The demo's tables on terminals of several widths: columns are left out, names and numbers are never cut."""
+"""`/stats` as tables on terminals of several widths: columns are left out, names and numbers are never cut."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gateway.demo.table import coverage_table, models_table, verdict_sentences, verdicts_table
+from gateway.tables import coverage_table, models_table, verdict_sentences, verdicts_table
 
 MODEL = {
     "model": "demo-summit",
@@ -37,7 +37,7 @@ def printed(width: int) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as captured:
         console.print(models_table(TASK, width=width))
-        console.print(verdicts_table([TASK], width=width))
+        console.print(verdicts_table([TASK], width=width, title="Verdicts"))
         console.print(coverage_table([TASK], width=width))
     return captured.get()
 
