@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gateway.commands import bench as benchmarks
+from gateway.commands.label import label
 from gateway.commands.report import report
 from gateway.terminal import (
     FAILED,
@@ -218,6 +220,7 @@ def pairs(
         note("no pairs yet: a sampled conversation must have ended well, and a candidate must have answered")
 
 
+app.command()(label)
 app.command()(report)
 
 
@@ -252,6 +255,11 @@ def version(*, as_json: JsonOption = False) -> None:
     names = ["".join(char if char.isalnum() or char in "-_." else " " for char in name).split()[0] for name in required]
     libraries = {name: metadata.version(name) for name in sorted(names)}
     print_json({"shadow-gateway": own, "python": platform.python_version(), "libraries": libraries})
+
+
+app.command()(benchmarks.bench)
+app.command()(benchmarks.replay)
+app.command()(benchmarks.compare)
 
 
 def main(run: Callable[[], object] = app) -> None:

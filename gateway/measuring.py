@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from shadow.store import Store
-    from shadow.store.base import FeedbackDoor, Ledger, Reader
+    from shadow.store.base import FeedbackDoor, Ledger, Reader, Runs
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -86,17 +86,17 @@ def main() -> None:
 
 
 class LateReader:
-    """A store's reader that may not be there yet: until `found`, every question is a StoreError (a 503 for people).
+    """A part of the store that may not be there yet: until `found`, every question is a StoreError (a 503 for people).
 
-    Another of its doors may stand in the reader's place.
+    The reader, the feedback door, or the benchmark runs.
     """
 
     def __init__(self) -> None:
         self._reader: Any = None
         self._reason = "the store is being opened"
 
-    def found(self, reader: Reader | FeedbackDoor | Ledger) -> None:
-        """Take the reader of the store that is open now."""
+    def found(self, reader: Reader | FeedbackDoor | Ledger | Runs) -> None:
+        """Take the part of the store that is open now."""
         self._reader = reader
 
     def missing(self, reason: str) -> None:
@@ -294,6 +294,7 @@ class Crew:
         return Upkeep(
             jobs=store.jobs,
             reader=store.reader,
+            runs=store.runs,
             prices=self.prices,
             queue_size=settings.queue_size,
             max_job_age_s=settings.max_job_age_s,
@@ -305,11 +306,14 @@ class Crew:
 class Measuring:
     """The measuring side at work: one crew at a time, exchanged as a whole at a reload."""
 
-    def __init__(self, crew: Crew, *, reader: LateReader, feedback: LateReader, ledger: LateReader) -> None:
+    def __init__(
+        self, crew: Crew, *, reader: LateReader, feedback: LateReader, ledger: LateReader, runs: LateReader
+    ) -> None:
         self._crew = crew
         self._reader = reader
         self._feedback = feedback
         self._ledger = ledger
+        self._runs = runs
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._worker: Worker | None = None
@@ -349,6 +353,7 @@ class Measuring:
             self._reader.found(store.reader)
             self._feedback.found(store.feedback)
             self._ledger.found(store.ledger)
+            self._runs.found(store.runs)
             while not self._stopping.is_set():
                 self._changed.clear()
                 await self._shift(self._crew, store)
@@ -391,6 +396,7 @@ class Measuring:
                 self._reader.missing(str(error))
                 self._feedback.missing(str(error))
                 self._ledger.missing(str(error))
+                self._runs.missing(str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
                 pause_s = min(2 * pause_s, STORE_RETRY_MAX_S)
@@ -414,8 +420,8 @@ async def _run() -> None:
         _log.warning("task %s: no quality is measured: %s", task, reason)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
-    reader, feedback, ledger = LateReader(), LateReader(), LateReader()
-    measuring = Measuring(crew, reader=reader, feedback=feedback, ledger=ledger)
+    reader, feedback, ledger, runs = LateReader(), LateReader(), LateReader(), LateReader()
+    measuring = Measuring(crew, reader=reader, feedback=feedback, ledger=ledger, runs=runs)
     server = AdminServer(
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
@@ -423,6 +429,7 @@ async def _run() -> None:
             verdicts=VerdictApi(cast("Ledger", ledger), measuring),
             reload=_reload_signal(),
             feedback=cast("FeedbackDoor", feedback),
+            runs=cast("Runs", runs),  # likewise
         )
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.stop)

@@ -43,7 +43,7 @@ def equal_models(chance: Chance, size: Size) -> Iterator[Row]:
     for discordance in (0.1, 0.4):
         values = coin(chance, (size.streams, size.looks), worse=discordance / 2, better=discordance / 2)
         yield rate(
-            f"A/A, {discordance:.0%} of answers differ",
+            f"A/A, {discordance * 100:.0f} % of answers differ",
             f"called better within {size.looks} looks",
             proved(values, 0.0, least=50) < NEVER,
             at_most=0.05,

@@ -130,6 +130,16 @@ class EvaluatorSet:
         """Say what scoring this live answer and a candidate's may cost at most; 0 where no model is asked."""
         return sum(evaluator.worst_case_usd(primary, candidate=candidate) for evaluator in self._paid)
 
+    def worst_case_alone_usd(self, told: EvalCase) -> float:
+        """Say what `score_primary` may cost at most: no more than scoring both sides."""
+        paid = [each for each in self._paid if not isinstance(each, PairEvaluator)]
+        return sum(evaluator.worst_case_usd(told, candidate=told.model or "") for evaluator in paid)
+
+    def worst_case_beside_usd(self, primary: EvalCase, *, candidate: str) -> float:
+        """Say what `score_beside` may cost at most."""
+        paid = [each for each in self._paid if isinstance(each, PairEvaluator)]
+        return sum(evaluator.worst_case_usd(primary, candidate=candidate) for evaluator in paid)
+
     async def score_pair(
         self,
         primary: EvalCase,
@@ -162,6 +172,17 @@ class EvaluatorSet:
         alone = [member for member in members if not isinstance(member.evaluator, PairEvaluator | AgainstPrimary)]
         found = await asyncio.gather(*(self._one(member, primary) for member in alone))
         return tuple(_stored(member, "primary", score) for member, score in zip(alone, found, strict=True))
+
+    @property
+    def compares(self) -> bool:
+        """True when an evaluator sets two answers side by side."""
+        return any(isinstance(member.evaluator, PairEvaluator | AgainstPrimary) for member in self.members)
+
+    async def score_beside(self, primary: EvalCase, candidate: EvalCase) -> tuple[StoredScore, ...]:
+        """Score by those evaluators alone that set two answers side by side. Never raises."""
+        members = [member for member in self.members if isinstance(member.evaluator, PairEvaluator | AgainstPrimary)]
+        groups = await asyncio.gather(*(self._both(member, primary, candidate) for member in members))
+        return tuple(score for group in groups for score in group)
 
     async def _both(self, member: Named, primary: EvalCase, candidate: EvalCase) -> list[StoredScore]:
         evaluator = member.evaluator

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from shadow.records import Batch, Cost, ExchangeRecord, Feedback, LeasedJob, PairResult, StoredScore
+    from shadow.runs import Case, Cell, EvaluatorOfRun, Run, RunAnswer, RunKind, RunPlan, RunResult, StoredPrompt
 
 
 class StoreError(Exception):
@@ -414,6 +415,135 @@ class FeedbackDoor(Protocol):
         ...
 
 
+RunReservation = Literal["ok", "over_budget", "taken", "gone"]
+"""`ok`: the worst case is reserved and the answer durably marked as sent. `over_budget`: it does not fit under the
+run's bound now (it may when others have settled). `taken`: this answer is there, or under way. `gone`: this process
+holds the run no more."""
+
+
+class Runs(Protocol):
+    """Benchmark runs: begun once, worked on by one process at a time, resumed, read back whole.
+
+    A process that works on a run holds it by `worker` (a name of its own) and says so with `hold` before `lease_s` have
+    passed; what it does with a run it no longer holds is refused.
+    """
+
+    async def begin(self, plan: RunPlan, *, worker: str, lease_s: float, now: datetime, keep_content: bool) -> bool:
+        """Store the plan and hold the run. False: there is one of this id, or of this kind and period, already.
+
+        `keep_content` False keeps neither requests nor expected texts (nor may answers' outputs be handed in later).
+        """
+        ...
+
+    async def reopen(
+        self,
+        run_id: str,
+        *,
+        evaluators: Mapping[str, Sequence[EvaluatorOfRun]],
+        max_cost_usd: float | None,
+        worker: str,
+        lease_s: float,
+        now: datetime,
+    ) -> int | None:
+        """Hold a run again. Answers that a lost process had sent are forgotten, their reserve stays spent.
+
+        Returns how many were lost so; None when there is no such run or another process holds it.
+        """
+        ...
+
+    async def hold(self, run_id: str, *, worker: str, lease_s: float, now: datetime) -> bool:
+        """Go on holding it; False when it was taken over or ended."""
+        ...
+
+    async def reserve(
+        self, run_id: str, cell: Cell, *, worst_case_usd: float | None, worker: str, now: datetime
+    ) -> RunReservation:
+        """Reserve the worst case and mark the answer as sent, in one transaction.
+
+        `worst_case_usd` None (price unknown) never fits under a bound, and reserves nothing where there is none.
+        """
+        ...
+
+    async def reserve_again(
+        self, run_id: str, cell: Cell, *, worst_case_usd: float | None, worker: str
+    ) -> RunReservation:
+        """Reserve once more for an answer under way: a retry that may be billed anew, or its scoring. Never `taken`."""
+        ...
+
+    async def finish(self, run_id: str, answer: RunAnswer, *, now: datetime) -> None:
+        """Keep an answer with its scores and settle its reserve (all of it stays spent when the cost is unknown)."""
+        ...
+
+    async def give_back(self, run_id: str, cell: Cell) -> None:
+        """Undo a `reserve` whose question was never sent."""
+        ...
+
+    async def forget(self, run_id: str, cells: Sequence[Cell]) -> None:
+        """Forget these answers and their scores, so that they are asked for again; what they cost stays spent."""
+        ...
+
+    async def reserve_scoring(self, run_id: str, *, worst_case_usd: float, worker: str) -> RunReservation:
+        """Reserve what scoring a stored answer may cost; settled by `rescore` or `add_scores`. Never `taken`."""
+        ...
+
+    async def rescore(
+        self, run_id: str, cell: Cell, scores: Sequence[StoredScore], *, reserved_usd: float = 0.0
+    ) -> None:
+        """Replace the scores of one answer, comparisons apart; what they cost is added to what was spent."""
+        ...
+
+    async def add_scores(
+        self, run_id: str, cell: Cell, scores: Sequence[StoredScore], *, reserved_usd: float = 0.0
+    ) -> None:
+        """Add scores to those of one answer; what they cost is added to what was spent."""
+        ...
+
+    async def end(
+        self,
+        run_id: str,
+        *,
+        state: Literal["done", "stopped", "failed"],
+        reason: str | None,
+        worker: str,
+        now: datetime,
+    ) -> bool:
+        """End it; False when this process no longer holds it."""
+        ...
+
+    async def page(
+        self, *, limit: int, kind: RunKind | None = None, fingerprint: str | None = None, cursor: str | None = None
+    ) -> tuple[list[Run], str | None]:
+        """Runs, newest first, and the cursor of the next page. Raises ValueError for a foreign cursor."""
+        ...
+
+    async def find(self, text: str) -> Run | None:
+        """Find the run with this id, else the only one whose id begins so, else the newest of this name."""
+        ...
+
+    async def result(self, run_id: str) -> RunResult | None:
+        """Read a run back whole; None when unknown."""
+        ...
+
+    async def prompts(self, *, since: datetime, until: datetime, task: str | None = None) -> list[StoredPrompt]:
+        """Production prompts of the window whose content is kept, without it, oldest first."""
+        ...
+
+    async def prompt_cases(self, prompts: Sequence[StoredPrompt]) -> list[Case]:
+        """Make cases of chosen prompts, in their order; ids are exchange ids, clusters are conversations.
+
+        One whose content was deleted meanwhile is left out.
+        """
+        ...
+
+    async def costs_so_far(self, prompt_hashes: Sequence[str]) -> Mapping[tuple[str, str], float]:
+        """What answers to these prompts cost in earlier runs, on average: (model, prompt hash) -> USD."""
+        ...
+
+    async def forget_content(self, *, before: datetime) -> int:
+        """Delete prompts, answers and reasons of runs that ended before then; returns how many texts."""
+        ...
+
+
 class Store(Protocol):
     """The whole door, as the measuring side opens it."""
 
@@ -440,6 +570,11 @@ class Store(Protocol):
     @property
     def feedback(self) -> FeedbackDoor:
         """What users of the app say."""
+        ...
+
+    @property
+    def runs(self) -> Runs:
+        """Benchmark runs."""
         ...
 
     async def close(self) -> None:

@@ -81,7 +81,7 @@ def _held_back(evidence: Evidence) -> list[str]:
 def _state(evidence: Evidence, proofs: Mapping[str, Proof], *, held_back: bool) -> State:
     too_few = evidence.conversations < evidence.rules.min_conversations
     waits: State = "insufficient_data" if too_few else "withheld" if held_back else "undecided"
-    ended = evidence.entered >= evidence.rules.max_conversations
+    ended = evidence.asked >= evidence.rules.max_conversations
     cheaper, may_praise = _of(proofs, "cheaper").proved, not (held_back or too_few)
     rules: list[tuple[State, bool]] = [
         ("reject", proofs["worse"].proved),
@@ -114,12 +114,12 @@ def _stops(evidence: Evidence, state: State) -> bool:
     if state == "promote":
         watched = evidence.watch.conversations if evidence.watch is not None else 0
         return watched >= evidence.rules.max_conversations
-    return state in {"reject", "equivalent"} or evidence.entered >= evidence.rules.max_conversations
+    return state in {"reject", "equivalent"} or evidence.asked >= evidence.rules.max_conversations
 
 
 def _more_needed(evidence: Evidence, state: State, proofs: Mapping[str, Proof]) -> MoreNeeded | None:
     rules = evidence.rules
-    left = rules.max_conversations - evidence.entered
+    left = rules.max_conversations - evidence.asked
     if left <= 0:
         return None
     cheaper = _of(proofs, "cheaper")

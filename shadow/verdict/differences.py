@@ -58,8 +58,7 @@ class Differences:
 
     def add(self, difference: float) -> Differences:
         """Give the histograms with one more conversation."""
-        if not -1 <= difference <= 1:
-            raise ValueError(f"a difference of two qualities lies between -1 and 1, not {difference}")
+        _check(difference, lowest=-1, what="a difference of two qualities")
         return Differences(
             good=counted(self.good, rounded_down(difference)), bad=counted(self.bad, rounded_up(difference))
         )
@@ -86,6 +85,7 @@ class Watch:
 
     def add(self, difference: float) -> Watch:
         """Give the watch with one more conversation."""
+        _check(difference, lowest=-1, what="a difference of two qualities")
         value, blocks = rounded_up(difference), self.blocks
         if blocks and sum(blocks[-1].values()) < WATCH_BLOCK:
             return Watch(blocks=(*blocks[:-1], counted(blocks[-1], value)))
@@ -120,10 +120,12 @@ class FailureShares:
 
     def add_primary(self, share: float) -> FailureShares:
         """Give the shares with one more live conversation: failed / (all - aborted) exchanges."""
+        _check(share, lowest=0, what="a share")
         return FailureShares(primary=counted(self.primary, rounded_down(share)), candidate=self.candidate)
 
     def add_candidate(self, share: float) -> FailureShares:
         """Give the shares with one more conversation the candidate was asked: failed / asked."""
+        _check(share, lowest=0, what="a share")
         return FailureShares(primary=self.primary, candidate=counted(self.candidate, rounded_up(share)))
 
     def candidate_limit(self, margin: float, alpha: float) -> float:
@@ -138,3 +140,8 @@ class FailureShares:
         of alpha); above, that the candidate stays below p + margin (the rest of alpha). To be compared with 1/alpha.
         """
         return log_e_value(self.candidate, self.candidate_limit(margin, alpha), "less") + math.log(CANDIDATE_SHARE)
+
+
+def _check(value: float, *, lowest: int, what: str) -> None:
+    if not lowest <= value <= 1:
+        raise ValueError(f"{what} lies between {lowest} and 1, not {value}")

@@ -131,6 +131,12 @@ class Evidence:
         return self.quality.conversations + self.unscored
 
     @property
+    def asked(self) -> int:
+        """How many the candidate was asked, those in which all its calls failed among them: what the count ends by."""
+        failures = self.failures.candidate if self.failures is not None else {}
+        return max(self.entered, sum(failures.values()))
+
+    @property
     def missing_share(self) -> float:
         """Share of what entered that has no score."""
         return self.missing / self.entered if self.entered else 0.0

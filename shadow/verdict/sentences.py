@@ -74,9 +74,9 @@ def _too_early(evidence: Evidence) -> str:
 
 
 def _equivalent(evidence: Evidence) -> str:
-    cand, prim, entered = evidence.candidate, evidence.primary, evidence.entered
-    if entered >= evidence.rules.max_conversations:
-        ended = f"after {entered:,} conversations, where the count ends, so it is shadowed no longer"
+    cand, prim, asked = evidence.candidate, evidence.primary, evidence.asked
+    if asked >= evidence.rules.max_conversations:
+        ended = f"after {asked:,} conversations, where the count ends, so it is shadowed no longer"
         return f"{cand} gives no proved reason to leave {prim} {ended}"
     return f"{cand} gives no reason to leave {prim}, so it is shadowed no longer"
 

@@ -25,6 +25,7 @@ from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.openapi import openapi
 from shadow.web.parameters import ParameterError, Window
+from shadow.web.runs import RunsApi
 from shadow.web.verdicts import VerdictApi
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from shadow.records import Cost, ExchangeRecord
-    from shadow.store.base import FeedbackDoor, Reader
+    from shadow.store.base import FeedbackDoor, Reader, Runs
     from shadow.web.admin import AdminSettings, Prices
 
 """An expected text may be as long as a long answer."""
@@ -45,7 +46,6 @@ _PRICING_CHUNK = 5000
 
 _NOT_BUILT = {
     "/metrics": "metrics for Prometheus",
-    "/runs": "benchmark runs",
     "/trends": "trends",
 }
 """Paths of the API whose part does not exist yet: first segment -> what it will be."""
@@ -58,13 +58,15 @@ def build_app(
     verdicts: VerdictApi | None = None,
     reload: Callable[[], None] | None = None,
     feedback: FeedbackDoor | None = None,
+    runs: Runs | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Starlette:
     """Build the admin app.
 
     `settings` is asked once per request, so that a reload needs no new app. `verdicts` shows the ledger; None where
     there is none. `reload` tells the supervisor to read its configuration again and returns at once; None when nobody
-    supervises this process. `feedback` None: none is taken here. `now` gives aware UTC.
+    supervises this process. `feedback` None: none is taken here; `runs` None: there is no `/runs`. `now` gives aware
+    UTC.
     """
     verdicts = verdicts or VerdictApi()
     api = AdminApi(reader=reader, settings=settings, verdicts=verdicts, reload=reload, feedback=feedback, now=now)
@@ -87,6 +89,7 @@ def build_app(
             Route("/feedback", api.feedback, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
             *Dashboard(settings=settings).routes(),
+            *(() if runs is None else RunsApi(runs=runs, settings=settings).routes()),
         ],
         middleware=[Middleware(Guard, settings=settings)],
         exception_handlers={

@@ -104,6 +104,22 @@ def _paths() -> Json:
                 [_in_path("id", "The x-shadow-request-id of the live answer.")],
             )
         },
+        "/runs": {
+            "get": _operation(
+                "runs",
+                "Benchmark runs, newest first, one page at a time.",
+                {"200": _json("RunPage"), **_errors("400", "503")},
+                [_run_kind(), *_run_page()],
+            )
+        },
+        "/runs/{id}": {
+            "get": _operation(
+                "run",
+                "One benchmark run in figures, without prompts and answers.",
+                {"200": _json("RunSummary"), **_errors("400", "404", "503")},
+                [_in_path("id", "The run's id.")],
+            )
+        },
         "/openapi.json": {
             "get": _operation("openapi", "This document.", {"200": _answer("OpenAPI 3.1.", {"type": "object"})})
         },
@@ -271,6 +287,18 @@ def _page() -> list[Json]:
         _parameter("sort", "`worst`: largest loss of the candidate first.", order),
         _parameter("limit", "Pairs on a page.", limits),
         _text("cursor", "`next_cursor` of the page before; same filters and order."),
+    ]
+
+
+def _run_kind() -> Json:
+    kinds = {"type": "string", "enum": ["bench", "replay", "weekly"]}
+    return _parameter("kind", "Only runs of a case file, of replayed prompts, or of the schedule.", kinds)
+
+
+def _run_page() -> list[Json]:
+    return [
+        _limit("Runs on a page."),
+        _text("cursor", "`next_cursor` of the page before; same kind."),
     ]
 
 

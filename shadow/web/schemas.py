@@ -52,6 +52,11 @@ def schemas() -> dict[str, Schema]:
         "Exchange": _exchange(),
         "FeedbackKept": _object({"feedback": _feedback(), "note": _text("What is done with it.")}),
         "ShadowJob": _job(),
+        "RunPage": _run_page(),
+        "Run": _object(_run_fields()),
+        "RunSummary": _run_summary(),
+        "RunTask": _run_task(),
+        "RunModel": _run_model(),
         "Health": _object({"status": {"const": "ok"}}),
         "Ready": _object({"ready": _flag("True when the store can be read.")}),
         "NotReady": _object({"ready": {"const": False}, "reason": _text("Why not.")}),
@@ -718,5 +723,98 @@ def _exchange() -> Schema:
             "answers": _list(answer),
             "scores": _list(ref("Score")),
             "feedback": _maybe(_feedback()),
+        }
+    )
+
+
+def _run_page() -> Schema:
+    return _object(
+        {"runs": _list(ref("Run")), "next_cursor": _maybe(_text("Ask for the next page with it; null at the end."))}
+    )
+
+
+def _run_fields() -> dict[str, Schema]:
+    return {
+        "id": _text("Of the run."),
+        "kind": {"enum": ["bench", "replay", "weekly"]},
+        "name": _text("Such as the case file."),
+        "period": _maybe(_text("Of a scheduled run: what it is for.")),
+        "state": {"enum": ["running", "done", "stopped", "failed"]},
+        "reason": _maybe(_text("Why it stopped or failed.")),
+        "started_at": _time("When it began."),
+        "finished_at": _maybe(_time("When it ended.")),
+        "models": _list({"type": "string"}),
+        "primary": _maybe(_text("The model the others are compared with.")),
+        "repeats": _count("How often each case is asked."),
+        "seed": _text("Orders the questions."),
+        "cases": _count("Questions."),
+        "cells": _count("Answers that make it complete."),
+        "answered": _count("Answers that are there, failures included."),
+        "max_cost_usd": _maybe(_number("What it may never spend more than.")),
+        "estimate_usd": _maybe(_number("The most it can cost, as known before it began.")),
+        "spent_usd": _number("What was spent, scoring included; answers of unknown cost at their worst case."),
+        "reserved_usd": _number("Worst case of answers under way."),
+        "evaluators": {"type": "object", "description": "Name, version and whether it decides, by task."},
+        "base_urls": {"type": "object", "additionalProperties": {"type": "string"}},
+        "note": _text("How the cases were sampled."),
+    }
+
+
+def _run_summary() -> Schema:
+    return _object(
+        {
+            "run": ref("Run"),
+            "level": _number("Each interval holds with this probability, however often the run is looked at."),
+            "tasks": _list(ref("RunTask")),
+        }
+    )
+
+
+def _run_task() -> Schema:
+    comparison = _object(
+        {
+            "primary": _text("The model beside which the other stands."),
+            "candidate": _text("The other."),
+            "pairs": _count("Questions both were asked."),
+            "failed": _object({"primary": _count("Failures."), "candidate": _count("Failures.")}),
+            "quality_diff": {"type": "object", "description": "Candidate less primary: mean, ci, n, missing, rates."},
+            "cost_ratio": {"type": "object", "description": "Candidate's cost by the primary's: value, ci, n."},
+            "latency_diff_ms": {"type": "object", "description": "Quantiles of per-pair differences."},
+        }
+    )
+    return _object(
+        {
+            "task": _text("Name of the task."),
+            "cases": _count("Its questions."),
+            "models": _list(ref("RunModel")),
+            "comparisons": _list(comparison),
+            "insights": _list(ref("Insight")),
+        }
+    )
+
+
+def _run_model() -> Schema:
+    figures = {"type": "object", "description": "As in `/stats`, with intervals."}
+    return _object(
+        {
+            "model": _text("Name as asked."),
+            "role": {"enum": ["primary", "candidate"]},
+            "requests": _count("Answers, failures included."),
+            "attempts": _count("Calls, retries included."),
+            "retries": _count("Calls beyond the first of each answer."),
+            "outcomes": _counts("How they ended."),
+            "error_rate": _share("Errors, timeouts and refused requests."),
+            "error_rate_ci": _interval(),
+            "latency_ms": figures,
+            "ttft_ms": figures,
+            "tokens": figures,
+            "cost_usd": figures,
+            "quality": figures,
+            "cost_per_quality_point_usd": figures,
+            "avg_latency_ms": _maybe(_number("Same as latency_ms.avg.")),
+            "avg_quality": _maybe(_number("Same as quality.avg.")),
+            "total_cost": _maybe(_number("Same as cost_usd.total.")),
+            "cost_per_quality_point": _maybe(_number("Same as cost_per_quality_point_usd.value.")),
+            "models_answered": _list({"type": "string"}),
         }
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadow.verdict import (
@@ -249,6 +249,14 @@ def test_the_count_ends_at_max_conversations_without_calling_it_equal() -> None:
     assert "gives no proved reason to leave alpha after 2,000 conversations, where the count ends" in tied.why
 
 
+def test_a_candidate_that_never_answers_is_not_asked_for_ever() -> None:
+    verdict = decide(_evidence(_counts(0, 0), failures=FailureShares(primary={0.0: 9000}, candidate={1.0: 3000})))
+
+    assert (verdict.state, verdict.stops) == ("equivalent", True)
+    assert "gives no proved reason to leave alpha after 3,000 conversations, where the count ends" in verdict.why
+    assert "100 % of its calls failed (0 % of the primary's)" in verdict.why
+
+
 def test_better_costlier_stops_where_the_count_ends_and_needs_no_more() -> None:
     verdict = decide(_evidence(_counts(20, 350, 90), cost=DEARER, rules=Rules(max_conversations=460)))
 
@@ -365,6 +373,7 @@ _COUNT = st.integers(0, 4000)
 _SHARES = st.dictionaries(st.sampled_from([0.0, 0.25, 1.0]), st.integers(0, 3000), max_size=3)
 
 
+@settings(max_examples=100, deadline=None)
 @given(
     counts=st.tuples(_COUNT, _COUNT, _COUNT),
     cost=st.sampled_from([None, CHEAPER, SAME_COST, DEARER, CHEAPER.renewed()]),
@@ -405,14 +414,14 @@ def test_whatever_the_evidence_the_verdict_follows_its_rules(
     if verdict.state in {"promote", "better_costlier"}:
         assert not withheld
         assert verdict.missing_share <= 0.05
-    assert verdict.stops or evidence.entered < 3000 or verdict.state == "promote"
+    assert verdict.stops or evidence.asked < 3000 or verdict.state == "promote"
     assert verdict.why.endswith(".")
     assert verdict.why.startswith(verdict.summary.removesuffix("."))
     needed = verdict.more_needed
     if needed is not None:
         assert needed.conversations_low is not None
         assert needed.conversations_high is not None
-        assert 1 <= needed.conversations_low <= needed.conversations_high <= 3000 - evidence.entered
+        assert 1 <= needed.conversations_low <= needed.conversations_high <= 3000 - evidence.asked
     again = decide(replace(evidence, latched=verdict.latched))
     assert (again.state, again.latched) == (verdict.state, verdict.latched)
 
