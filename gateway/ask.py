@@ -70,6 +70,23 @@ def get(
         connection.close()
 
 
+def post(
+    address: ListenAddress, target: str, value: object, *, token: str | None = None, timeout_s: float = 5.0
+) -> Answer:
+    """Send one POST with a JSON body. Raises OSError and http.client.HTTPException as `get` does."""
+    connection = _connection(address, tls=False, timeout_s=timeout_s)
+    headers = {"host": "localhost", "connection": "close", "content-type": "application/json"}
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
+    try:
+        connection.request("POST", target, json.dumps(value), headers)
+        response = connection.getresponse()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(status=response.status, headers=headers, body=response.read())
+    finally:
+        connection.close()
+
+
 def _connection(address: ListenAddress, *, tls: bool, timeout_s: float) -> http.client.HTTPConnection:
     if address.path is not None:
         return _UnixConnection(address.path, timeout_s=timeout_s)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gateway.commands import bench as benchmarks
+from gateway.commands.label import label
 from gateway.commands.report import report
 from gateway.terminal import (
     FAILED,
@@ -219,6 +220,7 @@ def pairs(
         note("no pairs yet: a sampled conversation must have ended well, and a candidate must have answered")
 
 
+app.command()(label)
 app.command()(report)
 
 

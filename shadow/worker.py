@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from shadow.pricing import PriceBook
     from shadow.records import JobBody, LeasedJob, PairResult
     from shadow.redaction import Redactor
-    from shadow.store.base import Jobs, Ledger, Reader
+    from shadow.store.base import Jobs, Ledger, Reader, Runs
 
 _log = logging.getLogger(__name__)
 
@@ -195,6 +195,10 @@ class Worker:
         """Jobs given up because the store was away: they are settled first when it is back."""
         self.errors: Counter[str] = Counter()
         """Jobs that failed by a fault of ours, by kind of exception."""
+
+    def breakers(self) -> dict[str, bool]:
+        """Tell of each candidate whether its circuit breaker lets calls through."""
+        return {model: desk.breaker.is_closed for model, desk in self._desks.items() if model != NOISE_FLOOR}
 
     def stop(self) -> None:
         """Lease nothing more; `run` returns when the calls under way have ended, at the latest after `drain_s`."""
@@ -468,6 +472,7 @@ class Upkeep:
         retention_days: float,
         queue_bytes: int = QUEUE_BYTES,
         rescore: Callable[[], Awaitable[int]] | None = None,
+        runs: Runs | None = None,
         every_s: float = 2.0,
         prune_every_s: float = 3600.0,
         now: Callable[[], datetime] = utc_now,
@@ -478,6 +483,7 @@ class Upkeep:
         self._queue_size = queue_size
         self._queue_bytes = queue_bytes
         self._rescore = rescore
+        self._runs = runs
         self._max_job_age_s = max_job_age_s
         self._retention = timedelta(days=retention_days)
         self._every_s = every_s
@@ -490,10 +496,18 @@ class Upkeep:
             group.create_task(repeat(self.tidy, every_s=self._every_s, what="tidy the shadow jobs"))
             group.create_task(repeat(self.price, every_s=self._every_s, what="price exchanges"))
             group.create_task(repeat(self.prune, every_s=self._prune_every_s, what="prune old exchanges"))
+            if self._runs is not None:
+                what = "forget what old benchmark runs said"
+                group.create_task(repeat(self.forget_runs, every_s=self._prune_every_s, what=what))
             if self._rescore is not None:
                 group.create_task(
                     repeat(self._rescore, every_s=self._every_s, what="score again what feedback changes")
                 )
+
+    async def forget_runs(self) -> int:
+        """Delete prompts and answers of benchmark runs older than the retention; figures stay. Returns how many."""
+        before = self._now() - self._retention
+        return 0 if self._runs is None else await self._runs.forget_content(before=before)
 
     async def tidy(self) -> Mapping[str, int]:
         """Settle what crashed workers left, drop what is too old or too much; returns counts by what was done."""

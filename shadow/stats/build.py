@@ -107,7 +107,7 @@ class _Window:
         self._answers = _grouped(answers, lambda answer: answer.exchange.task)
         self._counted = {answer.exchange.id for answer in answers if answer.counted}
         self._noise_floors = noise_floors(rows.noise_floor)
-        self._again = self_differences(rows.noise_floor)
+        self._noise = rows.noise_floor
         self._no_noise_floor = no_noise_floor(noise_floor_off_reason or WAITING)
         self._feedback = _grouped(rows.feedback, lambda row: (row["task"], row["primary"]))
         self._eligible, self._coverage = coverage_figures(rows.coverage)
@@ -228,10 +228,20 @@ class _Window:
                 as_of=self._as_of,
                 price_line=self._missing_line(candidate),
                 noise_floor=self._noise_floors.get((task, primary), self._no_noise_floor),
-                judge=self._judges.block(task, primary, candidate, aa_counts=self._again.get((task, primary))),
+                judge=self._judge_block(task, primary, candidate),
             )
             for primary, candidate in self._compared(task, by_pair)
         ]
+
+    def _judge_block(self, task: str, primary: str | None, candidate: str) -> dict[str, Any]:
+        """Tell of the judge, with what it found between two answers of the primary to the same request."""
+        tally = self._judges.tally(task, primary, candidate)
+        found = None
+        if tally is not None:
+            asked_again = self_differences(self._noise, version=tally.version)
+            found = asked_again.get((task, primary))
+        reason = self._noise_floors.get((task, primary), self._no_noise_floor)["reason"] or "none of it was judged"
+        return self._judges.block(task, primary, candidate, aa_counts=found, aa_reason=reason)
 
     def _compared(self, task: str, by_pair: Iterable[tuple[str | None, str]]) -> list[tuple[str | None, str]]:
         """Pairs of models to show: those with answers or jobs, and each configured candidate beside each primary."""

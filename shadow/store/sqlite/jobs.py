@@ -249,14 +249,14 @@ class SqliteJobs:
 
     async def _keep(self, transaction: Transaction, job: LeasedJob, result: PairResult) -> None:
         answer = result.answer
+        judged = [row for score in result.scores for row in judgement_rows(answer, score)]
+        await transaction.run_many(self._sql["insert_judgement"], judged)
         if job.job.candidate == NOISE_FLOOR:
             await transaction.run(self._sql["insert_noise"], noise_row(job, result))
             return
         row = answer_row(result, exchange_started_at=job.exchange.started_at, task=job.job.task)
         await transaction.run(self._sql["insert_answer"], row)
         await transaction.run_many(self._sql["insert_score"], [score_row(answer, score) for score in result.scores])
-        judged = [row for score in result.scores for row in judgement_rows(answer, score)]
-        await transaction.run_many(self._sql["insert_judgement"], judged)
         await transaction.run_many(self._sql["insert_content"], content_rows(answer, result.content))
         if result.primary_cost is not None:
             names = ("billed_usd", "uncached_usd", "source")
