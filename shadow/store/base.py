@@ -48,7 +48,7 @@ fits, however long all others wait). `not_admitted`: its conversation was not ad
 (job `skipped: over_budget`). `gone`: the job is no longer ours (lease lost or finished elsewhere)."""
 
 
-Show = Literal["all", "differs", "regressed", "errors"]
+Show = Literal["all", "differs", "regressed", "errors", "unreviewed"]
 
 
 class Jobs(Protocol):
@@ -267,7 +267,8 @@ class Reader(Judging, Protocol):
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Pairs without bodies and the cursor of the next page; `worst`: largest quality loss first.
 
-        `show` keeps those with a quality difference, with a loss of the candidate, or with an error on either side.
+        `show` keeps those with a quality difference, with a loss of the candidate, with an error on either side,
+        or those that nobody has labelled.
         Raises ValueError with a sentence for a cursor that did not come from here.
         """
         ...

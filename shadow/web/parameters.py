@@ -18,8 +18,8 @@ MAX_LIMIT = 200
 MAX_TEXT_CHARACTERS = 512
 
 Sort = Literal["worst", "newest"]
-Show = Literal["all", "differs", "regressed", "errors"]
-SHOWS = ("all", "differs", "regressed", "errors")
+Show = Literal["all", "differs", "regressed", "errors", "unreviewed"]
+SHOWS = ("all", "differs", "regressed", "errors", "unreviewed")
 
 _RELATIVE = re.compile(r"([0-9]{1,7})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -81,7 +81,7 @@ def bounds(values: Mapping[str, str], *, now: datetime) -> Bounds:
 
 
 def show(values: Mapping[str, str]) -> Show:
-    """Which pairs a list holds: `all` (the default), or those that differ, regressed or ended in an error.
+    """Which pairs a list holds: all (the default), or those that differ, regressed, have errors or no label.
 
     Raises ParameterError.
     """
