@@ -147,3 +147,5 @@ class MeasuringSettings:
     first_byte_timeout_s: float = 600
     idle_timeout_s: float = 600
     secrets: tuple[str, ...] = ()
+    demo: bool = False
+    """Models, prices and traffic are made up; every page of the dashboard says so."""

@@ -159,9 +159,10 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Do the same with stored production prompts: whole conversations, drawn at random over the window."""
+    import asyncio  # noqa: PLC0415
     from datetime import UTC, datetime  # noqa: PLC0415
 
-    from gateway.benchrun import sample_prompts  # noqa: PLC0415
+    from gateway.benchrun import sample_prompts, with_golden  # noqa: PLC0415
 
     with _told():
         span = _span(since)
@@ -178,7 +179,11 @@ def replay(
                 return await at.ready(kept, kind="replay", name=f"replay {since}")
             sampled = await sample_prompts(at.store, since=span, count=n, seed=seed, task=task, now=datetime.now(UTC))
             note(sampled.note)
-            return await at.ready(sampled.cases, kind="replay", name=f"replay {since}", note=sampled.note)
+            expecting = await asyncio.to_thread(with_golden, sampled.cases, loaded.measuring.golden)
+            known = sum(case.expected is not None for case in expecting)
+            if loaded.measuring.golden is not None:
+                note(f"golden cases say what is right for {known} of them")
+            return await at.ready(expecting, kind="replay", name=f"replay {since}", note=sampled.note)
 
         code = _run(loaded, options, ready, gate=gate, baseline=baseline, output=output, as_json=as_json)
     raise typer.Exit(code)

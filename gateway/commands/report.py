@@ -9,7 +9,7 @@ import typer
 
 from gateway.terminal import PLAIN_WIDTH, ConfigOption, chosen_file, loaded_config, print_json, told
 
-Form = Literal["table", "json", "csv", "md"]
+Form = Literal["table", "json", "csv", "md", "html"]
 
 
 def report(
@@ -20,7 +20,9 @@ def report(
     ] = None,
     until: Annotated[str | None, typer.Option(help="The same. Default: now.")] = None,
     task: Annotated[str | None, typer.Option(help="Of this task only.")] = None,
-    form: Annotated[Form, typer.Option("--format", help="table, json (as /stats), csv or md.")] = "table",
+    form: Annotated[
+        Form, typer.Option("--format", help="table, json (as /stats), csv, md or html (one file).")
+    ] = "table",
 ) -> None:
     """Show how the models did and what the verdicts are; from the running server, else from the store."""
     import asyncio  # noqa: PLC0415  (libraries are loaded inside each command)
@@ -29,6 +31,9 @@ def report(
 
     with told():
         loaded = loaded_config(chosen_file(config), load_python=False)
+        if form == "html":
+            sys.stdout.write(asyncio.run(reportview.fetch_page(loaded, since=since, until=until, task=task)))
+            return
         stats = asyncio.run(reportview.fetch_stats(loaded, since=since, until=until, task=task))
     if form == "json":
         print_json(stats)

@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -90,7 +91,8 @@ async def _gateway(folder: Path, upstream: str) -> AsyncIterator[Supervisor]:
     file = folder / "config.yaml"
     file.write_text(config_text(upstream=upstream), encoding="utf-8")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
-    supervisor = Supervisor(configuration.load(file, {}), environ=environ)
+    loaded = configuration.load(file, {})
+    supervisor = Supervisor(replace(loaded, measuring=replace(loaded.measuring, demo=True)), environ=environ)
     await supervisor.start()
     try:
         yield supervisor

@@ -8,8 +8,10 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import xml.etree.ElementTree as ET
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -202,6 +204,30 @@ def test_ctrl_c_keeps_what_is_there_and_resume_asks_the_rest(folder: Path, simul
     assert len({entry.body for entry in simulator.log}) == len(simulator.log) == 60
 
 
+def test_a_killed_run_loses_what_was_under_way_and_nothing_else(folder: Path, simulator: Simulator) -> None:
+    run = ["bench", str(CASES), "--models", "slow", "--concurrency", "2", "--json"]
+    process = subprocess.Popen(
+        [SCRIPT, *run], cwd=folder, env=plain_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    eventually(lambda: len(simulator.log) > 6, what="some questions")
+    process.kill()
+    process.wait()
+    held = shadow(folder, *run, "--resume")
+    with closing(sqlite3.connect(folder / "shadow.db")) as store:
+        sent = store.execute("SELECT count(*) FROM run_answer WHERE state = 'sent'").fetchone()[0]
+        store.execute("UPDATE run SET lease_until = 0")  # as a minute later
+        store.commit()
+    asked = len(simulator.log)
+    again = shadow(folder, *run, "--resume", "--concurrency", "30")
+    told = json.loads(again.out)["run"]
+
+    assert held.code == 2
+    assert "was killed less than a minute ago" in held.err
+    assert (told["state"], told["answered"]) == ("done", 60)
+    assert 1 <= sent <= 2
+    assert len(simulator.log) - asked == 60 - (asked - sent)
+
+
 def test_errors_are_kept_and_asked_again_only_when_that_is_wanted(folder: Path, simulator: Simulator) -> None:
     run = ["bench", cases(folder, 3), "--models", "down", "--retries", "0", "--json"]
     first, kept, again = shadow(folder, *run), shadow(folder, *run, "--resume"), shadow(folder, *run, "--retry-errors")
@@ -321,8 +347,8 @@ def test_two_runs_are_compared_pair_by_pair(folder: Path) -> None:
 # ---- production prompts
 
 
-def config_with_shadowing(simulator: Simulator, *, content: str) -> str:
-    return (
+def config_with_shadowing(simulator: Simulator, *, content: str, more: str = "") -> str:
+    return more + (
         f"listen: 127.0.0.1:0\nadmin: {{listen: '127.0.0.1:0'}}\n"
         f"upstream: {{base_url: {simulator.base_url}, api_key: key-of-the-bench}}\n"
         f"shadow: {{sample_rate: 1.0, candidates: [{{model: bad}}], content: {content}}}\n{PRICES}"
@@ -339,6 +365,20 @@ def shadowed(serving: Serving, count: int) -> None:
         return len(json.loads(ask(serving.admin, "GET", "/pairs")[1]).get("pairs", []))
 
     eventually(lambda: pairs() >= count, within_s=60, what="the pairs")
+
+
+def test_golden_cases_say_what_is_right_for_production_prompts(tmp_path: Path, simulator: Simulator) -> None:
+    golden = [json.dumps({"prompt": f"What is {at} + 1?", "expected": str(at + 1)}) for at in range(3)]
+    (tmp_path / "golden.jsonl").write_text("\n".join(golden), encoding="utf-8")
+    with Serve(tmp_path, config_with_shadowing(simulator, content="full", more="golden: golden.jsonl\n")) as serving:
+        shadowed(serving, 4)
+        ended = shadow(tmp_path, "replay", "--models", "good", "--evaluator", "icontains", "--json")
+        assert serving.stop() == 0
+
+    assert ended.code == 0, ended.err
+    assert "golden cases say what is right for 3 of them" in ended.err
+    quality = json.loads(ended.out)["tasks"][0]["models"][0]["quality"]
+    assert (quality["avg"], quality["n"], quality["not_applicable"]) == (1.0, 3, 1)
 
 
 def test_production_prompts_are_replayed_and_the_run_is_on_the_admin_port(tmp_path: Path, simulator: Simulator) -> None:
