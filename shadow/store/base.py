@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from shadow.notices import Alert, Delivery, DeliveryState, Mute, Watched
     from shadow.records import Batch, Cost, ExchangeRecord, LeasedJob, PairResult, StoredScore
     from shadow.runs import Case, Cell, EvaluatorOfRun, Run, RunAnswer, RunKind, RunPlan, RunResult, StoredPrompt
 
@@ -257,6 +258,62 @@ class Reader(Judging, Protocol):
         ...
 
 
+class Watching(Protocol):
+    """Duties, schedules and alerts, shared by every measuring process on one store."""
+
+    async def take_duty(self, name: str, *, holder: str, lease_s: float, now: datetime) -> bool:
+        """Take or keep a duty that only one process may do; False while another holds it."""
+        ...
+
+    async def leave_duty(self, name: str, *, holder: str) -> None:
+        """Give a duty back, so that the next one need not wait for the lease to run out."""
+        ...
+
+    async def schedule_since(self, *, cron: str, timezone: str, now: datetime) -> datetime:
+        """Say since when this schedule is known: from `now` on if it is new. Other schedules are forgotten."""
+        ...
+
+    async def watched(self) -> Mapping[str, Watched]:
+        """All that is watched, by subject."""
+        ...
+
+    async def record(
+        self, watched: Sequence[Watched], alerts: Sequence[Alert], *, deliveries: Sequence[tuple[str, str]]
+    ) -> None:
+        """Keep what was seen, new alerts, and which goes to which target (alert id, target), in one transaction."""
+        ...
+
+    async def take_due(self, *, limit: int, lease_s: float, now: datetime) -> list[Delivery]:
+        """Take deliveries that are due; one whose process died while sending is due again after `lease_s`."""
+        ...
+
+    async def settle(
+        self, delivery: Delivery, *, state: DeliveryState, error: str | None, due_at: datetime | None, now: datetime
+    ) -> None:
+        """Note how a try ended: `sent`, `failed` for good, or `pending` until `due_at`."""
+        ...
+
+    async def alerts(self, *, limit: int) -> list[dict[str, Any]]:
+        """List the newest alerts, each with `deliveries`: target, state, attempts, ended_at, error."""
+        ...
+
+    async def mute(self, scope: str, *, until: datetime) -> None:
+        """Have alerts of this scope recorded and not sent until then."""
+        ...
+
+    async def unmute(self, scope: str) -> bool:
+        """End a mute; False when there was none."""
+        ...
+
+    async def mutes(self, *, now: datetime) -> list[Mute]:
+        """List the mutes in force."""
+        ...
+
+    async def prune(self, *, before: datetime) -> None:
+        """Delete alerts that are older and wait for nobody."""
+        ...
+
+
 RunReservation = Literal["ok", "over_budget", "taken", "gone"]
 """`ok`: the worst case is reserved and the answer durably marked as sent. `over_budget`: it does not fit under the
 run's bound now (it may when others have settled). `taken`: this answer is there, or under way. `gone`: this process
@@ -407,6 +464,11 @@ class Store(Protocol):
     @property
     def runs(self) -> Runs:
         """Benchmark runs."""
+        ...
+
+    @property
+    def watching(self) -> Watching:
+        """Duties, schedules and alerts."""
         ...
 
     async def close(self) -> None:
