@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gateway.commands import bench as benchmarks
+from gateway.commands.alert import alert_app
 from gateway.terminal import (
     FAILED,
     OK,
@@ -251,6 +252,7 @@ def version(*, as_json: JsonOption = False) -> None:
     print_json({"shadow-gateway": own, "python": platform.python_version(), "libraries": libraries})
 
 
+app.add_typer(alert_app, name="alert")
 app.command()(benchmarks.bench)
 app.command()(benchmarks.replay)
 app.command()(benchmarks.compare)

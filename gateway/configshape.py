@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 _NOT_BUILT: Mapping[Path, str] = {
     ("verdict",): "verdicts are not built yet; remove this key (/stats shows every number, and verdicts as null)",
-    ("benchmark",): "scheduled benchmarks are not built yet; remove this key (nothing is re-run on a schedule)",
-    ("alerts",): "alerts are not built yet; remove this key (nothing is sent; read /stats)",
     ("shadow", "noise_floor_rate"): (
         "the noise floor is not built yet; remove this key (the primary is not asked a second time)"
     ),
@@ -91,6 +89,7 @@ _EXAMPLES: Mapping[Path, str] = {  # of an entry, where a bare name or number su
     ("shadow", "candidates"): ", such as {model: gpt-4o}",
     ("upstream", "routes"): ", such as {base_url: 'https://b.c'}",
     ("evaluators",): ", such as {type: is-json}",
+    ("alerts",): ", such as {slack: 'https://hooks.slack.com/…'}",
     ("prices",): ", such as {input: 1.25, output: 10}",
 }
 _BOUND_SENTENCES = {

@@ -29,6 +29,7 @@ import uvicorn
 from gateway import control, logs
 from gateway.adminport import AdminConnection
 from gateway.settings import MeasuringSettings
+from gateway.weekly import Bench, LateDoor, courier_of, patrol_of, weekly_runs_of
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, build_evaluators
@@ -41,16 +42,17 @@ from shadow.redaction import Redactor, Scrubber
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
-from shadow.web import AdminSettings, build_app
+from shadow.web import AdminSettings, WeeklyApi, build_app
 from shadow.worker import Upkeep, Worker, WorkerLimits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 
     from starlette.applications import Starlette
 
+    from shadow.rebenchmark import WeeklyRuns
     from shadow.store import Store
-    from shadow.store.base import Reader, Runs
+    from shadow.store.base import Reader, Runs, Trends, Watching
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -235,6 +237,16 @@ class Crew:
             ),
         )
 
+    def bench(self, client: CandidateClient) -> Bench:
+        """Give what weekly runs ask and score with."""
+        return Bench(
+            client=client,
+            prices=self.prices,
+            redactor=self.redactor,
+            scrubber=self.scrubber,
+            evaluators=self.evaluators,
+        )
+
     def upkeep(self, store: Store) -> Upkeep:
         """Make the one who tidies up, shadowing or not."""
         settings = self.settings
@@ -251,17 +263,35 @@ class Crew:
 class Measuring:
     """The measuring side at work: one crew at a time, exchanged as a whole at a reload."""
 
-    def __init__(self, crew: Crew, *, reader: LateReader, runs: LateReader) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        *,
+        reader: LateReader,
+        runs: LateReader,
+        trends: LateDoor,
+        outbox: LateDoor,
+        comparisons: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]],
+    ) -> None:
         self._crew = crew
         self._reader = reader
+        self._trends = trends
+        self._outbox = outbox
+        self._comparisons = comparisons
+        self._weekly: WeeklyRuns | None = None
         self._runs = runs
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._worker: Worker | None = None
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
 
     def admin_settings(self) -> AdminSettings:
         """Give the settings in force, for the admin app."""
         return self._crew.admin_settings()
+
+    def timetable(self) -> WeeklyRuns | None:
+        """Give the one who makes weekly runs now; None where none are made."""
+        return self._weekly
 
     def replace(self, settings: MeasuringSettings) -> None:
         """Work by new settings from now on. Raises EvaluatorConfigError or ValueError, and then nothing has changed."""
@@ -284,6 +314,8 @@ class Measuring:
             if store is None:
                 return
             self._reader.found(store.reader)
+            self._trends.found(store.trends)
+            self._outbox.found(store.watching)
             self._runs.found(store.runs)
             while not self._stopping.is_set():
                 self._changed.clear()
@@ -295,20 +327,38 @@ class Measuring:
         worker = self._worker = crew.worker(store, client)
         tidying = asyncio.create_task(crew.upkeep(store).run())
         asking = asyncio.create_task(worker.run() if crew.settings.shadow_enabled else self._changed.wait())
+        watching = asyncio.create_task(self._watch(crew, store, client))
         changing = asyncio.create_task(self._changed.wait())
+        tasks = (tidying, asking, watching, changing)
         try:
-            done, _ = await asyncio.wait((tidying, asking, changing), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if changing not in done:  # a fault that no loop caught: end, and be started again by the supervisor
                 await asyncio.gather(*done)
             worker.stop()
             await asking
         finally:
-            for task in (tidying, asking, changing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(tidying, asking, changing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await client.aclose()
             await crew.judges.aclose()
             await asyncio.to_thread(crew.services.close)
+
+    async def _watch(self, crew: Crew, store: Store, client: CandidateClient) -> None:
+        """Make weekly runs, look for changes and send alerts, until cancelled."""
+        settings = crew.settings
+        for line in settings.alerts_off:
+            _log.warning("%s", line)
+        weekly = self._weekly = weekly_runs_of(settings, crew.bench(client), store, holder=self._name)
+        patrol = patrol_of(settings, store, holder=self._name, comparisons=self._comparisons)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(patrol.run())
+                group.create_task(courier_of(settings, store).run())
+                if weekly is not None:
+                    group.create_task(weekly.run())
+        finally:
+            self._weekly = None
 
     @contextlib.asynccontextmanager
     async def _store(self, url: str) -> AsyncIterator[Store | None]:
@@ -346,13 +396,24 @@ async def _run() -> None:
         _log.warning("task %s: no quality is measured: %s", task, reason)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
-    reader, runs = LateReader(), LateReader()
-    measuring = Measuring(crew, reader=reader, runs=runs)
+    reader, runs, trends, outbox = LateReader(), LateReader(), LateDoor(), LateDoor()
+
+    async def comparisons() -> Sequence[Mapping[str, Any]]:
+        return await current_comparisons(cast("Reader", reader), measuring.admin_settings())
+
+    measuring = Measuring(crew, reader=reader, runs=runs, trends=trends, outbox=outbox, comparisons=comparisons)
+    weekly = WeeklyApi(
+        # They have the methods, through __getattr__.
+        trends=cast("Trends", trends),
+        outbox=cast("Watching", outbox),
+        timetable=measuring.timetable,
+    )
     server = AdminServer(
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
             settings=measuring.admin_settings,
             reload=_reload_signal(),
+            weekly=weekly,
             runs=cast("Runs", runs),  # likewise
         )
     )
@@ -362,6 +423,11 @@ async def _run() -> None:
         await _until_stopped(start, measuring, server, lines)
     finally:
         watching.cancel()
+
+
+async def current_comparisons(_reader: Reader, _settings: AdminSettings) -> Sequence[Mapping[str, Any]]:
+    """Give the comparisons on live traffic as `/verdicts` tells them: none while verdicts are not built."""
+    return ()
 
 
 async def end_at_a_standstill(limit_s: float) -> None:

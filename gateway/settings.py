@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from shadow.notices import AlertTarget
 from shadow.records import Candidate, EvaluatorSpec, Price, Task
 from shadow.redaction import BUILT_IN_REDACTIONS
 
@@ -84,6 +85,16 @@ class RecordingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkSettings:
+    """The scheduled run: when, how many prompts, for how much."""
+
+    schedule: str | None = "0 3 * * sun"
+    timezone: str = "UTC"
+    sample: int = 100
+    budget_usd: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuringSettings:
     """All the measuring process needs."""
 
@@ -123,4 +134,10 @@ class MeasuringSettings:
     connect_timeout_s: float = 10
     first_byte_timeout_s: float = 600
     idle_timeout_s: float = 600
+    benchmark: BenchmarkSettings = BenchmarkSettings()
+    alerts: tuple[AlertTarget, ...] = ()
+    alerts_off: tuple[str, ...] = ()
+    """Entries of `alerts` without an address, in words."""
+    config_file: str | None = None
+    """As it was named; None when the environment alone was read."""
     secrets: tuple[str, ...] = ()

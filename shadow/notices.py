@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-AlertKind = Literal["verdict", "lead", "drift", "trust", "budget", "drops", "test"]
+AlertKind = Literal["verdict", "lead", "drift", "trust", "budget", "drops"]
 """verdict: what is known of a candidate changed. lead: a weekly run proved a candidate better. drift: a model no longer
-answers as it did. trust: the quality figures cannot be relied on. budget: the day's money is used up. drops: copies
-are lost. test: somebody asked for one."""
+answers as it did. trust: the quality figures cannot be relied on. budget: the money is used up. drops: copies are
+lost."""
 
-ALERT_KINDS: tuple[AlertKind, ...] = tuple(kind for kind in get_args(AlertKind) if kind != "test")
-"""What a target can be limited to, and what can be muted."""
+ALERT_KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
 
 DeliveryState = Literal["pending", "sending", "sent", "failed"]
+
+
+TargetKind = Literal["slack", "webhook", "apprise"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertTarget:
+    """Where alerts go. The address is a secret: whoever has it can write there. Made by the configuration."""
+
+    kind: TargetKind
+    url: str = field(repr=False)
+    secret: str | None = field(default=None, repr=False)
+    """Signs the body of a webhook."""
+    kinds: tuple[AlertKind, ...] | None = None
+    """Only these kinds go there; None: all."""
+
+    @property
+    def key(self) -> str:
+        """Name it where the address must not be shown; the same as long as the address is."""
+        digest = hashlib.blake2b(self.url.encode(), digest_size=4, person=b"alert-target").hexdigest()
+        return f"{self.kind}-{digest}"
+
+    def takes(self, kind: AlertKind) -> bool:
+        """Tell whether alerts of this kind go there."""
+        return self.kinds is None or kind in self.kinds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +83,7 @@ class Alert:
     """One change of state, told once. Immutable: what is sent later is what was true then."""
 
     id: str
-    kind: AlertKind
+    kind: AlertKind | Literal["test"]
     subject: str
     state: str
     previous: str | None

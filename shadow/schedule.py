@@ -36,12 +36,12 @@ def schedule_of(cron: str, timezone: str = "UTC") -> Schedule:
     """Check and build a schedule. Raises ScheduleError."""
     zone = _zone(timezone)
     if len(cron.split()) != 5:  # noqa: PLR2004  (a sixth field would be seconds, and those skip Debian's rules on DST)
-        raise ScheduleError(f"must be five fields of cron, such as '0 3 * * sun', not '{cron}'")
+        raise ScheduleError(f"needs five fields of cron, such as '0 3 * * sun', not '{cron}'")
     try:
         next(CronSim(cron, datetime(2026, 1, 1, tzinfo=UTC)))
     except (CronSimError, StopIteration) as error:
         reason = f" ({str(error)[:1].lower()}{str(error)[1:]})" if str(error) else " (no such day comes)"
-        raise ScheduleError(f"must be cron such as '0 3 * * sun', not '{cron}'{reason}") from None
+        raise ScheduleError(f"needs cron such as '0 3 * * sun', not '{cron}'{reason}") from None
     return Schedule(cron=cron, timezone=timezone, zone=zone)
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from shadow.notices import Alert, Delivery, DeliveryState, Mute, Watched
     from shadow.records import Batch, Cost, ExchangeRecord, LeasedJob, PairResult, StoredScore
+    from shadow.runfacts import CaseFact, RunFacts, ShadowWeek
     from shadow.runs import Case, Cell, EvaluatorOfRun, Run, RunAnswer, RunKind, RunPlan, RunResult, StoredPrompt
 
 
@@ -443,6 +444,26 @@ class Runs(Protocol):
         ...
 
 
+class Trends(Protocol):
+    """Figures of weekly runs and of shadow weeks."""
+
+    async def weekly_runs(self, *, limit: int) -> list[RunFacts]:
+        """Weekly runs that have ended, oldest first, at most the newest `limit`."""
+        ...
+
+    async def asked_cases(self, *, since: datetime) -> Mapping[str, CaseFact]:
+        """Every prompt that weekly runs asked since then, by hash."""
+        ...
+
+    async def cases_of_run(self, run_id: str) -> list[Case]:
+        """Give the cases of a run whose request is kept, in their order."""
+        ...
+
+    async def shadow_weeks(self, *, since: datetime, until: datetime, task: str | None = None) -> list[ShadowWeek]:
+        """Shadowed pairs of live traffic by week, task and model."""
+        ...
+
+
 class Store(Protocol):
     """The whole door, as the measuring side opens it."""
 
@@ -462,13 +483,18 @@ class Store(Protocol):
         ...
 
     @property
+    def watching(self) -> Watching:
+        """Duties, schedules and alerts."""
+        ...
+
+    @property
     def runs(self) -> Runs:
         """Benchmark runs."""
         ...
 
     @property
-    def watching(self) -> Watching:
-        """Duties, schedules and alerts."""
+    def trends(self) -> Trends:
+        """Figures over weeks."""
         ...
 
     async def close(self) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from shadow.records import Cost, ExchangeRecord
     from shadow.store.base import Reader, Runs
     from shadow.web.admin import AdminSettings, Prices
+    from shadow.web.weekly import WeeklyApi
 
 MAX_BODY_BYTES = 64 << 10
 MAX_PAIRS_TO_LABEL = 20
@@ -43,7 +44,6 @@ _PRICING_CHUNK = 5000
 
 _NOT_BUILT = {
     "/metrics": "metrics for Prometheus",
-    "/trends": "trends",
     "/epochs": "epochs",
     "/ui": "the dashboard",
 }
@@ -55,14 +55,15 @@ def build_app(
     reader: Reader,
     settings: Callable[[], AdminSettings],
     reload: Callable[[], None] | None = None,
+    weekly: WeeklyApi | None = None,
     runs: Runs | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Starlette:
     """Build the admin app.
 
     `settings` is asked once per request, so that a reload needs no new app. `reload` tells the supervisor to read its
-    configuration again and returns at once; None when nobody supervises this process. `runs` None: there is no `/runs`.
-    `now` gives aware UTC.
+    configuration again and returns at once; None when nobody supervises this process. `runs` None: there is no `/runs`;
+    `weekly` None: no trends and no alerts. `now` gives aware UTC.
     """
     api = AdminApi(reader=reader, settings=settings, reload=reload, now=now)
     app = Starlette(
@@ -81,6 +82,7 @@ def build_app(
             Route("/labels/next", api.pairs_to_label, methods=["GET"]),
             Route("/feedback", api.feedback, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
+            *(weekly.routes() if weekly is not None else ()),
             *(() if runs is None else RunsApi(runs=runs, settings=settings).routes()),
         ],
         middleware=[Middleware(Guard, settings=settings)],

@@ -6,6 +6,7 @@ from typing import Any
 
 from shadow.judge.blind import CHOICES
 from shadow.records import Outcome
+from shadow.web.weekly_schemas import weekly_schemas
 
 Schema = dict[str, Any]
 
@@ -57,6 +58,7 @@ def schemas() -> dict[str, Schema]:
         "Ready": _object({"ready": _flag("True when the store can be read.")}),
         "NotReady": _object({"ready": {"const": False}, "reason": _text("Why not.")}),
         "ReloadAsked": _object({"reload": {"const": "asked"}, "note": _text("What happens next.")}),
+        **weekly_schemas(),
         "Error": _object({"error": _object({"type": _text("A stable name."), "message": _text("One sentence.")})}),
     }
 

@@ -13,6 +13,7 @@ import pytest
 from shadow.records import Outcome, StoredContent
 from shadow.store import open_store
 from shadow.store.base import StoreError
+from shadow.web import WeeklyApi
 from tests.support.admin import (
     CANDIDATE,
     NOW,
@@ -416,10 +417,25 @@ async def test_an_empty_stats_answer_is_as_the_document_says(store: Store) -> No
         validate(await get(client, "/openapi.json"), "Stats", await get(client, "/stats"))
 
 
+class Ready:
+    """A timetable that takes every word."""
+
+    next_at = NOW
+    is_working = False
+
+    def ask(self) -> bool:
+        return True
+
+
 async def test_every_route_is_documented_and_every_documented_route_answers(filled: Store) -> None:
     called: list[str] = []
     await add_run(filled)
-    async with admin_port(filled.reader, reload=lambda: called.append("reload"), runs=filled.runs) as client:
+    async with admin_port(
+        filled.reader,
+        reload=lambda: called.append("reload"),
+        runs=filled.runs,
+        weekly=WeeklyApi(trends=filled.trends, outbox=filled.watching, timetable=Ready),
+    ) as client:
         document = await get(client, "/openapi.json")
         ids = {
             "/pairs/{id}": f"/pairs/x1:{CANDIDATE}",
@@ -444,6 +460,8 @@ async def test_every_route_is_documented_and_every_documented_route_answers(fill
         "/exchanges/{id}",
         "/runs",
         "/runs/{id}",
+        "/trends",
+        "/alerts",
         "/openapi.json",
         "/labels",
         "/labels/next",
@@ -464,7 +482,7 @@ async def test_the_schemas_are_valid_and_every_reference_leads_somewhere(store: 
 # ---- paths and methods
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/trends", "/epochs", "/ui/", "/ui/pairs"])
+@pytest.mark.parametrize("path", ["/metrics", "/epochs", "/ui/", "/ui/pairs"])
 async def test_a_part_that_is_not_built_says_so(store: Store, path: str) -> None:
     async with admin_port(store.reader) as client:
         assert (await sentence(client, path, 404)).startswith("not built yet: ")

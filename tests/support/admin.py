@@ -29,7 +29,7 @@ from shadow.records import (
     StoredScore,
     Usage,
 )
-from shadow.web import AdminSettings, build_app
+from shadow.web import AdminSettings, WeeklyApi, build_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -75,11 +75,12 @@ async def admin_port(
     now: Callable[[], datetime] = lambda: NOW,
     address: str = "127.0.0.1",
     runs: Runs | None = None,
+    weekly: WeeklyApi | None = None,
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """Serve the admin app on a free port and give a client of it."""
     listening = socket.socket()
     listening.bind((address, 0))
-    app = build_app(reader=reader, settings=chosen, reload=reload, runs=runs, now=now)
+    app = build_app(reader=reader, settings=chosen, reload=reload, runs=runs, weekly=weekly, now=now)
     server = Server(uvicorn.Config(app, log_config=None, lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:

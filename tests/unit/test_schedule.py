@@ -103,10 +103,10 @@ def test_a_clock_that_went_back_makes_nothing_due() -> None:
 @pytest.mark.parametrize(
     ("cron", "zone", "told"),
     [
-        ("sunday", "UTC", "must be five fields of cron, such as '0 3 * * sun', not 'sunday'"),
-        ("0 0 3 * * sun", "UTC", "must be five fields of cron, such as '0 3 * * sun', not '0 0 3 * * sun'"),
-        ("0 25 * * *", "UTC", "must be cron such as '0 3 * * sun', not '0 25 * * *' (bad hour)"),
-        ("0 0 31 2 *", "UTC", "must be cron such as '0 3 * * sun', not '0 0 31 2 *' (bad day-of-month)"),
+        ("sunday", "UTC", "needs five fields of cron, such as '0 3 * * sun', not 'sunday'"),
+        ("0 0 3 * * sun", "UTC", "needs five fields of cron, such as '0 3 * * sun', not '0 0 3 * * sun'"),
+        ("0 25 * * *", "UTC", "needs cron such as '0 3 * * sun', not '0 25 * * *' (bad hour)"),
+        ("0 0 31 2 *", "UTC", "needs cron such as '0 3 * * sun', not '0 0 31 2 *' (bad day-of-month)"),
         ("0 3 * * *", "Mars/Base", "'Mars/Base' is no time zone this machine knows; take a name such as Europe/Berlin"),
         ("0 3 * * *", "../etc/passwd", "'../etc/passwd' is no time zone this machine knows"),
         ("0 3 * * *", "", "'' is no time zone this machine knows"),

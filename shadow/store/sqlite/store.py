@@ -10,6 +10,7 @@ from shadow.store.sqlite.intake import SqliteIntake
 from shadow.store.sqlite.jobs import SqliteJobs
 from shadow.store.sqlite.reader import SqliteReader
 from shadow.store.sqlite.runs import SqliteRuns
+from shadow.store.sqlite.trends import SqliteTrends
 from shadow.store.sqlite.watching import SqliteWatching
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ class SqliteStore:
         self.intake = SqliteIntake(writer)
         self.jobs = SqliteJobs(writer)
         self.reader = SqliteReader(reader, writer)
-        self.runs = SqliteRuns(reader, writer)
         self.watching = SqliteWatching(reader, writer)
+        self.runs = SqliteRuns(reader, writer)
+        self.trends = SqliteTrends(reader)
 
     @classmethod
     async def open(cls, url: str) -> Self:

@@ -1,0 +1,261 @@
+"""Puts weekly runs and alerts together from settings: what the measuring process and the commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from shadow.alerts import AlertCourier, Patrol, TargetPoster
+from shadow.alerts.lookout import (
+    budget_observation,
+    coverage_sums,
+    drift_observations,
+    drops_observation,
+    lead_observations,
+    run_budget_observation,
+    standing_observations,
+)
+from shadow.alerts.words import standing_of, standing_of_lead
+from shadow.benchmark import Asker, Engine, Scorer
+from shadow.candidates import CandidateClient
+from shadow.evaluators import EvaluatorSet
+from shadow.pricing import PriceBook
+from shadow.rebenchmark import Rebenchmark, WeeklyRules, WeeklyRuns
+from shadow.records import Candidate
+from shadow.redaction import Redactor, Scrubber
+from shadow.runs import Case
+from shadow.schedule import schedule_of
+from shadow.store.base import StoreError
+from shadow.trends import drifts_of, leads_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from gateway.settings import MeasuringSettings
+    from shadow.benchmark import Progress
+    from shadow.notices import Observation
+    from shadow.schedule import Schedule
+    from shadow.store import Store
+    from shadow.store.base import Reader, Trends
+
+MAX_RUNS = 104
+DROPS_OVER = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What asking takes, besides the store: all of it is the measuring side's own."""
+
+    client: CandidateClient
+    prices: PriceBook
+    redactor: Redactor
+    scrubber: Scrubber
+    evaluators: Mapping[str, EvaluatorSet]
+    golden: Callable[[], Sequence[Case]] = tuple
+
+
+class LateDoor:
+    """A part of the store that may not be open yet: until `found`, every question is a StoreError (a 503)."""
+
+    def __init__(self) -> None:
+        self._part: Any = None
+
+    def found(self, part: object) -> None:
+        """Take the part of the store that is open now."""
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        if self._part is None:
+            return self._unavailable
+        return getattr(self._part, name)
+
+    async def _unavailable(self, *_: object, **__: object) -> Any:
+        raise StoreError("the store is being opened")
+
+
+def schedule_in(settings: MeasuringSettings) -> Schedule | None:
+    """Give the schedule in force; None when runs are made on demand only."""
+    benchmark = settings.benchmark
+    return None if benchmark.schedule is None else schedule_of(benchmark.schedule, benchmark.timezone)
+
+
+def home_of(settings: MeasuringSettings) -> Candidate | None:
+    """Say where the primary is asked again; None without a key for it."""
+    upstream = settings.upstream
+    if upstream.api_key is None:
+        return None
+    return Candidate(
+        model="",
+        base_url=upstream.base_url,
+        api_key=upstream.api_key,
+        api_key_header=upstream.api_key_header,
+        bearer_for_openai=True,
+    )
+
+
+def rebenchmark_of(settings: MeasuringSettings, bench: Bench, store: Store) -> Rebenchmark:
+    """Make the one who makes weekly runs."""
+    asker = Asker(
+        client=bench.client, prices=bench.prices, redactor=bench.redactor, deployment_id=settings.deployment_id
+    )
+    scorer = Scorer(sets=bench.evaluators)
+
+    def engine(contestants: Sequence[Candidate], progress: Callable[[Progress], None]) -> Engine:
+        return Engine(
+            runs=store.runs,
+            asker=asker,
+            contestants=contestants,
+            scorer=scorer,
+            keep=_keeper(settings, bench),
+            concurrency=max(1, settings.max_concurrency // max(1, len(contestants))),
+            progress=progress,
+        )
+
+    return Rebenchmark(
+        runs=store.runs,
+        trends=store.trends,
+        asker=asker,
+        scorer=scorer,
+        bench=engine,
+        home=home_of(settings),
+        candidates=[candidate for candidate in settings.candidates if candidate.api_key is not None],
+        golden=bench.golden,
+        rules=WeeklyRules(
+            sample=settings.benchmark.sample,
+            budget_usd=settings.benchmark.budget_usd,
+            primary_model=settings.primary_model,
+            content_kept=settings.content != "none",
+            retention=timedelta(days=settings.retention_days),
+            sampled_share=settings.sample_rate,
+        ),
+    )
+
+
+def _keeper(settings: MeasuringSettings, bench: Bench) -> Callable[[str], str] | None:
+    """Say what of a text may be stored; None: nothing."""
+    if settings.content == "none":
+        return None
+    if settings.content == "full":
+        return bench.scrubber.scrub
+    return lambda text: bench.scrubber.scrub(bench.redactor.redact_text(text)[0])
+
+
+def weekly_runs_of(settings: MeasuringSettings, bench: Bench, store: Store, *, holder: str) -> WeeklyRuns | None:
+    """Make the one who keeps the schedule; None where the primary cannot be asked."""
+    if home_of(settings) is None:
+        return None
+    return WeeklyRuns(
+        holder=holder,
+        rebenchmark=rebenchmark_of(settings, bench, store),
+        runs=store.runs,
+        watching=store.watching,
+        schedule=schedule_in(settings),
+    )
+
+
+def courier_of(settings: MeasuringSettings, store: Store) -> AlertCourier:
+    """Make the one who sends alerts."""
+    return AlertCourier(watching=store.watching, targets=settings.alerts, poster=poster_of(settings))
+
+
+def poster_of(settings: MeasuringSettings) -> TargetPoster:
+    """Make the one who posts a single alert."""
+    return TargetPoster(proxy=settings.proxy, no_proxy=settings.no_proxy, ca_file=settings.ca_file)
+
+
+def patrol_of(
+    settings: MeasuringSettings,
+    store: Store,
+    *,
+    holder: str,
+    comparisons: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]],
+) -> Patrol:
+    """Make the one who looks for changes. `comparisons` gives them as `/verdicts` does, each with its `task`."""
+    looks = Looks(settings, reader=store.reader, trends=store.trends, comparisons=comparisons)
+    # The primary's drift is told before anything that is compared with it.
+    return Patrol(
+        holder=holder,
+        watching=store.watching,
+        targets=settings.alerts,
+        looks=(looks.runs, looks.verdicts, looks.money, looks.losses),
+    )
+
+
+class Looks:
+    """What the patrol looks at, one method each."""
+
+    def __init__(
+        self,
+        settings: MeasuringSettings,
+        *,
+        reader: Reader,
+        trends: Trends,
+        comparisons: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._reader = reader
+        self._trends = trends
+        self._comparisons = comparisons
+        self._now = now
+        self._seen: tuple[str, datetime | None] | None = None
+        self._of_runs: list[Observation] = []
+
+    async def runs(self, _told: Mapping[str, str]) -> Sequence[Observation]:
+        """Drift, leads and money of the weekly runs; worked out anew only when a run has ended."""
+        newest = await self._trends.weekly_runs(limit=1)
+        if not newest:
+            return ()
+        key = (newest[0].id, newest[0].finished_at)
+        if key != self._seen:
+            runs = await self._trends.weekly_runs(limit=MAX_RUNS)
+            money = run_budget_observation(runs)
+            self._of_runs = [
+                *drift_observations(drifts_of(runs), runs),
+                *lead_observations(
+                    map(standing_of_lead, leads_of(runs)),
+                    config_file=self._settings.config_file,
+                    several_tasks=bool(self._settings.tasks),
+                ),
+                *(() if money is None else (money,)),
+            ]
+            self._seen = key
+        return self._of_runs
+
+    async def verdicts(self, told: Mapping[str, str]) -> Sequence[Observation]:
+        """Verdicts on live traffic and whether their data can be trusted."""
+        standings = [standing_of(str(each["task"]), each) for each in await self._comparisons()]
+        return standing_observations(
+            standings,
+            told,
+            config_file=self._settings.config_file,
+            several_tasks=bool(self._settings.tasks),
+        )
+
+    async def money(self, told: Mapping[str, str]) -> Sequence[Observation]:
+        """The day's budget."""
+        if not self._settings.shadow_enabled:
+            return ()
+        now = self._now().astimezone(UTC)
+        day = now.date().isoformat()
+        budget = await self._reader.budget(day=day)
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return (
+            budget_observation(
+                spent_usd=budget["spent_usd"],
+                reserved_usd=budget["reserved_usd"],
+                cap_usd=self._settings.budget_usd_per_day,
+                day=day,
+                day_share=(now - midnight) / timedelta(days=1),
+                told=told.get("budget/day"),
+            ),
+        )
+
+    async def losses(self, told: Mapping[str, str]) -> Sequence[Observation]:
+        """Sampled exchanges that were lost in the last day."""
+        now = self._now()
+        sampled, dropped = coverage_sums(await self._reader.coverage(since=now - DROPS_OVER, until=now))
+        seen = drops_observation(sampled=sampled, dropped=dropped, over="the last 24 hours", told=told.get("drops"))
+        return () if seen is None else (seen,)
