@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.sockets import reach
 from shadow.pricing import PriceBook
+from shadow.schedule import next_run, schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +82,7 @@ def banner(config: Config, *, listen: ListenAddress, admin_listen: ListenAddress
         curl = f"curl --unix-socket {admin_listen.path} http://localhost/stats"
         lines.append(f"stats on {address_url(admin_listen)}/stats" if admin_listen.path is None else f"stats: {curl}")
         lines.extend(shadow_lines(config))
+        lines.extend(weekly_lines(config, now=datetime.now(UTC)))
     lines.append(f"recording to {config.measuring.store}")
     return lines
 
@@ -109,6 +112,34 @@ def shadow_lines(config: Config) -> Iterator[str]:
             sentence = f"not shadowed: no API key for {candidate.base_url}, add api_key to this candidate"
         own_rate = "" if candidate.sample_rate is None else f", {_percent(candidate.sample_rate)} of conversations"
         yield f"  {candidate.model}: {sentence}{own_rate}"
+
+
+def weekly_lines(config: Config, *, now: datetime) -> Iterator[str]:
+    """Tell when the team's prompts are asked again, and where changes are told."""
+    measuring = config.measuring
+    benchmark = measuring.benchmark
+    at = next_weekly_run(config, now=now)
+    if measuring.upstream.api_key is None:
+        yield "no weekly run: no API key for the primary (upstream.api_key)"
+    elif at is None or benchmark.schedule is None:
+        yield "no weekly run by itself: benchmark.schedule is null"
+    else:
+        schedule = schedule_of(benchmark.schedule, benchmark.timezone)
+        yield (
+            f"weekly run: {schedule.explained()}, next {at:%Y-%m-%d %H:%M} UTC, {benchmark.sample} prompts, "
+            f"at most ${benchmark.budget_usd:.2f}"
+        )
+    told = ", ".join(target.key for target in measuring.alerts)
+    yield f"alerts go to {told}" if told else "alerts go nowhere: add alerts: [{slack: …}] to be told"
+    yield from measuring.alerts_off
+
+
+def next_weekly_run(config: Config, *, now: datetime) -> datetime | None:
+    """Say when the team's prompts are asked again; None where they are not by themselves."""
+    benchmark = config.measuring.benchmark
+    if benchmark.schedule is None or config.measuring.upstream.api_key is None:
+        return None
+    return next_run(now, schedule_of(benchmark.schedule, benchmark.timezone))
 
 
 def _percent(rate: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./:@-]*[A-Za-z0-9_]")
+_PLAIN = re.compile(r"[A-Za-z_]([A-Za-z0-9_./:@-]*[A-Za-z0-9_])?")
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 
 
@@ -58,7 +58,7 @@ def switch_advice(
 
 def _scalar(name: str) -> str:
     """Write a model's name so that YAML reads it as text."""
-    if _PLAIN.fullmatch(name) and name.lower() not in _WORDS and not name.endswith(":"):
+    if _PLAIN.fullmatch(name) and name.lower() not in _WORDS:
         return name
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in escaped) + '"'

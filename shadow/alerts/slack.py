@@ -9,8 +9,9 @@ if TYPE_CHECKING:
 
 _HEADER_CHARS = 150
 _SECTION_CHARS = 2800
-_FIELD_CHARS = 1900
+_FIELD_CHARS = 1800
 _MAX_FIELDS = 10
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def slack_message(alert: Alert) -> dict[str, Any]:
@@ -32,8 +33,11 @@ def slack_message(alert: Alert) -> dict[str, Any]:
 
 
 def escaped(text: str, limit: int) -> str:
-    """Make text of others harmless: `<!channel>` pings everybody, so & < > are escaped, after the cut."""
-    return cut(plain(text), limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Make text of others harmless: `<!channel>` pings everybody, so & < > are escaped. No longer than `limit` so."""
+    pieces = [_ESCAPES.get(char, char) for char in cut(plain(text), limit)]
+    while sum(map(len, pieces)) > limit:
+        pieces[-2:] = ["…"]
+    return "".join(pieces)
 
 
 def cut(text: str, limit: int) -> str:

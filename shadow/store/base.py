@@ -459,6 +459,10 @@ class Trends(Protocol):
         """Give the cases of a run whose request is kept, in their order."""
         ...
 
+    async def output(self, run_id: str, *, case_id: str, model: str, repeat: int) -> str | None:
+        """Give what is kept of one answer of a run; None when nothing is."""
+        ...
+
     async def shadow_weeks(self, *, since: datetime, until: datetime, task: str | None = None) -> list[ShadowWeek]:
         """Shadowed pairs of live traffic by week, task and model."""
         ...

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from shadow.drift import Drift
+    from shadow.drift import AnswerOf, Drift
     from shadow.notices import Mute
     from shadow.runfacts import RunFacts
     from shadow.store.base import Trends
     from shadow.trends import Lead, ModelDrift
+
+MAX_OUTPUT_CHARS = 1000
+"""How much of an answer is shown as an example."""
 
 MAX_RUNS = 104
 """Weekly runs that are looked at: two years."""
@@ -92,7 +95,19 @@ class WeeklyApi:
         weeks = await self._trends.shadow_weeks(since=window.since, until=window.until, task=task)
         inside = [run for run in runs if window.since <= run.started_at < window.until]
         told = await asyncio.to_thread(_told, runs, inside, weeks, task=task, model=model)
+        await self._show_outputs(told["drift"])
         return JsonAnswer({"since": window.since, "until": window.until, **told, "next_run": self._next()})
+
+    async def _show_outputs(self, drifts: Sequence[Mapping[str, Any]]) -> None:
+        """Put beside the examples of changes what is kept of both answers; null with `content: none`."""
+        for drift in drifts:
+            for change in drift["changes"]:
+                for example in change["examples"]:
+                    for side in (example["before"], example["now"]):
+                        output = await self._trends.output(
+                            side["run"], case_id=example["case"], model=drift["model"], repeat=side["repeat"]
+                        )
+                        side["output"] = None if output is None else output[:MAX_OUTPUT_CHARS]
 
     async def alerts(self, request: Request) -> Response:
         """List the newest alerts, how each travelled, and what is muted."""
@@ -202,5 +217,5 @@ def _change(drift: Drift, runs: Sequence[RunFacts]) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Any, runs: Sequence[RunFacts]) -> Mapping[str, Any]:
+def _answer(answer: AnswerOf, runs: Sequence[RunFacts]) -> dict[str, Any]:
     return {"run": runs[answer.run].id, "repeat": answer.repeat, "quality": answer.quality}

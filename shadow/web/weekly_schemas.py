@@ -209,7 +209,14 @@ def _drift() -> Schema:
 
 
 def _drift_change() -> Schema:
-    answer = _object({"run": _text("The run."), "repeat": _count("Which answer."), "quality": _number("Its quality.")})
+    answer = _object(
+        {
+            "run": _text("The run."),
+            "repeat": _count("Which answer."),
+            "quality": _number("Its quality."),
+            "output": _maybe(_text("What is kept of it, at most 1,000 characters; null when nothing is.")),
+        }
+    )
     return _object(
         {
             "direction": _text("Which way.", enum=["worse", "better"]),

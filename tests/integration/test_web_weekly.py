@@ -79,7 +79,10 @@ async def test_trends_show_runs_and_live_weeks_on_one_axis_with_leads_drift_and_
     assert [point["at"] for point in told["points"]] == sorted(point["at"] for point in told["points"])
     decisive = told["drift"][0]
     assert (decisive["model"], decisive["role"], decisive["changes"][0]["direction"]) == (PRIMARY, "primary", "worse")
-    assert decisive["changes"][0]["examples"][0]["now"]["quality"] == 0.0
+    example = decisive["changes"][0]["examples"][0]
+    assert example["now"]["quality"] == 0.0
+    assert example["now"]["output"].startswith("```")
+    assert example["before"]["output"].startswith("{")
     assert told["leads"][0]["n"] >= 60
     assert told["next_run"] == {"at": "2026-11-29T03:00:00Z", "under_way": False, "reason": None}
     assert {point["model"] for point in one["points"]} == {CANDIDATE}

@@ -126,6 +126,12 @@ class SqliteTrends:
             for row in rows
         ]
 
+    async def output(self, run_id: str, *, case_id: str, model: str, repeat: int) -> str | None:
+        """Give what is kept of one answer of a run; None when nothing is."""
+        key = {"run_id": run_id, "case_id": case_id, "model": model, "repeat": repeat}
+        rows = await self._reader.fetch(self._sql["output"], key)
+        return rows[0]["output"] if rows else None
+
     async def shadow_weeks(self, *, since: datetime, until: datetime, task: str | None = None) -> list[ShadowWeek]:
         """Shadowed pairs of live traffic by week, task and model; a primary's are those of all its candidates once."""
         window = {"since": micros(since), "until": micros(until), "task": task}

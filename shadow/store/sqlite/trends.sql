@@ -30,6 +30,11 @@ GROUP BY run_case.prompt_hash ORDER BY runs DESC, run_case.prompt_hash;
 SELECT case_id, prompt_hash, task, dialect, path, headers, cluster, source, expected, request
 FROM run_case WHERE run_id = :id AND request IS NOT NULL ORDER BY position;
 
+-- name: output
+-- What is kept of one answer of a run.
+SELECT output FROM run_answer
+WHERE run_id = :run_id AND case_id = :case_id AND model = :model AND repeat = :repeat;
+
 -- name: shadow_conversations
 -- Shadowed pairs of live traffic, one row a week, task, model and conversation; weeks begin on Monday (1970-01-05 was one).
 SELECT (shadow_answer.exchange_started_at - 345600000000) / 604800000000 AS week, shadow_answer.task,
