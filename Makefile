@@ -1,6 +1,6 @@
 # `make` lists the targets. Everything runs in .venv, made from the hash-pinned lock when it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit integration bench sdk-matrix bench-peers fuzz h1spec slowhttp soak lock clean
+.PHONY: help demo test check unit integration simulate bench quality sdk-matrix bench-peers fuzz h1spec slowhttp soak lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -23,6 +23,12 @@ check: .venv/.installed ## Format, lint, types, layers; then the tails: largest 
 
 bench: .venv/.installed ## Speed against nginx in one run (needs cc and nginx; takes minutes; run it alone)
 	@$(BIN)/python bench/run.py
+
+simulate: .venv/.installed ## Does the verdict keep its word? Every demand beside what simulation measures (two minutes; SIMULATE="--only withdrawn")
+	@$(BIN)/python -m bench.simulate $(SIMULATE)
+
+quality: .venv/.installed ## Evaluators and judge on recorded answers of real models (DATA=folder; WRITE=1 keeps the table in docs)
+	@$(BIN)/python -m bench.quality $(if $(DATA),--data $(DATA)) $(if $(WRITE),--write)
 
 sdk-matrix: .venv/.installed ## Old and new anthropic and openai SDKs, through the gateway and directly: all must be equal
 	@$(BIN)/python scripts/sdk_matrix.py

@@ -36,7 +36,7 @@ from gateway.settings import (
 )
 from gateway.yamltree import Path, Problem
 from shadow.notices import AlertTarget, TargetKind
-from shadow.records import Candidate, Dialect, EvaluatorSpec, Price, Task, TaskMatch
+from shadow.records import NOISE_FLOOR, Candidate, Dialect, EvaluatorSpec, Price, Task, TaskMatch
 from shadow.redaction import names_credential
 
 __all__ = ["Config", "ConfigErrors", "find_file", "load"]
@@ -203,6 +203,7 @@ def _recording(model: ConfigFile, source: Source) -> RecordingSettings:
         allow_opt_in=shadow.allow_opt_in,
         secrets=_ordered(_live_secrets(model)),
         max_job_age_s=shadow.max_job_age_s,
+        noise_floor=_noise_floor_off_reason(model) is None,
         content=shadow.content,
         redact=_redaction_rules(model),
     )
@@ -232,6 +233,10 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
         queue_size=shadow.queue_size,
         max_body_bytes=shadow.max_body_bytes,
         max_job_age_s=shadow.max_job_age_s,
+        noise_floor=None if _noise_floor_off_reason(model) is not None else _primary_again(upstream),
+        noise_floor_rate=shadow.noise_floor_rate,
+        noise_floor_off_reason=_noise_floor_off_reason(model),
+        golden=_absolute(model.golden, source),
         content=shadow.content,
         redact=_redaction_rules(model),
         retention_days=shadow.retention_days,
@@ -337,6 +342,24 @@ def _candidate(entry: CandidateSection, upstream: UpstreamSection) -> Candidate:
         dialects=None if entry.dialects is None else tuple(Dialect(name) for name in entry.dialects),
         drop_params=tuple(entry.drop_params),
     )
+
+
+def _primary_again(upstream: UpstreamSection) -> Candidate:
+    """Say where the primary is asked again: where it was asked, with the key that is configured for that."""
+    return Candidate(
+        model=NOISE_FLOOR,
+        base_url=upstream.base_url,
+        api_key=upstream.api_key,
+        api_key_header=upstream.api_key_header,
+        bearer_for_openai=True,
+    )
+
+
+def _noise_floor_off_reason(model: ConfigFile) -> str | None:
+    """Say why the primary is not asked again; None when it is."""
+    if model.shadow.noise_floor_rate == 0:
+        return "shadow.noise_floor_rate is 0"
+    return None if model.upstream.api_key is not None else "there is no upstream.api_key to ask the primary again with"
 
 
 def _shadow_off_reason(model: ConfigFile, source: Source) -> str | None:

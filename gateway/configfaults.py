@@ -42,6 +42,7 @@ def faults(model: ConfigFile, source: Source) -> Iterator[Finding]:
         yield from _evaluator_findings(path, entries, source)
     yield from _alert_findings(model)
     yield from _file_findings(model, source)
+    yield from _golden_findings(model, source)
     yield from _store_findings(model)
 
 
@@ -224,6 +225,18 @@ def _file_findings(model: ConfigFile, source: Source) -> Iterator[Finding]:
                 fault = f"{ca_file} holds no usable PEM certificates: {_ssl_reason(error)}"
         if fault is not None:
             yield Finding(path=here, sentence=fault)
+
+
+def _golden_findings(model: ConfigFile, source: Source) -> Iterator[Finding]:
+    if model.golden is None:
+        return
+    from shadow.golden import GoldenError, load_golden  # noqa: PLC0415  (only when asked)
+
+    try:
+        load_golden(str(source.folder / model.golden))
+    except GoldenError as error:
+        for fault in error.faults:
+            yield Finding(path=("golden",), sentence=fault)
 
 
 def _unreadable(file: FilePath) -> str | None:

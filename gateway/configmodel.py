@@ -283,6 +283,8 @@ class ShadowSection(Section):
     max_job_age_s: Seconds = 600
     allow_opt_in: bool = False
     """Honour `x-shadow: on`."""
+    noise_floor_rate: Rate = 0.2
+    """Share of the shadowed conversations about which the primary is asked again; the first 30 come on top."""
     content: Literal["none", "redacted", "full"] = "redacted"
     """What is kept of prompts and answers after scoring."""
     redact: list[Redaction] = Field(
@@ -395,6 +397,8 @@ class ConfigFile(Section):
     shadow: ShadowSection = ShadowSection()
     tasks: list[TaskSection] = Field(default_factory=list)
     evaluators: Evaluators = None
+    golden: Text | None = None
+    """A file of cases (JSON lines) that says what is right for a prompt; found again in live traffic."""
     benchmark: BenchmarkSection = BenchmarkSection()
     alerts: list[AlertSection] = Field(default_factory=list)
     """Where changes are told: a verdict, a lead, drift, lost trust, money used up, losses."""

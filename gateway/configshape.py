@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 _NOT_BUILT: Mapping[Path, str] = {
     ("verdict",): "verdicts are not built yet; remove this key (/stats shows every number, and verdicts as null)",
-    ("shadow", "noise_floor_rate"): (
-        "the noise floor is not built yet; remove this key (the primary is not asked a second time)"
-    ),
 }
 
 

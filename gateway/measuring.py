@@ -29,21 +29,22 @@ import uvicorn
 from gateway import control, logs
 from gateway.adminport import AdminConnection
 from gateway.settings import MeasuringSettings
-from gateway.weekly import Bench, LateDoor, courier_of, patrol_of, weekly_runs_of
+from gateway.weekly import Bench, LateDoor, courier_of, golden_cases, patrol_of, weekly_runs_of
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
-from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, build_evaluators
+from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, Services, build_evaluators
 from shadow.evaluators.llm_judges import LlmJudges
-from shadow.evaluators.services import Services
+from shadow.golden import NOTHING, Golden, GoldenError, load_golden
 from shadow.judge.client import Network
 from shadow.judge.hire import Agency, Home
 from shadow.pricing import PriceBook
 from shadow.redaction import Redactor, Scrubber
+from shadow.rescoring import Rescorer
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
 from shadow.web import AdminSettings, WeeklyApi, build_app
-from shadow.worker import Upkeep, Worker, WorkerLimits
+from shadow.worker import NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
     from shadow.rebenchmark import WeeklyRuns
     from shadow.store import Store
-    from shadow.store.base import Reader, Runs, Trends, Watching
+    from shadow.store.base import FeedbackDoor, Reader, Runs, Trends, Watching
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -86,14 +87,14 @@ def main() -> None:
 class LateReader:
     """A part of the store that may not be there yet: until `found`, every question is a StoreError (a 503 for people).
 
-    The reader, or the benchmark runs.
+    The reader, the feedback door, or the benchmark runs.
     """
 
     def __init__(self) -> None:
         self._reader: Any = None
         self._reason = "the store is being opened"
 
-    def found(self, reader: Reader | Runs) -> None:
+    def found(self, reader: Reader | FeedbackDoor | Runs) -> None:
         """Take the part of the store that is open now."""
         self._reader = reader
 
@@ -156,13 +157,14 @@ class Crew:
     prices: PriceBook
     scrubber: Scrubber
     redactor: Redactor
-    evaluators: Mapping[str, EvaluatorSet]
-    judges: Agency
     services: Services
+    evaluators: Mapping[str, EvaluatorSet]
+    golden: Golden
+    judges: Agency
 
     @classmethod
     def hire(cls, settings: MeasuringSettings) -> Crew:
-        """Build it. Raises EvaluatorConfigError with a sentence."""
+        """Build it. Raises EvaluatorConfigError or GoldenError with a sentence."""
         keys = {*settings.secrets, *(candidate.api_key for candidate in settings.candidates if candidate.api_key)}
         prices, redactor = PriceBook(settings.prices), Redactor(settings.redact, secrets=keys)
         judges = _judges(settings, prices=prices, redactor=redactor)
@@ -172,9 +174,10 @@ class Crew:
             prices=prices,
             scrubber=Scrubber(keys),
             redactor=redactor,
-            evaluators=_evaluators(settings, services),
-            judges=judges,
             services=services,
+            evaluators=_evaluators(settings, services),
+            golden=NOTHING if settings.golden is None else load_golden(settings.golden),
+            judges=judges,
         )
 
     def admin_settings(self) -> AdminSettings:
@@ -194,6 +197,8 @@ class Crew:
             ),
             budget_usd_per_day=settings.budget_usd_per_day,
             shadow_off_reason=settings.shadow_off_reason,
+            keep_text=None if settings.content == "none" else self.keeper().reference,
+            noise_floor_off_reason=settings.noise_floor_off_reason,
             judges_unusable=self.judges_unusable(),
         )
 
@@ -223,10 +228,11 @@ class Crew:
             jobs=store.jobs,
             client=client,
             candidates=settings.candidates,
-            comparer=Comparer(
-                evaluators=self.evaluators,
-                prices=self.prices,
-                keeper=Keeper(mode=settings.content, redactor=self.redactor, scrubber=self.scrubber),
+            comparer=Comparer(evaluators=self.evaluators, prices=self.prices, keeper=self.keeper(), golden=self.golden),
+            noise_floor=(
+                None
+                if settings.noise_floor is None
+                else NoiseFloor(primary=settings.noise_floor, rate=settings.noise_floor_rate)
             ),
             prices=self.prices,
             redactor=self.redactor,
@@ -245,11 +251,17 @@ class Crew:
             redactor=self.redactor,
             scrubber=self.scrubber,
             evaluators=self.evaluators,
+            golden=lambda: golden_cases(self.settings.golden),
         )
+
+    def keeper(self) -> Keeper:
+        """Make the one who decides what is kept of what people and models said."""
+        return Keeper(mode=self.settings.content, redactor=self.redactor, scrubber=self.scrubber)
 
     def upkeep(self, store: Store) -> Upkeep:
         """Make the one who tidies up, shadowing or not."""
         settings = self.settings
+        rescorer = Rescorer(feedback=store.feedback, evaluators=self.evaluators, keeper=self.keeper(), now=utc_now)
         return Upkeep(
             jobs=store.jobs,
             reader=store.reader,
@@ -257,6 +269,7 @@ class Crew:
             queue_size=settings.queue_size,
             max_job_age_s=settings.max_job_age_s,
             retention_days=settings.retention_days,
+            rescore=rescorer.once,
         )
 
 
@@ -268,6 +281,7 @@ class Measuring:
         crew: Crew,
         *,
         reader: LateReader,
+        feedback: LateReader,
         runs: LateReader,
         trends: LateDoor,
         outbox: LateDoor,
@@ -279,6 +293,7 @@ class Measuring:
         self._outbox = outbox
         self._comparisons = comparisons
         self._weekly: WeeklyRuns | None = None
+        self._feedback = feedback
         self._runs = runs
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -316,6 +331,7 @@ class Measuring:
             self._reader.found(store.reader)
             self._trends.found(store.trends)
             self._outbox.found(store.watching)
+            self._feedback.found(store.feedback)
             self._runs.found(store.runs)
             while not self._stopping.is_set():
                 self._changed.clear()
@@ -372,6 +388,7 @@ class Measuring:
                 if pause_s <= 0.1:  # noqa: PLR2004  (the first failure: told once)
                     _log.warning("the store cannot be opened, trying again: %s", error)
                 self._reader.missing(str(error))
+                self._feedback.missing(str(error))
                 self._runs.missing(str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
@@ -396,12 +413,20 @@ async def _run() -> None:
         _log.warning("task %s: no quality is measured: %s", task, reason)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
-    reader, runs, trends, outbox = LateReader(), LateReader(), LateDoor(), LateDoor()
+    reader, feedback, runs, trends, outbox = LateReader(), LateReader(), LateReader(), LateDoor(), LateDoor()
 
     async def comparisons() -> Sequence[Mapping[str, Any]]:
         return await current_comparisons(cast("Reader", reader), measuring.admin_settings())
 
-    measuring = Measuring(crew, reader=reader, runs=runs, trends=trends, outbox=outbox, comparisons=comparisons)
+    measuring = Measuring(
+        crew,
+        reader=reader,
+        feedback=feedback,
+        runs=runs,
+        trends=trends,
+        outbox=outbox,
+        comparisons=comparisons,
+    )
     weekly = WeeklyApi(
         # They have the methods, through __getattr__.
         trends=cast("Trends", trends),
@@ -414,6 +439,7 @@ async def _run() -> None:
             settings=measuring.admin_settings,
             reload=_reload_signal(),
             weekly=weekly,
+            feedback=cast("FeedbackDoor", feedback),
             runs=cast("Runs", runs),  # likewise
         )
     )
@@ -494,9 +520,11 @@ def _first_crew(settings: MeasuringSettings) -> Crew:
     """Build the crew of the start; with an evaluator that does not load nothing is shadowed, and the stats say why."""
     try:
         return Crew.hire(settings)
-    except EvaluatorConfigError as error:
+    except (EvaluatorConfigError, GoldenError) as error:
         tasks = tuple(replace(task, evaluators=None) for task in settings.tasks)
-        off = replace(settings, shadow_enabled=False, shadow_off_reason=str(error), evaluators=None, tasks=tasks)
+        off = replace(
+            settings, shadow_enabled=False, shadow_off_reason=str(error), evaluators=None, tasks=tasks, golden=None
+        )
         return Crew.hire(off)
 
 

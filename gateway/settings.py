@@ -78,6 +78,8 @@ class RecordingSettings:
     secrets: tuple[str, ...] = ()
     """Configured keys, for the scrubber; client keys are added per exchange."""
     max_job_age_s: float = 600
+    noise_floor: bool = False
+    """Whether the primary is asked again, too."""
     content: Literal["none", "redacted", "full"] = "redacted"
     """What may be kept of what people and models said."""
     redact: tuple[RedactionRule, ...] = tuple(RedactionRule(name=name) for name in BUILT_IN_REDACTIONS)
@@ -122,6 +124,12 @@ class MeasuringSettings:
     queue_size: int = 10_000
     max_body_bytes: int = 4 << 20
     max_job_age_s: float = 600
+    noise_floor: Candidate | None = None
+    """Where the primary is asked again, with which key; its model is each exchange's."""
+    noise_floor_rate: float = 0.0
+    noise_floor_off_reason: str | None = None
+    golden: str | None = None
+    """Absolute path of the golden cases."""
     content: Literal["none", "redacted", "full"] = "redacted"
     redact: tuple[RedactionRule, ...] = ()
     retention_days: float = 30

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from shadow.alerts import AlertCourier, Patrol, TargetPoster
 from shadow.alerts.lookout import (
@@ -19,13 +22,15 @@ from shadow.alerts.lookout import (
 )
 from shadow.alerts.words import standing_of, standing_of_lead
 from shadow.benchmark import Asker, Engine, Scorer
+from shadow.benchmark.cases import DEFAULT_MAX_TOKENS
 from shadow.candidates import CandidateClient
 from shadow.evaluators import EvaluatorSet
 from shadow.pricing import PriceBook
 from shadow.rebenchmark import Rebenchmark, WeeklyRules, WeeklyRuns
-from shadow.records import Candidate
+from shadow.records import Candidate, Dialect
 from shadow.redaction import Redactor, Scrubber
-from shadow.runs import Case
+from shadow.runfacts import GOLDEN
+from shadow.runs import DEFAULT_HEADERS, Case, prompt_hash
 from shadow.schedule import schedule_of
 from shadow.store.base import StoreError
 from shadow.trends import drifts_of, leads_of
@@ -259,3 +264,48 @@ class Looks:
         sampled, dropped = coverage_sums(await self._reader.coverage(since=now - DROPS_OVER, until=now))
         seen = drops_observation(sampled=sampled, dropped=dropped, over="the last 24 hours", told=told.get("drops"))
         return () if seen is None else (seen,)
+
+
+def golden_cases(path: str | None) -> tuple[Case, ...]:
+    """Read the golden set as cases of a run; none without a file. The configuration has checked the file.
+
+    A prompt or messages are asked over the Messages API, which EzAI serves for all models; a whole request over its
+    own. Raises OSError when the file is gone.
+    """
+    if path is None:
+        return ()
+    lines = [line for line in Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
+    cases = [_golden_case(msgspec.json.decode(line, type=dict[str, Any])) for line in lines]
+    return tuple({case.id: case for case in cases}.values())
+
+
+def _golden_case(line: dict[str, Any]) -> Case:
+    if "request" in line:
+        request = dict(line["request"])
+        dialect = _dialect_of(request)
+    else:
+        dialect = Dialect.ANTHROPIC_MESSAGES
+        messages = line.get("messages") or [{"role": "user", "content": line["prompt"]}]
+        request = {"max_tokens": DEFAULT_MAX_TOKENS, "messages": messages, "stream": True}
+        if line.get("system"):
+            request["system"] = line["system"]
+    body = msgspec.json.encode(request)
+    return Case(
+        id=f"{GOLDEN} {prompt_hash(dialect, body)[:16]}",
+        dialect=dialect,
+        request=body,
+        expected=line["expected"],
+        task=line.get("task") or "default",
+        headers=DEFAULT_HEADERS[dialect],
+        source=GOLDEN,
+    )
+
+
+def _dialect_of(request: Mapping[str, Any]) -> Dialect:
+    """Tell a whole request's dialect by what only one of them has."""
+    if "input" in request:
+        return Dialect.OPENAI_RESPONSES
+    roles = {message.get("role") for message in request.get("messages", ()) if isinstance(message, dict)}
+    tools = request.get("tools") or [{}]
+    openai = roles & {"system", "developer", "tool"} or "function" in tools[0] or "max_completion_tokens" in request
+    return Dialect.OPENAI_CHAT if openai else Dialect.ANTHROPIC_MESSAGES

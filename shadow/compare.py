@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from shadow.dialects import read_reply
+from shadow.golden import NOTHING, Golden
 from shadow.pricing import price_exchange
 from shadow.records import (
     ENDED_WELL,
@@ -70,6 +71,11 @@ class Keeper:
         judgements = tuple(map(self._judgement, score.judgements))
         return replace(stored, score=replace(score, reason=reason, judgements=judgements))
 
+    def reference(self, text: str) -> tuple[str, bool]:
+        """Cut what somebody says is right to what the mode allows, and tell whether that changed it."""
+        kept = self._text(text)
+        return kept, kept != text
+
     def error(self, asked: Asked) -> str | None:
         """Cut an answer's error to what the mode allows: providers quote the request they refuse."""
         error = asked.answer.error
@@ -95,10 +101,21 @@ class Keeper:
 
 
 class Comparer:
-    """Makes a pair of a live and a candidate's answer. `evaluators` are the sets by task name, `default` among them."""
+    """Makes a pair of a live and a candidate's answer. `evaluators` are the sets by task name, `default` among them.
 
-    def __init__(self, *, evaluators: Mapping[str, EvaluatorSet], prices: PriceBook, keeper: Keeper) -> None:
+    What is right for an exchange is what its users said, else what a golden case of the same prompt says.
+    """
+
+    def __init__(
+        self,
+        *,
+        evaluators: Mapping[str, EvaluatorSet],
+        prices: PriceBook,
+        keeper: Keeper,
+        golden: Golden = NOTHING,
+    ) -> None:
         self._evaluators = evaluators
+        self._golden = golden
         self._prices = prices
         self._keeper = keeper
 
@@ -131,6 +148,7 @@ class Comparer:
             content=await asyncio.to_thread(self._keeper.content, body, primary, asked.reply),
             redaction_changed=redaction_changed,
             primary_cost=cost,
+            identical=_identical(primary, asked),
         )
 
     async def _score(
@@ -138,16 +156,28 @@ class Comparer:
     ) -> tuple[StoredScore, ...]:
         evaluators = self._evaluators.get(leased.job.task) or self._evaluators["default"]
         request = await asyncio.to_thread(msgspec.json.decode, body.request)
-        live = _primary_case(request, primary, leased.exchange, cost)
+        expected = leased.expected
+        if expected is None:
+            expected = await asyncio.to_thread(self._golden.expected, request, task=leased.job.task)
+        live = replace(_primary_case(request, primary, leased.exchange, cost), expected=expected)
         if asked.answer.outcome not in ENDED_WELL:
             return await evaluators.score_primary(live)
-        return await evaluators.score_pair(
-            live, _candidate_case(request, asked, task=leased.job.task), dialect=body.dialect
-        )
+        candidate = replace(_candidate_case(request, asked, task=leased.job.task), expected=expected)
+        return await evaluators.score_pair(live, candidate, dialect=body.dialect)
 
 
 def _primary_reply(body: JobBody) -> Reply:
     return read_reply(body.dialect, body.response, status=body.response_status, streamed=body.response_streamed)
+
+
+def _identical(primary: Reply, asked: Asked) -> bool | None:
+    """Tell whether both said the same, word for word; None when one of them gave no answer."""
+    if primary.outcome not in ENDED_WELL or asked.answer.outcome not in ENDED_WELL:
+        return None
+    said, again = (
+        (reply.text, [(call.name, call.arguments) for call in reply.tool_calls]) for reply in (primary, asked.reply)
+    )
+    return said == again
 
 
 def _primary_case(request: Mapping[str, Any], reply: Reply, exchange: ExchangeRecord, cost: Cost) -> EvalCase:

@@ -248,6 +248,12 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """scheme://host:port where the primary was asked, which a route may have chosen; empty: the upstream's own."""
 
 
+NOISE_FLOOR = "~primary again"
+"""Stands for the candidate in the job that asks the primary once more what it was asked; never counted as one.
+
+It sorts after the names of models, so that candidates are asked first.
+"""
+
 JobState = Literal["pending", "leased", "sent", "done", "skipped", "dropped"]
 """pending -> leased -> sent -> done, or skipped/dropped with a reason. Coverage: leased is pending, done is sent."""
 
@@ -420,6 +426,8 @@ class PairResult:
     redaction_changed: bool = False
     """Redaction changed the copy that was sent, so this pair stays out of every comparison."""
     primary_cost: Cost | None = None
+    identical: bool | None = None
+    """Both said the same, tool calls included; None when one of them gave no answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -431,3 +439,19 @@ class LeasedJob:
     exchange: ExchangeRecord
     lease: str = ""
     """The store's mark of this lease: what a worker does with a job it no longer holds changes nothing."""
+    expected: str | None = None
+    """What users of the app have said is right, if they have by now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What users of the app say later about the primary's answer to one exchange; what is None is not said."""
+
+    exchange_id: str
+    given_at: datetime
+    score: float | None = None
+    """How good it was, 0 to 1."""
+    expected: str | None = None
+    """What would have been right, as it may be kept."""
+    expected_changed: bool = False
+    """Redaction changed it, so that it is no reference any more."""

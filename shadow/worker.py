@@ -10,7 +10,7 @@ import logging
 import time
 import traceback
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -19,7 +19,9 @@ from shadow.breaker import Breaker
 from shadow.budget import budget_day
 from shadow.candidates import ShadowCopy, UnsendableError, bounded, copy_for, origin_of
 from shadow.pricing import price_exchange
+from shadow.records import NOISE_FLOOR, Candidate
 from shadow.retry_after import MAX_REST_S
+from shadow.sampling import is_asked_again
 from shadow.store.base import StoreError, UnstorableError
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from shadow.candidates import Asked, CandidateClient
     from shadow.compare import Comparer
     from shadow.pricing import PriceBook
-    from shadow.records import Candidate, JobBody, LeasedJob, PairResult
+    from shadow.records import JobBody, LeasedJob, PairResult
     from shadow.redaction import Redactor
     from shadow.store.base import Jobs, Reader
 
@@ -65,9 +67,22 @@ class WorkerLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """A job that may be sent: the copy and what it may cost at most."""
+class NoiseFloor:
+    """How often the primary is asked once more what it was asked live, so that its own scatter is known."""
 
+    primary: Candidate
+    """Where and with which key; its model is that of each exchange."""
+    rate: float
+    """Share of the shadowed conversations."""
+    first: int = 30
+    """So many conversations of each task and primary come first, whatever the rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """A job that may be sent: to whom, the copy and what it may cost at most."""
+
+    candidate: Candidate
     copy: ShadowCopy
     list_usd: float
     """What it may cost at most where the candidate keeps to its limits."""
@@ -128,9 +143,11 @@ class Worker:
         prices: PriceBook,
         redactor: Redactor,
         limits: WorkerLimits,
+        noise_floor: NoiseFloor | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._name = name
+        self._noise_floor = noise_floor
         self._deployment_id = deployment_id
         self._jobs = jobs
         self._client = client
@@ -141,6 +158,8 @@ class Worker:
         self._now = now
         bound = max(1, limits.max_concurrency // max(1, len(candidates)))
         self._desks = {candidate.model: _Desk(candidate, bound=bound) for candidate in candidates}
+        if noise_floor is not None:
+            self._desks[NOISE_FLOOR] = _Desk(noise_floor.primary, bound=bound)
         self._running: set[asyncio.Task[bool | None]] = set()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
@@ -282,11 +301,23 @@ class Worker:
         if desk is None:
             await self._jobs.skip(leased, reason="not_configured")
             return None
+        if leased.job.candidate == NOISE_FLOOR and not await self._is_asked_again(leased):
+            await self._jobs.skip(leased, reason="not_in_noise_floor")
+            return None
         try:
             return await self._ask_within_budget(leased, body, desk)
         except UnsendableError as error:
             await self._jobs.skip(leased, reason=error.reason)
             return None
+
+    async def _is_asked_again(self, leased: LeasedJob) -> bool:
+        """Tell whether the primary is asked again about this conversation: one of the first, or of the drawn share."""
+        if self._noise_floor is None:
+            return False
+        if is_asked_again(leased.job.conversation, self._noise_floor.rate):
+            return True
+        so_far, known = await self._jobs.noise_floor_so_far(leased, limit=self._noise_floor.first)
+        return known or so_far < self._noise_floor.first
 
     def _is_too_old(self, leased: LeasedJob) -> bool:
         return self._now() - leased.job.created_at > timedelta(seconds=self._limits.max_job_age_s)
@@ -308,7 +339,7 @@ class Worker:
             self._tell_never_fits(desk, plan)
             return None
         asked = await self._client.ask(
-            desk.candidate, plan.copy, exchange_id=leased.job.exchange_id, dialect=body.dialect
+            plan.candidate, plan.copy, exchange_id=leased.job.exchange_id, dialect=body.dialect
         )
         await self._note_rest(desk, asked)
         result = await self._comparer.pair(leased, body, asked, redaction_changed=plan.copy.redaction_changed)
@@ -339,18 +370,21 @@ class Worker:
             self._told.add(desk.candidate.model)
             _log.warning(
                 "a request to %s may cost up to $%.2f, more than budget_usd_per_day ($%.2f): such requests are skipped",
-                desk.candidate.model,
+                plan.candidate.model,
                 plan.reserve_usd,
                 cap_usd,
             )
 
     def _plan(self, leased: LeasedJob, body: JobBody, desk: _Desk) -> _Plan:
         candidate = desk.candidate
-        if candidate.model == leased.exchange.model:
+        if leased.job.candidate == NOISE_FLOOR:
+            candidate = replace(candidate, model=leased.job.primary)
+        elif candidate.model == leased.exchange.model:
             raise UnsendableError("same_model")
         copy = copy_for(candidate, body, redactor=self._redactor, deployment_id=self._deployment_id)
         copy, worst = bounded(candidate, copy, body.dialect, prices=self._prices)
         return _Plan(
+            candidate=candidate,
             copy=copy,
             list_usd=worst,
             worst_case_usd=worst * desk.overrun,
@@ -403,6 +437,7 @@ class Upkeep:
         max_job_age_s: float,
         retention_days: float,
         queue_bytes: int = QUEUE_BYTES,
+        rescore: Callable[[], Awaitable[int]] | None = None,
         every_s: float = 2.0,
         prune_every_s: float = 3600.0,
         now: Callable[[], datetime] = utc_now,
@@ -412,6 +447,7 @@ class Upkeep:
         self._prices = prices
         self._queue_size = queue_size
         self._queue_bytes = queue_bytes
+        self._rescore = rescore
         self._max_job_age_s = max_job_age_s
         self._retention = timedelta(days=retention_days)
         self._every_s = every_s
@@ -424,6 +460,10 @@ class Upkeep:
             group.create_task(_repeat(self.tidy, every_s=self._every_s, what="tidy the shadow jobs"))
             group.create_task(_repeat(self.price, every_s=self._every_s, what="price exchanges"))
             group.create_task(_repeat(self.prune, every_s=self._prune_every_s, what="prune old exchanges"))
+            if self._rescore is not None:
+                group.create_task(
+                    _repeat(self._rescore, every_s=self._every_s, what="score again what feedback changes")
+                )
 
     async def tidy(self) -> Mapping[str, int]:
         """Settle what crashed workers left, drop what is too old or too much; returns counts by what was done."""

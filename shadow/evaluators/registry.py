@@ -50,7 +50,7 @@ from shadow.evaluators.word_count import WordCount
 from shadow.records import EvaluatorSpec, StoredScore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from shadow.records import Dialect, EvalCase, Score
 
@@ -148,15 +148,28 @@ class EvaluatorSet:
         dialect: Dialect,  # noqa: ARG002  (part of the contract: evaluators to come read it)
     ) -> tuple[StoredScore, ...]:
         """Score both answers with every evaluator; never raises, what cannot be judged says so."""
-        groups = await asyncio.gather(*(self._both(member, primary, candidate) for member in self.members))
-        return tuple(score for group in groups for score in group)
+        return await self._pair(self.members, primary, candidate)
 
     async def score_primary(self, primary: EvalCase) -> tuple[StoredScore, ...]:
         """Score the primary's answer alone, where the candidate gave none: what was lost by that is to be known.
 
         Evaluators that compare two answers say nothing. Never raises.
         """
-        alone = [member for member in self.members if not isinstance(member.evaluator, PairEvaluator | AgainstPrimary)]
+        return await self._alone(self.members, primary)
+
+    async def score_free(self, primary: EvalCase, candidate: EvalCase | None) -> tuple[StoredScore, ...]:
+        """Score as the two above do, but only by what costs nothing to ask."""
+        free = [member for member in self.members if not isinstance(member.evaluator, Paid)]
+        if candidate is None:
+            return await self._alone(free, primary)
+        return await self._pair(free, primary, candidate)
+
+    async def _pair(self, members: Sequence[Named], primary: EvalCase, candidate: EvalCase) -> tuple[StoredScore, ...]:
+        groups = await asyncio.gather(*(self._both(member, primary, candidate) for member in members))
+        return tuple(score for group in groups for score in group)
+
+    async def _alone(self, members: Sequence[Named], primary: EvalCase) -> tuple[StoredScore, ...]:
+        alone = [member for member in members if not isinstance(member.evaluator, PairEvaluator | AgainstPrimary)]
         found = await asyncio.gather(*(self._one(member, primary) for member in alone))
         return tuple(_stored(member, "primary", score) for member, score in zip(alone, found, strict=True))
 

@@ -12,7 +12,8 @@ from shadow.stats.coverage import coverage_figures, coverage_of
 from shadow.stats.figures import finite
 from shadow.stats.insights import crowded_key, insights
 from shadow.stats.models import model_row
-from shadow.stats.quality import ScoreBook, quality_figures
+from shadow.stats.noise import WAITING, no_noise_floor, noise_floors
+from shadow.stats.quality import ScoreBook, feedback_figures, quality_figures
 from shadow.stats.rows import FAILURES, read_answers, read_exchanges, read_scores
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def build_stats(
     tasks: Sequence[str] = (),
     candidates: Sequence[str] = (),
     shadow_off_reason: str | None = None,
+    noise_floor_off_reason: str | None = None,
     judges_unusable: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Build the answer of `/stats`.
@@ -58,7 +60,13 @@ def build_stats(
     """
     judges = JudgeBook(rows.judging, rows.labels, unusable=judges_unusable)
     window = _Window(
-        rows, rules=rules, as_of=min(now, until), candidates=candidates, missing_line=missing_line, judges=judges
+        rows,
+        rules=rules,
+        as_of=min(now, until),
+        candidates=candidates,
+        missing_line=missing_line,
+        noise_floor_off_reason=noise_floor_off_reason,
+        judges=judges,
     )
     shown = [task] if task is not None else _shown_tasks(tasks, window.tasks())
     return {
@@ -82,6 +90,7 @@ class _Window:
         as_of: datetime,
         candidates: Sequence[str],
         missing_line: Callable[[str], str | None],
+        noise_floor_off_reason: str | None,
         judges: JudgeBook,
     ) -> None:
         self._judges = judges
@@ -92,6 +101,9 @@ class _Window:
         self._exchanges = _grouped(exchanges.values(), lambda exchange: exchange.task)
         self._answers = _grouped(answers, lambda answer: answer.exchange.task)
         self._counted = {answer.exchange.id for answer in answers if answer.counted}
+        self._noise_floors = noise_floors(rows.noise_floor)
+        self._no_noise_floor = no_noise_floor(noise_floor_off_reason or WAITING)
+        self._feedback = _grouped(rows.feedback, lambda row: (row["task"], row["primary"]))
         self._eligible, self._coverage = coverage_figures(rows.coverage)
 
     def tasks(self) -> set[str]:
@@ -102,7 +114,7 @@ class _Window:
         answers = self._answers.get(name, [])
         by_candidate = _grouped(answers, lambda answer: answer.candidate)
         models = [
-            *(self._primary(model, by_primary[model]) for model in _most_first(by_primary)),
+            *(self._primary(name, model, by_primary[model]) for model in _most_first(by_primary)),
             *(self._candidate(model, by_candidate[model]) for model in sorted(by_candidate)),
         ]
         comparisons = self._comparisons(name, by_primary, answers)
@@ -116,7 +128,7 @@ class _Window:
     def _crowded_key(self, name: str) -> list[dict[str, Any]]:
         return crowded_key([exchange.conversation for exchange in self._exchanges.get(name, [])])
 
-    def _primary(self, model: str | None, exchanges: Sequence[Exchange]) -> dict[str, Any]:
+    def _primary(self, task: str, model: str | None, exchanges: Sequence[Exchange]) -> dict[str, Any]:
         ended_well = [exchange for exchange in exchanges if exchange.call.ended_well]
         counted = [exchange for exchange in ended_well if exchange.id in self._counted]
         scored = [exchange for exchange in counted if self._scores.of_primary(exchange.id)]
@@ -129,6 +141,9 @@ class _Window:
             not_counted=not_counted,
             whose="no answer of this model is scored yet: answers are scored together with a candidate's",
         )
+        said = self._feedback.get((task, model))
+        if said:
+            quality["by_evaluator"]["feedback"] = feedback_figures(said)
         return model_row(
             model=model,
             role="primary",
@@ -198,6 +213,7 @@ class _Window:
                 pairwise=pairwise,
                 coverage=self._coverage_of(task, primary, candidate),
                 price_line=self._missing_line(candidate),
+                noise_floor=self._noise_floors.get((task, primary), self._no_noise_floor),
                 judge=self._judges.block(task, primary, candidate),
             )
             for primary, candidate in self._compared(task, by_pair)

@@ -77,6 +77,7 @@ def comparison(
     pairwise: bool,
     coverage: Mapping[str, Any],
     price_line: str | None,
+    noise_floor: Mapping[str, Any],
     judge: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Compare one candidate with one primary.
@@ -109,12 +110,7 @@ def comparison(
         "latency_diff_ms": _latency_diff(answered),
         "ttft_diff_ms": _ttft_diff(answered),
         "failure_rate": _failure_rate(exchanges, counted),
-        "noise_floor": {
-            "n": None,
-            "discordance": None,
-            "identical": None,
-            "reason": "the noise floor is not built yet",
-        },
+        "noise_floor": dict(noise_floor),
         "judge": dict(judge),
         "more_needed": {
             "conversations": {"low": None, "high": None},

@@ -35,6 +35,8 @@ class StatsRows:
     answers: Sequence[Row] = ()
     scores: Sequence[Row] = ()
     coverage: Sequence[Row] = ()
+    feedback: Sequence[Row] = ()
+    noise_floor: Sequence[Row] = ()
     dropped: Mapping[str, int]
     budget: Mapping[str, float]
     budget_day: str

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from shadow.notices import Alert, Delivery, DeliveryState, Mute, Watched
-    from shadow.records import Batch, Cost, ExchangeRecord, LeasedJob, PairResult, StoredScore
+    from shadow.records import Batch, Cost, ExchangeRecord, Feedback, LeasedJob, PairResult, StoredScore
     from shadow.runfacts import CaseFact, RunFacts, ShadowWeek
     from shadow.runs import Case, Cell, EvaluatorOfRun, Run, RunAnswer, RunKind, RunPlan, RunResult, StoredPrompt
 
@@ -104,6 +104,13 @@ class Jobs(Protocol):
         """Drop the oldest pending jobs beyond `limit`, or whose copies are beyond `limit_bytes`, as `queue_full`.
 
         Returns how many.
+        """
+        ...
+
+    async def noise_floor_so_far(self, job: LeasedJob, *, limit: int) -> tuple[int, bool]:
+        """Count the conversations, up to `limit`, that this job's primary was asked again about in this job's task.
+
+        The second tells whether this job's conversation is one of them.
         """
         ...
 
@@ -224,7 +231,19 @@ class Reader(Judging, Protocol):
         ...
 
     async def exchange(self, exchange_id: str) -> dict[str, Any] | None:
-        """One exchange with its jobs, answers and scores; None when unknown."""
+        """One exchange with its jobs, answers, scores and feedback; None when unknown."""
+        ...
+
+    async def feedback(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """What users of the app said about the primary's answers: exchange_id, score, task, primary."""
+        ...
+
+    async def noise_floor(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """What the primary answered when it was asked again.
+
+        exchange_id, exchange_started_at, task, primary, conversation, outcome, identical, difference, evaluator,
+        version, cost_billed_usd, scoring_usd.
+        """
         ...
 
     async def pairs(
@@ -312,6 +331,28 @@ class Watching(Protocol):
 
     async def prune(self, *, before: datetime) -> None:
         """Delete alerts that are older and wait for nobody."""
+        ...
+
+
+class FeedbackDoor(Protocol):
+    """What users of the app say later about an exchange, and what is scored again because of it."""
+
+    async def give(self, feedback: Feedback) -> dict[str, Any] | None:
+        """Keep what was said and give what is kept now; None when there is no such exchange. Idempotent."""
+        ...
+
+    async def to_rescore(self, *, limit: int) -> list[tuple[str, str]]:
+        """Exchange ids with the expected text that came after their answers were scored."""
+        ...
+
+    async def kept_pairs(self, exchange_id: str) -> tuple[ExchangeRecord | None, list[dict[str, Any]]]:
+        """The exchange and what is kept of the answers to it: columns of `content` beside the answer's figures."""
+        ...
+
+    async def rescored(
+        self, exchange_id: str, *, expected: str, scores: Sequence[tuple[str, StoredScore]], now: datetime
+    ) -> None:
+        """Replace scores (candidate, score) by what was found with the expected text; one transaction."""
         ...
 
 
@@ -489,6 +530,11 @@ class Store(Protocol):
     @property
     def watching(self) -> Watching:
         """Duties, schedules and alerts."""
+        ...
+
+    @property
+    def feedback(self) -> FeedbackDoor:
+        """What users of the app say."""
         ...
 
     @property

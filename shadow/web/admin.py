@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -46,5 +46,9 @@ class AdminSettings:
     conversations: ConversationRules = field(default_factory=ConversationRules)
     budget_usd_per_day: float = 5.0
     shadow_off_reason: str | None = None
+    keep_text: Callable[[str], tuple[str, bool]] | None = None
+    """Cut a text of a user's to what may be kept, and tell whether that changed it; None: nothing may be kept."""
+    noise_floor_off_reason: str | None = None
+    """Why the primary is not asked again; None when it is."""
     judges_unusable: Mapping[str, str] = field(default_factory=dict)
     """Task -> why its judge cannot be asked: no key, or its price is unknown."""

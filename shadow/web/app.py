@@ -19,6 +19,7 @@ from shadow.stats import StatsRows, build_stats
 from shadow.store.base import StoreError
 from shadow.web import labels, parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
+from shadow.web.feedback import take_feedback
 from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.openapi import openapi
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from shadow.records import Cost, ExchangeRecord
-    from shadow.store.base import Reader, Runs
+    from shadow.store.base import FeedbackDoor, Reader, Runs
     from shadow.web.admin import AdminSettings, Prices
     from shadow.web.weekly import WeeklyApi
 
-MAX_BODY_BYTES = 64 << 10
+MAX_BODY_BYTES = 256 << 10
+"""An expected text may be as long as a long answer."""
 MAX_PAIRS_TO_LABEL = 20
 """Pairs with their content in one answer: prompts may be long."""
 
@@ -56,16 +58,17 @@ def build_app(
     settings: Callable[[], AdminSettings],
     reload: Callable[[], None] | None = None,
     weekly: WeeklyApi | None = None,
+    feedback: FeedbackDoor | None = None,
     runs: Runs | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Starlette:
     """Build the admin app.
 
     `settings` is asked once per request, so that a reload needs no new app. `reload` tells the supervisor to read its
-    configuration again and returns at once; None when nobody supervises this process. `runs` None: there is no `/runs`;
-    `weekly` None: no trends and no alerts. `now` gives aware UTC.
+    configuration again and returns at once; None when nobody supervises this process. `feedback` None: none is taken
+    here; `runs` None: there is no `/runs`; `weekly` None: no trends and no alerts. `now` gives aware UTC.
     """
-    api = AdminApi(reader=reader, settings=settings, reload=reload, now=now)
+    api = AdminApi(reader=reader, settings=settings, reload=reload, feedback=feedback, now=now)
     app = Starlette(
         routes=[
             Route("/", api.home, methods=["GET"]),
@@ -107,11 +110,13 @@ class AdminApi:
         reader: Reader,
         settings: Callable[[], AdminSettings],
         reload: Callable[[], None] | None,
+        feedback: FeedbackDoor | None,
         now: Callable[[], datetime],
     ) -> None:
         self._reader = reader
         self._settings = settings
         self._reload = reload
+        self._feedback = feedback
         self._now = now
         # All rows of a window are in memory while they are added up; two impatient readers must not double that.
         self._aggregating = asyncio.Lock()
@@ -203,19 +208,21 @@ class AdminApi:
         )
         return JsonAnswer({"pairs": rows, "seed": DEFAULT_SEED})
 
+    async def openapi(self, _request: Request) -> Response:
+        """Describe this port as OpenAPI 3.1."""
+        return JsonAnswer(openapi(version=self._settings().version))
+
     async def feedback(self, request: Request) -> Response:
-        """Take what a person says: a label of a pair."""
+        """Keep what users of the app say about one exchange, or a person's label of a pair."""
         body = await json_body(request)
         if isinstance(body, ErrorAnswer):
             return body
         if "pair" in body:
             return await labels.take_label(body, store=self._reader, now=self._now())
-        message = 'feedback is about a pair: {"pair": "<exchange id>:<candidate>", "choice": "A"}'
-        return ErrorAnswer(status=HTTPStatus.BAD_REQUEST, kind="bad_feedback", message=message)
-
-    async def openapi(self, _request: Request) -> Response:
-        """Describe this port as OpenAPI 3.1."""
-        return JsonAnswer(openapi(version=self._settings().version))
+        if self._feedback is None:
+            message = "this process keeps no feedback"
+            return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_feedback", message=message)
+        return await take_feedback(body, door=self._feedback, settings=self._settings(), now=self._now())
 
     async def reload(self, request: Request) -> Response:
         """Ask the supervisor to read its configuration again; it decides and logs, this answer does not wait."""
@@ -249,6 +256,7 @@ class AdminApi:
                 shadow_off_reason=settings.shadow_off_reason,
                 judges_unusable=settings.judges_unusable,
                 missing_line=_missing_line(settings.prices),
+                noise_floor_off_reason=settings.noise_floor_off_reason,
             )
 
     async def _price_pending(self, prices: Prices) -> None:
@@ -264,6 +272,8 @@ class AdminApi:
             exchanges=await self._reader.exchanges(since=since, until=until, task=task),
             answers=await self._reader.answers(since=since, until=until, task=task),
             scores=await self._reader.scores(since=since, until=until, task=task),
+            feedback=await self._reader.feedback(since=since, until=until, task=task),
+            noise_floor=await self._reader.noise_floor(since=since, until=until, task=task),
             coverage=await self._reader.coverage(since=since, until=until, task=task),
             dropped=await self._reader.dropped(),
             budget=await self._reader.budget(day=day),
@@ -278,7 +288,7 @@ async def json_body(request: Request) -> dict[str, Any] | ErrorAnswer:
     """Read the JSON object a POST carries, of a bounded size; what it is else is told."""
     if not _is_json(request.headers.get("content-type")):
         return _no_json_type()
-    body = b""
+    body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > MAX_BODY_BYTES:

@@ -179,28 +179,45 @@ def _ask_run() -> Json:
 
 
 def _feedback() -> Json:
-    label = {
-        "type": "object",
-        "properties": {
+    said = _strict(
+        {
+            "request_id": {"type": "string", "description": "x-shadow-request-id of the live answer."},
+            "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "How good that answer was."},
+            "expected": {"type": "string", "description": "What would have been right."},
+        },
+        required=["request_id"],
+    )
+    label = _strict(
+        {
             "pair": {"type": "string", "description": "`<exchange id>:<candidate>`."},
             "choice": {"enum": [*CHOICES, None], "description": "null takes the label back."},
             "labeller": {"type": "string", "description": "Who says it; default anonymous."},
             "seed": {"type": "string", "description": f"What A and B were shuffled by; default {DEFAULT_SEED}."},
         },
-        "required": ["pair", "choice"],
-        "additionalProperties": False,
-    }
+        required=["pair", "choice"],
+    )
     removed = {
         "type": "object",
         "properties": {name: {"type": "string"} for name in ("pair", "labeller")} | {"removed": {"type": "boolean"}},
     }
     responses = {
-        "200": _answer("The label was taken back, if there was one.", removed),
+        "200": _answer(
+            "What was said is kept, or a label was taken back, if there was one.",
+            {"anyOf": [ref("FeedbackKept"), removed]},
+        ),
         "201": _json("LabelKept", "The label is kept."),
-        **_errors("400", "403", "404", "413", "415", "503"),
+        **_errors("400", "403", "404", "409", "413", "415", "503"),
     }
-    body = {"required": True, "content": {"application/json": {"schema": label}}}
-    return _operation("feedback", "Say which answer of a pair is better.", responses) | {"requestBody": body}
+    body = {"required": True, "content": {"application/json": {"schema": {"oneOf": [said, label]}}}}
+    return _operation(
+        "feedback",
+        "Say how good a live answer was, what would have been right, or which answer of a pair is better.",
+        responses,
+    ) | {"requestBody": body}
+
+
+def _strict(properties: Json, *, required: list[str]) -> Json:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _answer(description: str, schema: Json) -> Json:
@@ -220,8 +237,8 @@ _ERRORS = {
     "401": "The token is missing or wrong.",
     "403": "The request comes from a page of another origin.",
     "404": "Nothing has this id.",
-    "409": "A run is under way or asked for.",
-    "413": "The body is too large.",
+    "409": "It cannot be done now, as the message says: a run is under way, or no text may be kept.",
+    "413": "The body is larger than 256 KiB.",
     "415": "The content type is not application/json.",
     "421": "The Host is not one of this port's.",
     "503": "The store, or the supervisor for a reload, is not there; the message says why.",

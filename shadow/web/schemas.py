@@ -48,6 +48,7 @@ def schemas() -> dict[str, Schema]:
         "Pair": _pair(),
         "Score": _score(),
         "Exchange": _exchange(),
+        "FeedbackKept": _object({"feedback": _feedback(), "note": _text("What is done with it.")}),
         "ShadowJob": _job(),
         "RunPage": _run_page(),
         "Run": _object(_run_fields()),
@@ -321,11 +322,16 @@ def _comparison() -> Schema:
             ),
             "noise_floor": _object(
                 {
-                    "n": _not_built("integer"),
-                    "discordance": _not_built("number"),
-                    "identical": _not_built("number"),
+                    "n": _count("Times the primary was asked again and both answers have a quality."),
+                    "unit": {"const": "pairs"},
+                    "conversations": _count("Conversations these and the unscored ones belong to."),
+                    "discordance": _share("Of `n`: quality differs by 0.005 or more."),
+                    "answered": _count("Times both questions were answered."),
+                    "identical": _share("Of `answered`: the same, word for word."),
+                    "cost_usd": _number("What asking and scoring again cost; within the budget."),
                     "reason": _reason(),
-                }
+                },
+                "The primary against itself: the same question asked twice.",
             ),
             "judge": ref("Judge"),
             "more_needed": _object(
@@ -565,6 +571,20 @@ def _job() -> Schema:
     )
 
 
+def _feedback() -> Schema:
+    return _object(
+        {
+            "request_id": _text("x-shadow-request-id of the live answer; in an exchange it is not repeated."),
+            "given_at": _time("When it last changed."),
+            "score": _maybe(_number("How good the primary's answer was, 0 to 1.")),
+            "expected": _maybe(_text("What would have been right, as it may be kept.")),
+            "expected_changed": _flag("Redaction changed it, so it is not used to score."),
+            "rescored_at": _maybe(_time("When what is kept was scored with it.")),
+        },
+        "What users of the app said about the primary's answer.",
+    )
+
+
 def _exchange() -> Schema:
     answer = _object({"candidate": _text("Model under test."), **_answer_fields()})
     return _object(
@@ -588,6 +608,7 @@ def _exchange() -> Schema:
             "jobs": _list(ref("ShadowJob")),
             "answers": _list(answer),
             "scores": _list(ref("Score")),
+            "feedback": _maybe(_feedback()),
         }
     )
 

@@ -18,6 +18,7 @@ from shadow.compare import Comparer, Keeper
 from shadow.evaluators import build_evaluators
 from shadow.evaluators.llm_judges import LlmJudges
 from shadow.evaluators.services import Services
+from shadow.golden import NOTHING, Golden
 from shadow.judge.client import Network
 from shadow.judge.hire import Agency, Home
 from shadow.pricing import PriceBook
@@ -38,7 +39,7 @@ from shadow.stats.build import build_stats
 from shadow.stats.conversations import ConversationRules
 from shadow.stats.rows import StatsRows
 from shadow.store import Store, open_store
-from shadow.worker import Upkeep, Worker, WorkerLimits
+from shadow.worker import NoiseFloor, Upkeep, Worker, WorkerLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -146,7 +147,7 @@ class Workshop:
     now: Callable[[], datetime]
     workers: list[Worker] = field(default_factory=list)
 
-    def worker(self, name: str = "tester") -> Worker:
+    def worker(self, name: str = "tester", *, noise_floor: NoiseFloor | None = None) -> Worker:
         """Make a worker."""
         made = Worker(
             name=name,
@@ -158,6 +159,7 @@ class Workshop:
             prices=self.prices,
             redactor=self.redactor,
             limits=self.limits,
+            noise_floor=noise_floor,
             now=self.now,
         )
         self.workers.append(made)
@@ -216,6 +218,8 @@ class Workshop:
             answers=await reader.answers(since=since, until=until),
             scores=await reader.scores(since=since, until=until),
             coverage=await reader.coverage(since=since, until=until),
+            feedback=await reader.feedback(since=since, until=until),
+            noise_floor=await reader.noise_floor(since=since, until=until),
             dropped=await reader.dropped(),
             budget=await self.spent(),
             budget_day=self.now().date().isoformat(),
@@ -268,6 +272,7 @@ async def workshop(
     redact: Sequence[str] = (),
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     config_dir: str = ".",
+    golden: Golden = NOTHING,
     judges_at: str = "http://127.0.0.1:9",
     judges: Sequence[str] = (),
 ) -> AsyncIterator[Workshop]:
@@ -291,6 +296,7 @@ async def workshop(
         evaluators={"default": build_evaluators(evaluators, config_dir=config_dir, services=services)},
         prices=prices,
         keeper=Keeper(mode=content, redactor=redactor, scrubber=scrubber),
+        golden=golden,
     )
     client = CandidateClient(prices=prices, scrubber=scrubber, limits=call or CallLimits())
     async with await open_store(f"sqlite:///{folder / 'shadow.db'}") as store:

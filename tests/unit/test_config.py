@@ -55,6 +55,8 @@ def test_an_empty_file_is_a_valid_one_and_shadowing_is_off_with_the_reason(tmp_p
         deployment_id="d",
         shadow_off_reason="no candidates; list them under shadow.candidates",
         sample_rate=0.05,
+        noise_floor_rate=0.2,
+        noise_floor_off_reason="there is no upstream.api_key to ask the primary again with",
         config_dir=str(tmp_path),
         config_file=str(tmp_path / "config.yaml"),
         redact=tuple(RedactionRule(name=name) for name in ("email", "phone", "card", "key")),

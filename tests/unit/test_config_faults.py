@@ -557,14 +557,9 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
             "c.yaml:5:35: alerts[3].kinds: an empty list sends nothing; name kinds, or leave the key out for all",
         ],
     ),
-    "noise floor": (
-        "shadow:\n  noise_floor_rate: 0.2\n",
-        [
-            (
-                "c.yaml:2:3: shadow.noise_floor_rate: the noise floor is not built yet; remove this key "
-                "(the primary is not asked a second time)"
-            )
-        ],
+    "golden cases that are not there": (
+        "golden: none.jsonl\n",
+        ["c.yaml:1:9: golden: {folder}/none.jsonl cannot be read: No such file or directory"],
     ),
     "a guard": (
         "evaluators: [{type: is-json, guard: {margin: 0.05}}]\n",

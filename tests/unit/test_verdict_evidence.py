@@ -4,6 +4,8 @@ import itertools
 import json
 import math
 import random
+import re
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,15 @@ def test_the_confidence_sequence_has_its_check_values() -> None:
 
     assert confidence_sequence(counts, 0.05) == pytest.approx((-0.01093, 0.11609), abs=5e-6)
     assert confidence_sequence({0: 200}, 0.05) == pytest.approx((-0.03303, 0.03303), abs=5e-6)
+
+
+def test_what_the_documentation_computes_is_so() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "verdict.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+    assert len(blocks) == 1
+    assert blocks[0].count("assert") == 5
+    exec(blocks[0], {})
 
 
 def test_evidence_on_the_other_side_is_that_of_the_mirrored_values() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from shadow.records import LeasedJob
+from shadow.records import NOISE_FLOOR, LeasedJob
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import (
     answer_row,
@@ -22,6 +22,7 @@ from shadow.store.sqlite.rows import (
     micros,
     nano_down,
     nano_up,
+    noise_row,
     score_row,
 )
 
@@ -73,11 +74,19 @@ class SqliteJobs:
             ids = {"ids": _json(sorted({job.exchange_id for job in jobs}))}
             exchange_rows = await transaction.run(self._sql["leased_exchanges"], ids)
             body_rows = await transaction.run(self._sql["leased_bodies"], ids)
+            expected_rows = await transaction.run(self._sql["leased_expected"], ids)
         jobs.sort(key=lambda job: (job.created_at, job.exchange_id, job.candidate))
         exchanges = {row["id"]: exchange_of(row) for row in exchange_rows}
         bodies = {row["exchange_id"]: body_of(row) for row in body_rows}
+        expected = {row["exchange_id"]: row["expected"] for row in expected_rows}
         return [
-            LeasedJob(job=job, body=bodies.get(job.exchange_id), exchange=exchanges[job.exchange_id], lease=lease)
+            LeasedJob(
+                job=job,
+                body=bodies.get(job.exchange_id),
+                exchange=exchanges[job.exchange_id],
+                lease=lease,
+                expected=expected.get(job.exchange_id),
+            )
             for job in jobs
         ]
 
@@ -170,6 +179,15 @@ class SqliteJobs:
                 await transaction.run(self._sql["delete_unneeded_bodies"], {"before": 0})
         return len(dropped)
 
+    async def noise_floor_so_far(self, job: LeasedJob, *, limit: int) -> tuple[int, bool]:
+        """Count the conversations, up to `limit`, that this job's primary was asked again about in this job's task.
+
+        The second tells whether this job's conversation is one of them.
+        """
+        of = {"task": job.job.task, "primary": job.job.primary, "conversation": job.job.conversation, "limit": limit}
+        row = (await self._fetch("noise_floor_so_far", of))[0]
+        return row["conversations"], bool(row["known"])
+
     async def origin_rests(self, *, now: datetime) -> Mapping[str, datetime]:
         """Origins that must not be asked yet, with the time until which."""
         rows = await self._fetch("origin_rests", {"now": micros(now)})
@@ -225,6 +243,9 @@ class SqliteJobs:
 
     async def _keep(self, transaction: Transaction, job: LeasedJob, result: PairResult) -> None:
         answer = result.answer
+        if job.job.candidate == NOISE_FLOOR:
+            await transaction.run(self._sql["insert_noise"], noise_row(job, result))
+            return
         row = answer_row(result, exchange_started_at=job.exchange.started_at, task=job.job.task)
         await transaction.run(self._sql["insert_answer"], row)
         await transaction.run_many(self._sql["insert_score"], [score_row(answer, score) for score in result.scores])

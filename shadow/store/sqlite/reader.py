@@ -25,6 +25,8 @@ Sort = Literal["newest", "worst"]
 
 _PRUNED = (
     "prune_content",
+    "prune_feedback",
+    "prune_noise_floor",
     "prune_labels",
     "prune_judgements",
     "prune_scores",
@@ -89,14 +91,23 @@ class SqliteReader(SqliteJudging):
         }
 
     async def exchange(self, exchange_id: str) -> dict[str, Any] | None:
-        """One exchange with its `jobs`, `answers` and `scores`; None when unknown."""
+        """One exchange with its `jobs`, `answers`, `scores` and `feedback`; None when unknown."""
         rows = await self._fetch("exchange", {"id": exchange_id})
         if not rows:
             return None
         parts = {
             name: await self._fetch(f"exchange_{name}", {"id": exchange_id}) for name in ("jobs", "answers", "scores")
         }
-        return rows[0] | parts
+        said = await self._fetch("exchange_feedback", {"id": exchange_id})
+        return rows[0] | parts | {"feedback": said[0] if said else None}
+
+    async def feedback(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """What users of the app said about the primary's answers: exchange_id, score, task, primary."""
+        return await self._fetch("feedback", _window(since, until, task))
+
+    async def noise_floor(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """What the primary answered when it was asked again: all columns of `noise_floor`."""
+        return await self._fetch("noise_floor", _window(since, until, task))
 
     async def pairs(
         self, *, task: str | None, candidate: str | None, sort: Sort, limit: int, cursor: str | None

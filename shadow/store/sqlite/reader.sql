@@ -70,6 +70,25 @@ SELECT * FROM shadow_answer WHERE exchange_id = :id ORDER BY candidate;
 -- The scores of one exchange.
 SELECT * FROM score WHERE exchange_id = :id ORDER BY candidate, evaluator, role;
 
+-- name: exchange_feedback
+-- What users of the app said about one exchange.
+SELECT given_at, score, expected, expected_changed, rescored_at FROM feedback WHERE exchange_id = :id;
+
+-- name: feedback
+-- What was said about the primary's answers of a window.
+SELECT feedback.exchange_id, feedback.score, exchange.task, exchange.model AS "primary"
+FROM exchange
+JOIN feedback ON feedback.exchange_id = exchange.id
+WHERE exchange.started_at >= :since AND exchange.started_at < :until AND feedback.score IS NOT NULL
+    AND (:task IS NULL OR exchange.task = :task)
+ORDER BY exchange.started_at, exchange.id;
+
+-- name: noise_floor
+-- What the primary answered when it was asked again, in a window.
+SELECT * FROM noise_floor
+WHERE exchange_started_at >= :since AND exchange_started_at < :until AND (:task IS NULL OR task = :task)
+ORDER BY exchange_started_at, exchange_id;
+
 -- name: pairs_newest
 -- One page of pairs, newest exchange first.
 SELECT
@@ -140,6 +159,14 @@ ORDER BY started_at LIMIT :limit;
 -- name: prune_content
 -- Delete what was kept of prompts and answers.
 DELETE FROM content WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_feedback
+-- Delete what users said.
+DELETE FROM feedback WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_noise_floor
+-- Delete what the primary answered when it was asked again.
+DELETE FROM noise_floor WHERE exchange_id IN (SELECT value FROM json_each(:ids));
 
 -- name: prune_labels
 -- Delete what people said about pairs.

@@ -12,9 +12,9 @@ from shadow.records import Dialect, ExchangeRecord, JobBody, Outcome, ShadowJob,
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from shadow.records import CandidateAnswer, Cost, PairResult, StoredContent, StoredScore
+    from shadow.records import CandidateAnswer, Cost, LeasedJob, PairResult, StoredContent, StoredScore
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -58,6 +58,8 @@ _TIMES = (
     "finished_at",
     "lease_until",
     "rest_until",
+    "given_at",
+    "rescored_at",
     "labelled_at",
 )
 _TRUTHS = (
@@ -69,6 +71,9 @@ _TRUTHS = (
     "counted",
     "redaction_changed",
     "quality",
+    "absolute",
+    "identical",
+    "expected_changed",
     "response_streamed",
     "primary_streamed",
 )
@@ -89,6 +94,11 @@ def _text(value: str | None) -> str | None:
     if value is None or value.isascii():
         return value
     return value.encode("utf-8", "replace").decode() if _has_surrogate(value) else value
+
+
+def text_of(value: str | None) -> str | None:
+    """Give text as it can be stored."""
+    return _text(value)
 
 
 def _has_surrogate(value: str) -> bool:
@@ -293,9 +303,18 @@ def cost_columns(cost: Cost) -> tuple[float | None, float | None, str]:
 
 def score_row(answer: CandidateAnswer, stored: StoredScore) -> tuple[Any, ...]:
     """Values for `insert_score`, in its order; the primary's own score belongs to no candidate."""
+    return _score_row(answer.exchange_id, answer.candidate, stored)
+
+
+def rescored_rows(exchange_id: str, scores: Sequence[tuple[str, StoredScore]]) -> list[tuple[Any, ...]]:
+    """Values for `insert_score`, in its order, of (candidate, score) pairs."""
+    return [_score_row(exchange_id, candidate, stored) for candidate, stored in scores]
+
+
+def _score_row(exchange_id: str, candidate: str, stored: StoredScore) -> tuple[Any, ...]:
     return (
-        answer.exchange_id,
-        "" if stored.role == "primary" else answer.candidate,
+        exchange_id,
+        "" if stored.role == "primary" else candidate,
         stored.evaluator,
         stored.version,
         stored.quality,
@@ -304,6 +323,27 @@ def score_row(answer: CandidateAnswer, stored: StoredScore) -> tuple[Any, ...]:
         stored.score.value,
         _text(stored.score.reason),
         stored.score.cost_usd,
+        stored.measures,
+        stored.absolute,
+    )
+
+
+def noise_row(job: LeasedJob, result: PairResult) -> tuple[Any, ...]:
+    """Values for `insert_noise`, in its order."""
+    decides = next((stored for stored in result.scores if stored.quality), None)
+    return (
+        job.job.exchange_id,
+        micros(job.exchange.started_at),
+        job.job.task,
+        _text(job.job.primary),
+        job.job.conversation,
+        result.answer.outcome,
+        result.identical,
+        qualities(result)[2],
+        None if decides is None else decides.evaluator,
+        None if decides is None else decides.version,
+        result.answer.cost.billed_usd,
+        sum(stored.score.cost_usd for stored in result.scores),
     )
 
 

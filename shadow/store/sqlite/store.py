@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from shadow.store.sqlite.connection import Connection
+from shadow.store.sqlite.feedback import SqliteFeedback
 from shadow.store.sqlite.file import path_of
 from shadow.store.sqlite.intake import SqliteIntake
 from shadow.store.sqlite.jobs import SqliteJobs
@@ -31,6 +32,7 @@ class SqliteStore:
         self.jobs = SqliteJobs(writer)
         self.reader = SqliteReader(reader, writer)
         self.watching = SqliteWatching(reader, writer)
+        self.feedback = SqliteFeedback(writer)
         self.runs = SqliteRuns(reader, writer)
         self.trends = SqliteTrends(reader)
 
