@@ -6,10 +6,10 @@ a new answer is paired with the oldest unused one of its prompt, at most `REACH`
 change is seen by the run in which it happens and by the run after it.
 
 Evidence, with d = quality now - quality before, one value a conversation and run, rounded towards "nothing changed":
-a quarter of the money on the bets of `shadow.verdict.e_value` against a mean of 0, the rest on three large ones. A
-model that answers a prompt always the same way has no noise, so that every difference is real and a large bet is the
-right one; where there is noise the quarter decides. On top a mixture over the beginning:
-E = 0.8 * E(all runs) + 0.2 * sum over s of E(runs from the s-th on) / (s (s + 1)), the share of beginnings to come held
+0.15 of the money on the bets of `shadow.verdict.e_value` against a mean of 0, the rest on three large ones. A model
+that answers a prompt always the same way has no noise, so that every difference is real and a large bet is the right
+one: five losses are then enough. Where there is noise the smaller bets decide. On top a mixture over the beginning:
+E = 0.9 * E(all runs) + 0.1 * sum over s of E(runs from the s-th on) / (s (s + 1)), the share of beginnings to come held
 uninvested, so that a change after a year of noise is not drowned in it. A mixture of e-processes is one: E >= 1/alpha
 happens with probability alpha at most when nothing changes, however many weeks there are.
 """
@@ -32,11 +32,11 @@ ALPHA = 0.05
 """Chance that one model, on one task, is ever said to have become worse (and, apart from that, better) though nothing
 changed."""
 
-WHOLE_SHARE = 0.8
+WHOLE_SHARE = 0.9
 """Share of the evidence that counts all runs since the last change; the rest is for changes that begin later."""
 
-_LARGE_BETS = ((0.95, 0.4), (0.8, 0.2), (0.6, 0.15))
-_SPREAD_SHARE = 0.25
+_LARGE_BETS = ((0.99, 0.6), (0.8, 0.15), (0.6, 0.1))
+_SPREAD_SHARE = 0.15
 """How the money is spread: share on each large bet, and what is shared by the bets of `e_value`."""
 
 REACH = 2

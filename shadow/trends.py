@@ -162,12 +162,16 @@ def _lead(runs: Sequence[RunFacts], task: str, *, primary: str, candidate: str, 
     golden_only = not any(not answer.golden for run in runs for answer in run.answers if answer.task == task)
     units: list[_Sides] = []
     seen: set[str] = set()
-    used = 0
+    used = first = 0
     for run in runs:
         fresh = _first_askings(run, task, (primary, candidate), seen, golden=golden_only)
         used += bool(fresh)
         units.extend(fresh)
+        first = first or len(fresh)
     tally = _Tally(rules=rules, alpha=alpha)
+    # W of the cost test: the most any conversation of the first run could cost, known before it was asked.
+    largest = max(map(_reserve, units[:first]), default=0.0)
+    tally.cost = CostTest(w_usd=largest, min_saving=rules.min_saving) if largest > 0 else None
     for unit in units:
         tally.add(unit)
     state, why = tally.state()
@@ -248,12 +252,8 @@ class _Tally:
 
     def _add_cost(self, unit: _Sides) -> None:
         both = (_cost(unit.primary), _cost(unit.candidate))
-        reserve = max(sum(answer.reserve_usd for answer in side) / len(side) for side in (unit.primary, unit.candidate))
-        if self.cost is None and reserve > 0:
-            # W is fixed by the first conversation, and generously: dearer ones are left out, which their reserve tells.
-            self.cost = CostTest(w_usd=4 * reserve, min_saving=self.rules.min_saving)
         if self.cost is not None:
-            self.cost = self.cost.add(primary_usd=both[0], candidate_usd=both[1], reserve_usd=reserve)
+            self.cost = self.cost.add(primary_usd=both[0], candidate_usd=both[1], reserve_usd=_reserve(unit))
         if both[0] is not None and both[1] is not None:
             self.costs.append((both[0], both[1]))
         for points, side, cost in zip(self.points, (unit.primary, unit.candidate), both, strict=True):
@@ -292,6 +292,11 @@ class _Tally:
                 f"Proved: it is better. Not proved: that it saves at least {rules.min_saving:.0%}.",
             )
         return "undecided", "Neither is proved yet."
+
+
+def _reserve(unit: _Sides) -> float:
+    """Give the most an answer of a conversation could cost, on average over its answers."""
+    return max(sum(answer.reserve_usd for answer in side) / len(side) for side in (unit.primary, unit.candidate))
 
 
 def _difference(candidate: Sequence[AnswerFact], before: float | None) -> float | None:

@@ -59,17 +59,17 @@ def test_nothing_changed_proves_nothing() -> None:
     assert drift_of([]).log_e_better == 0.0
 
 
-def test_a_deterministic_model_that_loses_six_of_a_hundred_prompts_is_caught_at_once() -> None:
+def test_a_deterministic_model_that_loses_five_of_a_hundred_prompts_is_caught_at_once() -> None:
     before = [run(number, *[(1.0, 1.0)] * 100) for number in range(8)]
-    after = run(8, *[(0.0, 0.0)] * 6, *[(1.0, 1.0)] * 94)
+    after = run(8, *[(0.0, 0.0)] * 5, *[(1.0, 1.0)] * 95)
     (drift,) = drift_of(flat([*before, after])).drifts
     assert (drift.direction, drift.found_run, drift.change.since_run) == ("worse", 8, 8)
-    assert drift.change.mean == pytest.approx(-0.06)
+    assert drift.change.mean == pytest.approx(-0.05)
     assert drift.change.interval[1] < 0
-    assert drift.change.interval[0] < -0.06
+    assert drift.change.interval[0] < -0.05
     assert len(drift.examples) == 5
     assert {example.difference for example in drift.examples} == {-1.0}
-    assert drift_of(flat([*before, run(8, *[(0.0, 0.0)] * 5, *[(1.0, 1.0)] * 95)])).drifts == ()
+    assert drift_of(flat([*before, run(8, *[(0.0, 0.0)] * 4, *[(1.0, 1.0)] * 96)])).drifts == ()
 
 
 def test_better_is_a_change_too_and_after_a_change_the_new_behaviour_is_the_measure() -> None:
@@ -93,8 +93,8 @@ def test_the_turns_of_one_conversation_are_one_value() -> None:
 def test_evidence_agrees_with_the_e_values_it_is_made_of() -> None:
     counts = {-1.0: 4, 0.0: 96}
     history = flat([run(0, *[(1.0,)] * 100), run(1, *[(0.0,)] * 4, *[(1.0,)] * 96)])
-    of_run = 0.25 * e_value(counts, 0.0, "less") + 0.4 * 1.95**4 + 0.2 * 1.8**4 + 0.15 * 1.6**4
-    expected = (0.8 + 0.1) * of_run + 0.2 / 2
+    of_run = 0.15 * e_value(counts, 0.0, "less") + 0.6 * 1.99**4 + 0.15 * 1.8**4 + 0.1 * 1.6**4
+    expected = (0.9 + 0.05) * of_run + 0.1 / 2
     assert math.exp(drift_of(history).log_e_worse) == pytest.approx(expected)
 
 
