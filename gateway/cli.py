@@ -11,6 +11,8 @@ import typer
 
 from gateway.commands import bench as benchmarks
 from gateway.commands.alert import alert_app
+from gateway.commands.label import label
+from gateway.commands.report import report
 from gateway.terminal import (
     FAILED,
     OK,
@@ -222,6 +224,10 @@ def pairs(
         note("both answers of one: GET /pairs/<pair> on the admin port")
     else:
         note("no pairs yet: a sampled conversation must have ended well, and a candidate must have answered")
+
+
+app.command()(label)
+app.command()(report)
 
 
 @app.command()

@@ -33,6 +33,7 @@ from gateway.settings import (
     RecordingSettings,
     RedactionRule,
     Upstream,
+    VerdictSettings,
 )
 from gateway.yamltree import Path, Problem
 from shadow.notices import AlertTarget, TargetKind
@@ -224,6 +225,7 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
         candidates=_candidates(model),
         tasks=_tasks(model),
         evaluators=_specs(model.evaluators),
+        verdict=VerdictSettings(**model.verdict.model_dump()),
         upstream=Upstream(base_url=upstream.base_url, api_key=upstream.api_key, api_key_header=upstream.api_key_header),
         primary_model=model.primary.model,
         config_dir=str(source.folder),

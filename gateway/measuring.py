@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from secrets import token_hex
@@ -29,7 +29,9 @@ import uvicorn
 from gateway import control, logs
 from gateway.adminport import AdminConnection
 from gateway.settings import MeasuringSettings
-from gateway.weekly import Bench, LateDoor, courier_of, golden_cases, patrol_of, weekly_runs_of
+from gateway.verdictplan import OutsideFacts, verdict_plan
+from gateway.weekly import Bench, courier_of, golden_cases, patrol_of, weekly_runs_of
+from shadow.bookkeeper import Bookkeeper, Routine
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, Services, build_evaluators
@@ -43,17 +45,17 @@ from shadow.rescoring import Rescorer
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
-from shadow.web import AdminSettings, WeeklyApi, build_app
-from shadow.worker import NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
+from shadow.web import AdminSettings, VerdictApi, WeeklyApi, build_app
+from shadow.worker import Decided, NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+    from collections.abc import AsyncIterator, Callable, Generator
 
     from starlette.applications import Starlette
 
     from shadow.rebenchmark import WeeklyRuns
     from shadow.store import Store
-    from shadow.store.base import FeedbackDoor, Reader, Runs, Trends, Watching
+    from shadow.store.base import FeedbackDoor, Ledger, Reader, Runs, Trends, Watching
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -94,7 +96,7 @@ class LateReader:
         self._reader: Any = None
         self._reason = "the store is being opened"
 
-    def found(self, reader: Reader | FeedbackDoor | Runs) -> None:
+    def found(self, reader: Reader | FeedbackDoor | Ledger | Runs | Trends | Watching) -> None:
         """Take the part of the store that is open now."""
         self._reader = reader
 
@@ -180,6 +182,16 @@ class Crew:
             judges=judges,
         )
 
+    @property
+    def conversations(self) -> ConversationRules:
+        """When a conversation is over."""
+        settings = self.settings
+        return ConversationRules(
+            idle_s=settings.conversation_idle_s,
+            max_turns=settings.conversation_max_turns,
+            max_age_s=settings.conversation_max_age_s,
+        )
+
     def admin_settings(self) -> AdminSettings:
         """Give what the admin port shows of these settings."""
         settings = self.settings
@@ -190,11 +202,7 @@ class Crew:
             hosts=settings.admin_hosts,
             tasks=("default", *(task.name for task in settings.tasks)),
             candidates=tuple(candidate.model for candidate in settings.candidates),
-            conversations=ConversationRules(
-                idle_s=settings.conversation_idle_s,
-                max_turns=settings.conversation_max_turns,
-                max_age_s=settings.conversation_max_age_s,
-            ),
+            conversations=self.conversations,
             budget_usd_per_day=settings.budget_usd_per_day,
             shadow_off_reason=settings.shadow_off_reason,
             keep_text=None if settings.content == "none" else self.keeper().reference,
@@ -236,10 +244,39 @@ class Crew:
             ),
             prices=self.prices,
             redactor=self.redactor,
+            decided=Decided(store.ledger),
             limits=WorkerLimits(
                 budget_usd_per_day=settings.budget_usd_per_day,
                 max_concurrency=settings.max_concurrency,
                 max_job_age_s=settings.max_job_age_s,
+            ),
+        )
+
+    def bookkeeper(self, store: Store) -> Bookkeeper:
+        """Make the one who keeps the ledger of verdicts."""
+        settings = self.settings
+        rates = {
+            candidate.model: settings.sample_rate if candidate.sample_rate is None else candidate.sample_rate
+            for candidate in settings.candidates
+        }
+        plan = verdict_plan(settings, self.evaluators)
+        return Bookkeeper(
+            ledger=store.ledger,
+            plan=plan,
+            routine=Routine(
+                conversations=self.conversations,
+                max_job_age_s=settings.max_job_age_s,
+                retention_days=settings.retention_days,
+                sample_rates=rates,
+                budget_usd_per_day=settings.budget_usd_per_day,
+            ),
+            facts=OutsideFacts(
+                self.prices,
+                store.reader,
+                plan=plan,
+                judged=any(found.costs_money for found in self.evaluators.values()),
+                unusable=self.judges_unusable(),
+                now=utc_now,
             ),
         )
 
@@ -265,6 +302,7 @@ class Crew:
         return Upkeep(
             jobs=store.jobs,
             reader=store.reader,
+            runs=store.runs,
             prices=self.prices,
             queue_size=settings.queue_size,
             max_job_age_s=settings.max_job_age_s,
@@ -282,23 +320,24 @@ class Measuring:
         *,
         reader: LateReader,
         feedback: LateReader,
+        ledger: LateReader,
         runs: LateReader,
-        trends: LateDoor,
-        outbox: LateDoor,
-        comparisons: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]],
+        trends: LateReader,
+        watching: LateReader,
     ) -> None:
         self._crew = crew
         self._reader = reader
-        self._trends = trends
-        self._outbox = outbox
-        self._comparisons = comparisons
-        self._weekly: WeeklyRuns | None = None
         self._feedback = feedback
+        self._ledger = ledger
         self._runs = runs
+        self._trends = trends
+        self._watching = watching
+        self._weekly: WeeklyRuns | None = None
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._worker: Worker | None = None
-        self._name = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
+        self._bookkeeper: Bookkeeper | None = None
 
     def admin_settings(self) -> AdminSettings:
         """Give the settings in force, for the admin app."""
@@ -307,6 +346,12 @@ class Measuring:
     def timetable(self) -> WeeklyRuns | None:
         """Give the one who makes weekly runs now; None where none are made."""
         return self._weekly
+
+    async def open_epochs(self, *, because: str, task: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Begin new epochs at somebody's word. Raises StoreError."""
+        if self._bookkeeper is None:
+            raise StoreError("the store is being opened")
+        return await self._bookkeeper.open_epochs(because=because, task=task)
 
     def replace(self, settings: MeasuringSettings) -> None:
         """Work by new settings from now on. Raises EvaluatorConfigError or ValueError, and then nothing has changed."""
@@ -329,10 +374,11 @@ class Measuring:
             if store is None:
                 return
             self._reader.found(store.reader)
-            self._trends.found(store.trends)
-            self._outbox.found(store.watching)
             self._feedback.found(store.feedback)
+            self._ledger.found(store.ledger)
             self._runs.found(store.runs)
+            self._trends.found(store.trends)
+            self._watching.found(store.watching)
             while not self._stopping.is_set():
                 self._changed.clear()
                 await self._shift(self._crew, store)
@@ -342,10 +388,12 @@ class Measuring:
         client = crew.client()
         worker = self._worker = crew.worker(store, client)
         tidying = asyncio.create_task(crew.upkeep(store).run())
+        bookkeeper = self._bookkeeper = crew.bookkeeper(store)
+        bookkeeping = asyncio.create_task(bookkeeper.run())
         asking = asyncio.create_task(worker.run() if crew.settings.shadow_enabled else self._changed.wait())
         watching = asyncio.create_task(self._watch(crew, store, client))
         changing = asyncio.create_task(self._changed.wait())
-        tasks = (tidying, asking, watching, changing)
+        tasks = (tidying, bookkeeping, asking, watching, changing)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if changing not in done:  # a fault that no loop caught: end, and be started again by the supervisor
@@ -366,10 +414,9 @@ class Measuring:
         for line in settings.alerts_off:
             _log.warning("%s", line)
         weekly = self._weekly = weekly_runs_of(settings, crew.bench(client), store, holder=self._name)
-        patrol = patrol_of(settings, store, holder=self._name, comparisons=self._comparisons)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(patrol.run())
+                group.create_task(patrol_of(settings, store, holder=self._name).run())
                 group.create_task(courier_of(settings, store).run())
                 if weekly is not None:
                     group.create_task(weekly.run())
@@ -389,6 +436,7 @@ class Measuring:
                     _log.warning("the store cannot be opened, trying again: %s", error)
                 self._reader.missing(str(error))
                 self._feedback.missing(str(error))
+                self._ledger.missing(str(error))
                 self._runs.missing(str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
@@ -413,34 +461,22 @@ async def _run() -> None:
         _log.warning("task %s: no quality is measured: %s", task, reason)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
-    reader, feedback, runs, trends, outbox = LateReader(), LateReader(), LateReader(), LateDoor(), LateDoor()
-
-    async def comparisons() -> Sequence[Mapping[str, Any]]:
-        return await current_comparisons(cast("Reader", reader), measuring.admin_settings())
-
+    reader, feedback, ledger, runs = LateReader(), LateReader(), LateReader(), LateReader()
+    trends, alerts = LateReader(), LateReader()
     measuring = Measuring(
-        crew,
-        reader=reader,
-        feedback=feedback,
-        runs=runs,
-        trends=trends,
-        outbox=outbox,
-        comparisons=comparisons,
-    )
-    weekly = WeeklyApi(
-        # They have the methods, through __getattr__.
-        trends=cast("Trends", trends),
-        outbox=cast("Watching", outbox),
-        timetable=measuring.timetable,
+        crew, reader=reader, feedback=feedback, ledger=ledger, runs=runs, trends=trends, watching=alerts
     )
     server = AdminServer(
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
             settings=measuring.admin_settings,
+            verdicts=VerdictApi(cast("Ledger", ledger), measuring),
             reload=_reload_signal(),
-            weekly=weekly,
             feedback=cast("FeedbackDoor", feedback),
             runs=cast("Runs", runs),  # likewise
+            weekly=WeeklyApi(
+                trends=cast("Trends", trends), outbox=cast("Watching", alerts), timetable=measuring.timetable
+            ),
         )
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.stop)
@@ -449,11 +485,6 @@ async def _run() -> None:
         await _until_stopped(start, measuring, server, lines)
     finally:
         watching.cancel()
-
-
-async def current_comparisons(_reader: Reader, _settings: AdminSettings) -> Sequence[Mapping[str, Any]]:
-    """Give the comparisons on live traffic as `/verdicts` tells them: none while verdicts are not built."""
-    return ()
 
 
 async def end_at_a_standstill(limit_s: float) -> None:

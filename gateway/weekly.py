@@ -25,6 +25,7 @@ from shadow.benchmark import Asker, Engine, Scorer
 from shadow.benchmark.cases import DEFAULT_MAX_TOKENS
 from shadow.candidates import CandidateClient
 from shadow.evaluators import EvaluatorSet
+from shadow.ledger.figures import current_views, verdict_figures
 from shadow.pricing import PriceBook
 from shadow.rebenchmark import Rebenchmark, WeeklyRules, WeeklyRuns
 from shadow.records import Candidate, Dialect
@@ -32,18 +33,15 @@ from shadow.redaction import Redactor, Scrubber
 from shadow.runfacts import GOLDEN
 from shadow.runs import DEFAULT_HEADERS, Case, prompt_hash
 from shadow.schedule import schedule_of
-from shadow.store.base import StoreError
 from shadow.trends import drifts_of, leads_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from gateway.settings import MeasuringSettings
     from shadow.benchmark import Progress
     from shadow.notices import Observation
     from shadow.schedule import Schedule
     from shadow.store import Store
-    from shadow.store.base import Reader, Trends
+    from shadow.store.base import Ledger, Reader, Trends
 
 MAX_RUNS = 104
 DROPS_OVER = timedelta(hours=24)
@@ -59,25 +57,6 @@ class Bench:
     scrubber: Scrubber
     evaluators: Mapping[str, EvaluatorSet]
     golden: Callable[[], Sequence[Case]] = tuple
-
-
-class LateDoor:
-    """A part of the store that may not be open yet: until `found`, every question is a StoreError (a 503)."""
-
-    def __init__(self) -> None:
-        self._part: Any = None
-
-    def found(self, part: object) -> None:
-        """Take the part of the store that is open now."""
-        self._part = part
-
-    def __getattr__(self, name: str) -> Any:
-        if self._part is None:
-            return self._unavailable
-        return getattr(self._part, name)
-
-    async def _unavailable(self, *_: object, **__: object) -> Any:
-        raise StoreError("the store is being opened")
 
 
 def schedule_in(settings: MeasuringSettings) -> Schedule | None:
@@ -170,15 +149,9 @@ def poster_of(settings: MeasuringSettings) -> TargetPoster:
     return TargetPoster(proxy=settings.proxy, no_proxy=settings.no_proxy, ca_file=settings.ca_file)
 
 
-def patrol_of(
-    settings: MeasuringSettings,
-    store: Store,
-    *,
-    holder: str,
-    comparisons: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]],
-) -> Patrol:
-    """Make the one who looks for changes. `comparisons` gives them as `/verdicts` does, each with its `task`."""
-    looks = Looks(settings, reader=store.reader, trends=store.trends, comparisons=comparisons)
+def patrol_of(settings: MeasuringSettings, store: Store, *, holder: str) -> Patrol:
+    """Make the one who looks for changes."""
+    looks = Looks(settings, reader=store.reader, trends=store.trends, ledger=store.ledger)
     # The primary's drift is told before anything that is compared with it.
     return Patrol(
         holder=holder,
@@ -197,13 +170,13 @@ class Looks:
         *,
         reader: Reader,
         trends: Trends,
-        comparisons: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]],
+        ledger: Ledger,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
         self._reader = reader
         self._trends = trends
-        self._comparisons = comparisons
+        self._ledger = ledger
         self._now = now
         self._seen: tuple[str, datetime | None] | None = None
         self._of_runs: list[Observation] = []
@@ -231,7 +204,8 @@ class Looks:
 
     async def verdicts(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """Verdicts on live traffic and whether their data can be trusted."""
-        standings = [standing_of(str(each["task"]), each) for each in await self._comparisons()]
+        views = current_views(await self._ledger.views())
+        standings = [standing_of(str(view["task"]), verdict_figures(view)) for view in views]
         return standing_observations(
             standings,
             told,

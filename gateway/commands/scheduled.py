@@ -68,6 +68,8 @@ async def _make(loaded: Config) -> dict[str, Any]:
             return _told(await rebenchmark.run(period=period), None)
     finally:
         await client.aclose()
+        await crew.judges.aclose()
+        await asyncio.to_thread(crew.services.close)
 
 
 def _told(result: RunResult | None, left: Run | None) -> dict[str, Any]:
