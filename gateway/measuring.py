@@ -45,6 +45,7 @@ from shadow.rescoring import Rescorer
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
+from shadow.switch import SwitchAdvisor
 from shadow.web import AdminSettings, VerdictApi, WeeklyApi, build_app
 from shadow.worker import Decided, NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
 
@@ -343,6 +344,11 @@ class Measuring:
         """Give the settings in force, for the admin app."""
         return self._crew.admin_settings()
 
+    def switch(self, verdict: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Say what to change for a verdict, by the settings in force."""
+        settings = self._crew.settings
+        return SwitchAdvisor(config_file=settings.config_file, several_tasks=bool(settings.tasks))(verdict)
+
     def timetable(self) -> WeeklyRuns | None:
         """Give the one who makes weekly runs now; None where none are made."""
         return self._weekly
@@ -470,7 +476,7 @@ async def _run() -> None:
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
             settings=measuring.admin_settings,
-            verdicts=VerdictApi(cast("Ledger", ledger), measuring),
+            verdicts=VerdictApi(cast("Ledger", ledger), measuring, measuring.switch),
             reload=_reload_signal(),
             feedback=cast("FeedbackDoor", feedback),
             runs=cast("Runs", runs),  # likewise

@@ -17,7 +17,8 @@ from gateway.measuring import Crew
 from gateway.tables import coverage_table, models_table, printable, verdict_sentences, verdicts_table
 from shadow.evaluators import EvaluatorConfigError
 from shadow.store import open_store
-from shadow.web import VerdictApi, build_app
+from shadow.switch import SwitchAdvisor
+from shadow.web import VerdictApi, WeeklyApi, build_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,23 +34,31 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 async def fetch_stats(config: Config, *, since: str | None, until: str | None, task: str | None) -> dict[str, Any]:
     """Ask the admin port; when nobody listens there, read the store. Raises AskError or StoreError."""
-    wanted = {"since": since, "until": until, "task": task}
+    return await _fetch(config, "/stats", "tasks", {"since": since, "until": until, "task": task})
+
+
+async def fetch_trends(config: Config, *, since: str | None, until: str | None, task: str | None) -> dict[str, Any]:
+    """The same with `/trends`."""
+    return await _fetch(config, "/trends", "points", {"since": since, "until": until, "task": task})
+
+
+async def _fetch(config: Config, path: str, proof: str, wanted: Mapping[str, str | None]) -> dict[str, Any]:
     query = urlencode({name: value for name, value in wanted.items() if value is not None})
     try:
-        answer = ask.get(config.admin_listen, f"/stats?{query}", token=config.measuring.admin_token, timeout_s=60)
+        answer = ask.get(config.admin_listen, f"{path}?{query}", token=config.measuring.admin_token, timeout_s=60)
     except (ConnectionRefusedError, FileNotFoundError):
-        status, stats = await _from_store(config, query)
+        status, stats = await _from_store(config, f"{path}?{query}")
     except (OSError, http.client.HTTPException) as error:
         raise ask.AskError(f"{config.admin_listen} does not answer: {error or type(error).__name__}") from None
     else:
         status, stats = answer.status, answer.json()
-    if status != HTTPStatus.OK or not isinstance(stats, dict) or "tasks" not in stats:
+    if status != HTTPStatus.OK or not isinstance(stats, dict) or proof not in stats:
         message = stats.get("error", {}).get("message") if isinstance(stats, dict) else None
         raise ask.AskError(message or f"{config.admin_listen} answered {status}: not our admin port")
     return stats
 
 
-async def _from_store(config: Config, query: str) -> tuple[int, Any]:
+async def _from_store(config: Config, target: str) -> tuple[int, Any]:
     """Answer as the admin port would, without a port."""
     if not config.store_path.exists():
         raise ask.AskError(f"{config.store_path} is not there yet: nothing has been recorded")
@@ -60,11 +69,14 @@ async def _from_store(config: Config, query: str) -> tuple[int, Any]:
     try:
         async with await open_store(config.measuring.store) as store:
             settings = crew.admin_settings()
-            app = build_app(reader=store.reader, settings=lambda: settings, verdicts=VerdictApi(store.ledger))
+            advisor = SwitchAdvisor(config_file=config.file, several_tasks=bool(config.measuring.tasks))
+            verdicts = VerdictApi(store.ledger, switch=advisor)
+            weekly = WeeklyApi(trends=store.trends, outbox=store.watching)
+            app = build_app(reader=store.reader, settings=lambda: settings, verdicts=verdicts, weekly=weekly)
             headers = {"authorization": f"Bearer {settings.token}"} if settings.token else {}
             transport = httpx2.ASGITransport(app)
             async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
-                answer = await client.get(f"/stats?{query}")
+                answer = await client.get(target)
                 return answer.status_code, answer.json()
     finally:
         crew.services.close()

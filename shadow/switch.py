@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _PLAIN = re.compile(r"[A-Za-z_]([A-Za-z0-9_./:@-]*[A-Za-z0-9_])?")
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
@@ -20,6 +24,27 @@ class SwitchAdvice:
     yaml: str
     """What stands in the file afterwards: the new primary, and the old one among the candidates."""
     steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchAdvisor:
+    """Gives the advice that belongs to a verdict, and none to any but `promote`."""
+
+    config_file: str | None
+    several_tasks: bool = False
+
+    def __call__(self, verdict: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Advise on a verdict as `/verdicts` tells it (task, primary, candidate, verdict)."""
+        if verdict["verdict"] != "promote":
+            return None
+        advice = switch_advice(
+            candidate=verdict["candidate"],
+            primary=verdict["primary"],
+            config_file=self.config_file,
+            task=verdict["task"],
+            several_tasks=self.several_tasks,
+        )
+        return asdict(advice)
 
 
 def switch_advice(

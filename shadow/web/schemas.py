@@ -396,6 +396,20 @@ def _epoch_figures() -> dict[str, Schema]:
                 "reason": _reason(),
             }
         ),
+        "switch": {
+            "anyOf": [
+                _object(
+                    {
+                        "file": _text("The file to edit."),
+                        "change": _text("The line, such as `primary.model: gpt-4o`."),
+                        "yaml": _text("What stands in the file afterwards."),
+                        "steps": _list(_text("One step.")),
+                    }
+                ),
+                {"type": "null"},
+            ],
+            "description": "What to change for `promote`; null with any other verdict. Nothing switches by itself.",
+        },
         "proofs": _list(
             _object(
                 {
