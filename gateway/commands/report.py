@@ -55,11 +55,7 @@ def _trends(config: str | None, *, since: str | None, until: str | None, task: s
     from gateway import reportview, trendsview  # noqa: PLC0415
 
     if form == "html":
-        refuse(
-            [
-                "--trends has no html form of its own: the page of `report --format html` draws them; take table, csv, md or json"
-            ]
-        )
+        refuse(["the trends are part of --format html anyway; with --trends take table, csv, md or json"])
     with told():
         loaded = loaded_config(chosen_file(config), load_python=False)
         found = asyncio.run(reportview.fetch_trends(loaded, since=since, until=until, task=task))
