@@ -99,6 +99,7 @@ def test_check_shows_what_is_in_force_with_prices_and_without_secrets() -> None:
             '  unheard-of: not shadowed: price unknown, add prices: {"unheard-of": '
             "{input: <USD per 1M tokens>, output: <USD per 1M tokens>}}"
         ),
+        "  noise floor: the primary is asked again about 20 % of these conversations, the first 30 always",
         "cost of shadowing unknown: no traffic is recorded yet; never more than $5.00 a day",
         "config.yaml: ok",
     ]

@@ -82,6 +82,7 @@ def test_serve_tells_where_it_is_and_relays_records_and_ends_with_0(tmp_path: Pa
         f"stats on http://{serving.admin}/stats",
         "shadowing 100 % of conversations to 1 candidate, at most $5.00 a day",
         "  candidate: $1.00 in, $2.00 out per 1M tokens (config)",
+        "  noise floor: the primary is asked again about 20 % of these conversations, the first 30 always",
         f"recording to sqlite:///{tmp_path}/shadow.db",
         "stopping: answers under way have 30 s; a second signal does not wait",
     ]
