@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.judges import named_judges
 from gateway.sockets import reach
 from shadow.pricing import PriceBook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gateway.addresses import ListenAddress
     from gateway.config import Config
@@ -31,19 +32,25 @@ class ModelPrice:
     def sentence(self) -> str:
         """The price and its source, or that the model is not shadowed and what to add."""
         if self.input_usd is None or self.output_usd is None:
-            left_out = (
-                "not shadowed: price unknown" if self.role == "candidate" else "price unknown: its cost stays empty"
-            )
-            return f"{left_out}, add {self.advice}"
+            return f"{_UNPRICED[self.role]}, add {self.advice}"
         return f"{_dollars(self.input_usd)} in, {_dollars(self.output_usd)} out per 1M tokens ({self.source})"
 
 
+_UNPRICED = {
+    "candidate": "not shadowed: price unknown",
+    "judge": "not asked: price unknown",
+    "primary": "price unknown: its cost stays empty",
+}
+
+
 def model_prices(config: Config) -> list[ModelPrice]:
-    """Look up every model the configuration names: the primary when it is fixed, and the candidates."""
+    """Look up every model the configuration names: the primary when it is fixed, candidates and judges."""
     book = PriceBook(config.measuring.prices)
     fixed = config.live.primary_model
     named = [] if fixed is None else [(fixed, "primary")]
     named += [(candidate.model, "candidate") for candidate in config.measuring.candidates]
+    if config.shadow_off_reason is None:
+        named += [(model, "judge") for model in dict.fromkeys(judge.model for judge in named_judges(config))]
     prices = []
     for model, role in named:
         known = book.price_of(model)
@@ -112,6 +119,18 @@ def shadow_lines(config: Config) -> Iterator[str]:
     if measuring.shadow_off_reason is None and asked and measuring.noise_floor is not None:
         share = _percent(measuring.noise_floor_rate)
         yield f"  noise floor: the primary is asked again about {share} of these conversations, the first 30 always"
+    if measuring.shadow_off_reason is None:
+        yield from _judge_lines(config, prices)
+
+
+def _judge_lines(config: Config, prices: Sequence[ModelPrice]) -> Iterator[str]:
+    """Tell who judges which tasks at which price, why one cannot be asked, and which one is partial."""
+    sentences = {price.model: price.sentence for price in prices if price.role == "judge"}
+    for judge in named_judges(config):
+        tasks = f"task{'' if len(judge.tasks) == 1 else 's'} {', '.join(judge.tasks)}"
+        yield f"  {judge.model}: {judge.unusable or sentences[judge.model]} (judge of {tasks}, two calls a pair)"
+        if judge.warning is not None:
+            yield f"  warning: {judge.warning}"
 
 
 def _percent(rate: float) -> str:

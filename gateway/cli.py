@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gateway.commands import bench as benchmarks
+from gateway.commands.label import label
+from gateway.commands.report import report
 from gateway.terminal import (
     FAILED,
     OK,
@@ -216,6 +218,10 @@ def pairs(
         note("both answers of one: GET /pairs/<pair> on the admin port")
     else:
         note("no pairs yet: a sampled conversation must have ended well, and a candidate must have answered")
+
+
+app.command()(label)
+app.command()(report)
 
 
 @app.command()

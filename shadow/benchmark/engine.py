@@ -240,9 +240,10 @@ class Engine:
     async def _hold(self, run_id: str) -> None:
         while True:
             await asyncio.sleep(_HOLD_EVERY_S)
-            if not await self._runs.hold(run_id, worker=self._worker, lease_s=LEASE_S, now=self._now()):
-                self.stop(_TAKEN_OVER)
-                return
+            with contextlib.suppress(StoreError):  # a busy store: the lease lasts for some more of these
+                if not await self._runs.hold(run_id, worker=self._worker, lease_s=LEASE_S, now=self._now()):
+                    self.stop(_TAKEN_OVER)
+                    return
 
     async def _ask_all(self, plan: RunPlan, cases: Mapping[str, Case]) -> None:
         self._report()

@@ -19,7 +19,7 @@ Key = tuple[str, str | None, str]
 MAX_MISSING = 0.05
 
 _COUNTS = (
-    "ruled", "identical", "failed", "flips", "ties", "unreadable_calls", "failed_calls", "calls", "controls",
+    "ruled", "failed", "flips", "ties", "unreadable_calls", "failed_calls", "calls", "controls",
     "controls_passed", "controls_failed_to_rule", "primary_chars", "candidate_chars", "unpriced_calls",
 )  # fmt: skip
 
@@ -111,6 +111,7 @@ def _newest(rows: Iterable[Mapping[str, Any]]) -> dict[Key, _Judged]:
             pairwise=not row["is_single"],
             cost_usd=row["cost_usd"] + (before.tally.cost_usd if before else 0.0),
             control_cost_usd=row["control_cost_usd"] + (before.tally.control_cost_usd if before else 0.0),
+            identical=int(row["identical_pairs"]),
             **{name: int(row[name]) for name in _COUNTS},
         )
         if before is not None and before.latest > row["latest"]:

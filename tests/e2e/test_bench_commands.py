@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import pty
@@ -124,7 +125,7 @@ def test_a_later_run_is_held_against_a_baseline(folder: Path) -> None:
         ("", (), ["holds no case"]),
         ('{"prompt": "a"}', ("--gate", "quality=1"), ["gate 'quality=1' is not understood"]),
         ('{"prompt": "a"}', ("--gate", "luck>=1"), ["there is no figure 'luck'"]),
-        ('{"prompt": "a"}', ("--gate", "cost_ratio<=1"), ["name it with --baseline RUN"]),
+        ('{"prompt": "a"}', ("--gate", "cost_ratio<=1"), ["name another run with --baseline RUN"]),
         ('{"prompt": "a"}', ("--gate", "other:quality>=1"), ["other is none of the models (good)"]),
         ('{"prompt": "a"}', ("--baseline", "nope"), ["there is no run 'nope'"]),
         ('{"prompt": "a"}', ("-o", "out.pdf"), ["the ending chooses the format: .json"]),
@@ -236,6 +237,16 @@ def test_a_run_is_written_in_every_format(folder: Path) -> None:
     assert {(folder / file).stat().st_mode & 0o777 for file in files} == {0o600}
 
 
+def test_a_page_is_written_where_the_dashboard_is_there(folder: Path, simulator: Simulator) -> None:
+    ended = shadow(folder, "bench", cases(folder, 2), "--models", "good", "-o", "o.html")
+    if importlib.util.find_spec("shadow.web.dashboard") is None:
+        assert (ended.code, len(simulator.log)) == (2, 0)
+        assert ".html comes with the dashboard" in ended.err
+    else:
+        assert ended.code == 0, ended.err
+        assert "<html" in (folder / "o.html").read_text("utf-8")
+
+
 def test_standard_input_and_the_other_api(folder: Path, simulator: Simulator) -> None:
     lines = "\n".join(CASES.read_text("utf-8").splitlines()[:3])
     ended = shadow(folder, "bench", "-", "--models", "good", "--api", "openai", "--json", stdin=lines)
@@ -273,6 +284,17 @@ def test_a_bar_with_the_cost_is_shown_on_a_terminal_and_lines_elsewhere(folder: 
     assert process.wait(60) == 0
     assert "3/3" in shown.decode("utf-8", "replace")
     assert "$0.0" in shown.decode("utf-8", "replace")
+
+
+def test_a_judge_is_asked_where_the_models_are_and_its_cost_is_shown(folder: Path, simulator: Simulator) -> None:
+    judged = ["--evaluator", "llm-pairwise", "--evaluator", "icontains", "--max-cost", "2"]
+    ended = shadow(folder, "bench", cases(folder, 4), "--models", "good,bad", *judged)
+
+    assert ended.code == 0, ended.err
+    assert "of it for judging" in ended.out
+    assert "llm-pairwise *" in ended.out
+    assert "a pairwise evaluator gives no answer an absolute quality" in ended.out
+    assert simulator.log.calls(model="claude-haiku-4-5")
 
 
 # ---- two runs
@@ -326,10 +348,13 @@ def test_production_prompts_are_replayed_and_the_run_is_on_the_admin_port(tmp_pa
         ended = shadow(tmp_path, "replay", "--models", "good,bad", "--since", "1d", "-n", "4", *scored, "--json")
         assert ended.code == 0, ended.err
         run = json.loads(ended.out)["run"]
+        again = shadow(tmp_path, "replay", "--models", "bad,good", "--resume", *scored, "--json")
         status, body = ask(serving.admin, "GET", f"/runs/{run['id']}")
         listed = json.loads(ask(serving.admin, "GET", "/runs?kind=replay")[1])
         assert serving.stop() == 0
 
+    assert "going on, 8 of 8 answers are there" in again.err
+    assert json.loads(again.out)["run"]["id"] == run["id"]
     assert "4 of 6 stored prompts (6 conversations)" in ended.err
     assert (run["kind"], run["cases"], run["answered"]) == ("replay", 4, 8)
     assert status == 200

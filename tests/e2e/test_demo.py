@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 COMMAND = str(Path(sys.executable).with_name("shadow-gateway"))
 
 
+TASKS = ("default ", "calculator ")
+
+
 class Folders:
     """An empty folder to run from, and one that temporary files go to."""
 
@@ -81,7 +84,7 @@ def test_once_prints_the_tables_and_where_they_came_from_and_leaves_nothing(fold
         HTTPS_PROXY="http://127.0.0.1:9",
         ALL_PROXY="http://127.0.0.1:9",
     )
-    output, progress = process.communicate(timeout=100)
+    output, progress = process.communicate(timeout=110)
     assert process.returncode == 0, progress
     assert "DEMO" in output
     assert "Traceback" not in progress
@@ -92,8 +95,16 @@ def test_once_prints_the_tables_and_where_they_came_from_and_leaves_nothing(fold
         for row in rows:
             assert "n/a" not in row
             assert int(row[1]) > 10
-    for line in output.splitlines():
-        if line.startswith(("default", "calculator")):
+    verdicts, coverage = output.partition("Verdicts")[2].split("Coverage")
+    rows = {tuple(line.split()[:2]): line.split()[2] for line in verdicts.splitlines() if line.startswith(TASKS)}
+    assert rows["default", "demo-oak"] == "promote", output
+    assert rows["calculator", "demo-swift"] == "reject", output
+    assert "undecided" in rows.values()
+    assert (
+        "default, demo-oak: demo-oak can take over from demo-atlas; proved: at most 0.15 worse in quality" in verdicts
+    )
+    for line in coverage.splitlines():
+        if line.startswith(TASKS):
             _, _, eligible, sampled, sent, pending, *left_out = line.split()
             assert pending == "0"
             assert eligible == sampled

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,10 @@ def test_serve_tells_where_it_is_and_relays_records_and_ends_with_0(tmp_path: Pa
         "shadowing 100 % of conversations to 1 candidate, at most $5.00 a day",
         "  candidate: $1.00 in, $2.00 out per 1M tokens (config)",
         "  noise floor: the primary is asked again about 20 % of these conversations, the first 30 always",
+        (
+            f"  claude-haiku-4-5: $1.00 in, $5.00 out per 1M tokens (genai-prices {metadata.version('genai-prices')})"
+            " (judge of task default, two calls a pair)"
+        ),
         f"recording to sqlite:///{tmp_path}/shadow.db",
         "stopping: answers under way have 30 s; a second signal does not wait",
     ]

@@ -235,7 +235,7 @@ def test_the_block_tells_shares_money_and_what_to_keep_in_mind() -> None:
 def row(**given: Any) -> dict[str, Any]:
     counts = dict.fromkeys(
         (
-            *("ruled", "identical", "failed", "flips", "ties", "unreadable_calls", "failed_calls", "calls"),
+            *("ruled", "identical_pairs", "failed", "flips", "ties", "unreadable_calls", "failed_calls", "calls"),
             *("controls", "controls_passed", "controls_failed_to_rule", "primary_chars", "candidate_chars"),
             *("unpriced_calls", "is_single"),
         ),

@@ -107,8 +107,13 @@ class SqliteJobs:
         """Give a leased, unsent job back to `pending`."""
         await self._fetch("release", _key(job))
 
-    async def reserve(self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime) -> Reservation:
-        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction."""
+    async def reserve(
+        self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime, scoring_usd: float = 0.0
+    ) -> Reservation:
+        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction.
+
+        `scoring_usd` is the part of the worst case that is not the candidate's.
+        """
         nano_usd = nano_up(worst_case_usd)
         async with self._writer.transaction() as transaction:
             held = await self._held(transaction, job)
@@ -128,7 +133,8 @@ class SqliteJobs:
                 return "over_budget"
             sent = {"day": budget.day, "nano_usd": nano_usd}
             await transaction.run(self._sql["reserve"], sent)
-            await transaction.run(self._sql["mark_sent"], _key(job) | sent | {"now": micros(now)})
+            asking = {"asking_nano_usd": nano_up(worst_case_usd - scoring_usd), "now": micros(now)}
+            await transaction.run(self._sql["mark_sent"], _key(job) | sent | asking)
         return "ok"
 
     async def finish(self, job: LeasedJob, *, result: PairResult, reserved_usd: float, now: datetime) -> None:
@@ -243,14 +249,14 @@ class SqliteJobs:
 
     async def _keep(self, transaction: Transaction, job: LeasedJob, result: PairResult) -> None:
         answer = result.answer
+        judged = [row for score in result.scores for row in judgement_rows(answer, score)]
+        await transaction.run_many(self._sql["insert_judgement"], judged)
         if job.job.candidate == NOISE_FLOOR:
             await transaction.run(self._sql["insert_noise"], noise_row(job, result))
             return
         row = answer_row(result, exchange_started_at=job.exchange.started_at, task=job.job.task)
         await transaction.run(self._sql["insert_answer"], row)
         await transaction.run_many(self._sql["insert_score"], [score_row(answer, score) for score in result.scores])
-        judged = [row for score in result.scores for row in judgement_rows(answer, score)]
-        await transaction.run_many(self._sql["insert_judgement"], judged)
         await transaction.run_many(self._sql["insert_content"], content_rows(answer, result.content))
         if result.primary_cost is not None:
             names = ("billed_usd", "uncached_usd", "source")

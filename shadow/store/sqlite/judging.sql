@@ -33,7 +33,7 @@ SELECT
     sum(counts AND control IS NULL AND (
         (first IS NOT NULL AND second IS NOT NULL) OR (primary_grade IS NOT NULL AND candidate_grade IS NOT NULL)
     )) AS ruled,
-    sum(counts AND control IS NULL AND is_identical) AS identical,
+    sum(counts AND control IS NULL AND is_identical) AS identical_pairs,
     sum(counts AND control IS NULL AND NOT is_identical AND (
         (NOT is_single AND (first IS NULL OR second IS NULL))
         OR (is_single AND (primary_grade IS NULL OR candidate_grade IS NULL))
