@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anthropic
 import httpx2
 
-from gateway.demo.cast import APP_KEY, CALCULATOR, PRIMARY
+from gateway.demo.cast import APP_KEY, CALCULATOR, PRIMARY, TUTOR
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -110,7 +110,7 @@ def _conversations() -> Sequence[Callable[[App], Awaitable[None]]]:
     return [
         held
         for number in range(ROUNDS)
-        for held in (_calculation(number), _order(number), _weather(number), _ticket(number))
+        for held in (_calculation(number), _order(number), _weather(number), _ticket(number), _lesson(number))
     ]
 
 
@@ -189,6 +189,22 @@ def _ticket(number: int) -> Callable[[App], Awaitable[None]]:
     async def hold(app: App) -> None:
         await app.openai.respond(
             model=PRIMARY.name, input=question, text={"format": schema}, max_output_tokens=300, store=False
+        )
+
+    return hold
+
+
+def _lesson(number: int) -> Callable[[App], Awaitable[None]]:
+    """Ask once with the anthropic SDK, in free text: what a judge is for."""
+    question = f"I am learning to add. What is {13 + 11 * number} + {8 + 3 * number}?"
+
+    async def hold(app: App) -> None:
+        await app.anthropic.messages.create(
+            model=PRIMARY.name,
+            max_tokens=100,
+            system="You are a patient tutor.",
+            messages=[{"role": "user", "content": question}],
+            extra_headers={"x-app": TUTOR},
         )
 
     return hold

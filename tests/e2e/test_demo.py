@@ -88,12 +88,18 @@ def test_once_prints_the_tables_and_where_they_came_from_and_leaves_nothing(fold
     assert "sk-of-the-user" not in output + progress
     for model in (PRIMARY, *CANDIDATES):
         rows = rows_of(output, model.name)
-        assert len(rows) == 2, output
+        assert len(rows) == 3, output
         for row in rows:
-            assert "n/a" not in row
             assert int(row[1]) > 10
+        assert "n/a" not in rows[1]  # the calculator's: a judge of two answers gives none of them an absolute quality
+    assert re.search(
+        r"^Judge demo-judge, task tutor: \d+ calls for \$0\.\d+, \$0\.\d+ of it for controls$", output, re.MULTILINE
+    )
+    for model in CANDIDATES:
+        told = rf"^  {model.name}: \d+ pairs judged, .* 0 unruled; .*the judge demo-judge can be trusted: it passed"
+        assert re.search(told, output, re.MULTILINE), output
     for line in output.splitlines():
-        if line.startswith(("default", "calculator")):
+        if line.startswith(("default", "calculator", "tutor")):
             _, _, eligible, sampled, sent, pending, *left_out = line.split()
             assert pending == "0"
             assert eligible == sampled
@@ -118,7 +124,7 @@ def test_without_once_it_stays_up_until_interrupted(folders: Folders) -> None:
     with httpx2.Client(trust_env=False) as client:
         stats = client.get(f"{address_of(output, 'stats')}/stats").json()
         pairs = client.get(f"{address_of(output, 'pairs')}/pairs?sort=worst&limit=3").json()
-        assert [task["task"] for task in stats["tasks"]] == ["default", "calculator"]
+        assert [task["task"] for task in stats["tasks"]] == ["default", "calculator", "tutor"]
         assert len(pairs["pairs"]) == 3
         assert client.get(f"{address_of(output, 'gateway')}/readyz").status_code == 200
     process.send_signal(signal.SIGINT)
