@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from gateway.addresses import ListenAddress
 
 
+class AskError(Exception):
+    """What was asked for cannot be had; the message says why and what to do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """One whole answer; header names are lower-case."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import ipaddress
 import random
 import signal
@@ -17,10 +18,12 @@ import msgspec
 
 from gateway.addresses import same_origin
 from shadow.benchmark import Asker, Engine, Estimate, Scorer, estimate, new_run_id
+from shadow.benchmark.scoring import request_of
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.evaluators import EvaluatorConfigError, build_evaluators
 from shadow.evaluators.llm_judges import LlmJudges
 from shadow.evaluators.services import Services
+from shadow.golden import GoldenError, load_golden
 from shadow.judge.client import Network
 from shadow.judge.hire import Agency, Home
 from shadow.pricing import PriceBook
@@ -112,7 +115,7 @@ def contestants(config: Config, options: Options) -> list[Candidate]:
         if options.base_url is None and candidate is not None:
             made.append(_with_key(replace(candidate, same_origin=True), options))
             continue
-        base_url = (options.base_url or upstream.base_url).rstrip("/")
+        base_url = _without_version(options.base_url or upstream.base_url)
         key = upstream.api_key if same_origin(base_url, upstream.base_url) else None
         made.append(
             _with_key(
@@ -139,6 +142,11 @@ def _with_key(candidate: Candidate, options: Options) -> Candidate:
             "the candidate's api_key, or name a variable that holds the key with --api-key-env"
         )
     return replace(candidate, api_key=key)
+
+
+def _without_version(base_url: str) -> str:
+    """Take off the `/v1` that the openai SDK wants in a base URL: our paths begin with it."""
+    return base_url.rstrip("/").removesuffix("/v1")
 
 
 def _is_loopback(base_url: str) -> bool:
@@ -243,6 +251,13 @@ class Bench:
         plan = replace(plan, estimate_usd=cost.worst_usd)
         return Ready(plan=plan, cost=cost, resumed=resumed, scorer=scorer, evaluators_note=told)
 
+    async def kept_cases(self, kind: RunKind) -> tuple[Case, ...]:
+        """Give the cases of the newest run of this kind and these models, to go on with; a new sample would differ."""
+        page, _ = await self.store.runs.page(limit=20, kind=kind)
+        found = next((run for run in page if set(run.models) == set(self._options.models)), None)
+        result = None if found is None else await self.store.runs.result(found.id)
+        return () if result is None else tuple(case for case in result.cases if case.request)
+
     async def run(self, ready: Ready, progress: Callable[[Progress], None]) -> RunResult:
         """Run it; SIGINT and SIGTERM end it early, keeping what is there. Raises BenchError, RunLostError."""
         engine = Engine(
@@ -254,13 +269,19 @@ class Bench:
             concurrency=self._options.concurrency,
             progress=progress,
         )
+        if any(evaluators.costs_money for evaluators in ready.scorer.sets.values()):
+            # Half a second that would otherwise be counted in the latency of the answers under way.
+            await asyncio.to_thread(importlib.import_module, "anthropic")
         with _stopping(lambda: engine.stop("interrupted")):
             if ready.resumed is None:
                 result = await engine.run(ready.plan)
             else:
                 result = await engine.resume(ready.plan, ready.resumed, retry_errors=self._options.retry_errors)
         if result is None:
-            raise BenchError("another process works on this run; wait for it, or start a new one without --resume")
+            raise BenchError(
+                "another process works on this run, or was killed less than a minute ago: try again then, or start a "
+                "new run without --resume"
+            )
         return result
 
     def _keep(self, kind: RunKind) -> Callable[[str], str] | None:
@@ -335,7 +356,7 @@ async def opened(config: Config, options: Options) -> AsyncIterator[Bench]:
 def _judges(config: Config, options: Options, *, prices: PriceBook, limits: CallLimits, keys: Iterable[str]) -> Agency:
     """Judges are asked where the run's models are, unless their options name another place."""
     settings = config.measuring
-    base_url = (options.base_url or settings.upstream.base_url).rstrip("/")
+    base_url = _without_version(options.base_url or settings.upstream.base_url)
     key = options.api_key or (settings.upstream.api_key if same_origin(base_url, settings.upstream.base_url) else None)
     if key is None and _is_loopback(base_url):
         key = _NO_KEY_NEEDED
@@ -359,6 +380,20 @@ class Sampled:
 
     cases: tuple[Case, ...]
     note: str
+
+
+def with_golden(cases: Sequence[Case], file: str | None) -> tuple[Case, ...]:
+    """Give cases what a golden case of the same prompt says is right. Raises BenchError. Reads a file."""
+    if file is None:
+        return tuple(cases)
+    try:
+        golden = load_golden(file)
+    except GoldenError as error:
+        raise BenchError(str(error)) from error
+    return tuple(
+        case if case.expected is not None else replace(case, expected=golden.expected(request_of(case), task=case.task))
+        for case in cases
+    )
 
 
 async def sample_prompts(

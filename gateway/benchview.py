@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -50,20 +51,31 @@ def beginning(ready: Ready, *, max_cost_usd: float | None) -> Iterator[str]:
         yield f"cost: unknown for {unknown}{expected}; its answers get no cost, never a guessed one"
 
 
-def summary(told: Row) -> RenderableType:
+def summary(told: Row, *, width: int) -> RenderableType:
     """Lay out a run: a table a task, readings, and what the intervals mean."""
     run = told["run"]
     parts: list[RenderableType] = [
         _line(f"run {run['id']} ({run['name']}), {run['state']}: {run['answered']} of {run['cells']} answers")
     ]
     for task in told["tasks"]:
-        parts += [Text(), _models(task)]
+        title = f"task {one_line(task['task'])}, {task['cases']} cases"
+        parts += [Text(), _fitted(title, _models(task), width=width, spare=_LEAST_TELLING)]
+        if any(len(row["quality"]["by_evaluator"]) > 1 for row in task["models"]):
+            parts += [Text(), _scores(task)]
         if task["comparisons"]:
-            parts += [Text(), _comparisons(task)]
+            title = f"beside {one_line(task['comparisons'][0]['primary'])}, pair by pair"
+            parts += [
+                Text(),
+                _fitted(
+                    title, _comparisons(task), width=width, spare=("pairs", "p50 ms difference", "win / tie / loss")
+                ),
+            ]
         parts += [_line(f"* {each['text']}") for each in task["insights"]]
         parts += [_line(f"! {text}") for text in _reasons(task)]
     level = f"{told['level']:.0%}"
-    spent = f"${run['spent_usd']:.4f} spent, scoring included"
+    scoring_usd = sum(row["cost_usd"]["scoring"] for task in told["tasks"] for row in task["models"])
+    judged = f", ${scoring_usd:.4f} of it for judging" if scoring_usd else ""
+    spent = f"${run['spent_usd']:.4f} spent{judged}"
     parts += [
         Text(),
         _line(f"{spent}. Intervals hold at {level} each, however often a run is looked at or gone on with."),
@@ -71,7 +83,7 @@ def summary(told: Row) -> RenderableType:
     return Group(*parts)
 
 
-def compared(told: Row) -> RenderableType:
+def compared(told: Row, *, width: int) -> RenderableType:
     """Lay out two runs side by side."""
     first, second = told["first"], told["second"]
     parts: list[RenderableType] = [
@@ -81,21 +93,11 @@ def compared(told: Row) -> RenderableType:
         ),
         Text(),
     ]
-    table = _table("per model")
-    for name in ("model", "pairs", "quality B - A", "win / tie / loss", "cost B / A", "p50 ms B - A", "errors A, B"):
-        table.add_column(name, justify="left" if name == "model" else "right")
-    for row in told["models"]:
-        quality = row["quality_diff"]
-        table.add_row(
-            one_line(row["model"]),
-            str(row["pairs"]),
-            with_interval(quality["mean"], quality["ci"], 3),
-            _rates(quality),
-            with_interval(row["cost_ratio"]["value"], row["cost_ratio"]["ci"], 3),
-            shown(row["latency_diff_ms"]["p50"], 0),
-            f"{_share(row['error_rate']['first'])}, {_share(row['error_rate']['second'])}",
-        )
-    parts += [table, Text(), _by_evaluator(told["models"])]
+    parts += [
+        _fitted("per model", _runs_beside(told["models"]), width=width, spare=("p50 ms B - A", "pairs")),
+        Text(),
+        _fitted("per evaluator", _by_evaluator(told["models"]), width=width),
+    ]
     parts += [
         _line(f"! {row['model']}, {name}: {each['warning']}")
         for row in told["models"]
@@ -118,12 +120,14 @@ class Lines:
         self._write = write
         self._clock = clock
         self._told_s = clock()
+        self._told_done = 0
 
     def __call__(self, at: RunProgress) -> None:
         """Take one report."""
-        if at.done < at.cells and self._clock() - self._told_s < _LINE_EVERY_S:
+        is_last = at.done == at.cells and self._told_done < at.cells
+        if not is_last and self._clock() - self._told_s < _LINE_EVERY_S:
             return
-        self._told_s = self._clock()
+        self._told_s, self._told_done = self._clock(), at.done
         self._write(f"{at.done} of {at.cells} answers, {_so_far(at)}")
 
 
@@ -151,70 +155,120 @@ def _so_far(at: RunProgress) -> str:
     return ", ".join(parts)
 
 
-def _models(task: Row) -> Table:
-    table = _table(f"task {one_line(task['task'])}, {task['cases']} cases")
-    for name in (
-        "model",
-        "answers",
-        "errors",
-        "quality",
-        "n",
-        "p50 ms",
-        "p95 ms",
-        "TTFT p50",
-        "$ per 1k",
-        "$ per 1k quality",
-    ):
-        table.add_column(name, justify="left" if name == "model" else "right")
+def _models(task: Row) -> Mapping[str, Sequence[str]]:
+    """Give the columns of the models' table."""
+    rows = task["models"]
+    return {
+        "model": [one_line(row["model"]) for row in rows],
+        "answers": [str(row["requests"]) for row in rows],
+        "errors": [_share(row["error_rate"]) for row in rows],
+        "quality": [with_interval(row["quality"]["avg"], row["quality"]["ci"], 3) for row in rows],
+        "n": [str(row["quality"]["n"]) for row in rows],
+        "p50 ms": [with_interval(row["latency_ms"]["p50"], row["latency_ms"]["p50_ci"], 0) for row in rows],
+        "p95 ms": [shown(row["latency_ms"]["p95"], 0) for row in rows],
+        "TTFT p50": [shown(row["ttft_ms"]["p50"], 0) for row in rows],
+        "$ per 1k": [_thousandfold(row["cost_usd"]["per_request"], None) for row in rows],
+        "$ per 1k quality": [
+            _thousandfold(row["cost_per_quality_point_usd"]["value"], row["cost_per_quality_point_usd"]["ci"])
+            for row in rows
+        ],
+    }
+
+
+_LEAST_TELLING = ("n", "p95 ms", "TTFT p50", "answers", "p50 ms", "$ per 1k", "errors")
+"""Columns that a narrow terminal does without, the first of them first."""
+
+
+def _scores(task: Row) -> Table:
+    """Show what each evaluator said of each model; the deciding one is marked."""
+    names = sorted({name for row in task["models"] for name in row["quality"]["by_evaluator"]})
+    table = _table("scores by evaluator (* decides)")
+    table.add_column("evaluator")
     for row in task["models"]:
-        quality, per_point = row["quality"], row["cost_per_quality_point_usd"]
-        latency_ms, ttft_ms = row["latency_ms"], row["ttft_ms"]
-        table.add_row(
-            one_line(row["model"]),
-            str(row["requests"]),
-            _share(row["error_rate"]),
-            with_interval(quality["avg"], quality["ci"], 3),
-            str(quality["n"]),
-            with_interval(latency_ms["p50"], latency_ms["p50_ci"], 0),
-            shown(latency_ms["p95"], 0),
-            shown(ttft_ms["p50"], 0),
-            _thousandfold(row["cost_usd"]["per_request"], None),
-            _thousandfold(per_point["value"], per_point["ci"]),
-        )
+        table.add_column(Text(one_line(row["model"])), justify="right")
+    for name in names:
+        found = [row["quality"]["by_evaluator"].get(name) for row in task["models"]]
+        decides = any(each is not None and each["decides"] for each in found)
+        table.add_row(one_line(f"{name} *" if decides else name), *map(_score, found))
     return table
 
 
-def _comparisons(task: Row) -> Table:
-    table = _table(f"beside {one_line(task['comparisons'][0]['primary'])}, pair by pair")
-    for name in ("model", "pairs", "quality difference", "win / tie / loss", "cost ratio", "p50 ms difference"):
-        table.add_column(name, justify="left" if name == "model" else "right")
-    for row in task["comparisons"]:
-        quality = row["quality_diff"]
-        table.add_row(
-            one_line(row["candidate"]),
-            str(row["pairs"]),
-            with_interval(quality["mean"], quality["ci"], 3),
-            _rates(quality),
-            with_interval(row["cost_ratio"]["value"], row["cost_ratio"]["ci"], 3),
-            shown(row["latency_diff_ms"]["p50"], 0),
-        )
+def _score(each: Row | None) -> str:
+    if each is None:
+        return "-"
+    missing = f", {each['missing']} missing" if each["missing"] else ""
+    return f"{with_interval(each['avg'], each['ci'], 3)}{missing}"
+
+
+def _comparisons(task: Row) -> Mapping[str, Sequence[str]]:
+    rows = task["comparisons"]
+    return {
+        "model": [one_line(row["candidate"]) for row in rows],
+        "pairs": [str(row["pairs"]) for row in rows],
+        "quality difference": [
+            with_interval(row["quality_diff"]["mean"], row["quality_diff"]["ci"], 3) for row in rows
+        ],
+        "win / tie / loss": [_rates(row["quality_diff"]) for row in rows],
+        "cost ratio": [with_interval(row["cost_ratio"]["value"], row["cost_ratio"]["ci"], 3) for row in rows],
+        "p50 ms difference": [shown(row["latency_diff_ms"]["p50"], 0) for row in rows],
+    }
+
+
+def _fitted(title: str, columns: Mapping[str, Sequence[str]], *, width: int, spare: Sequence[str] = ()) -> Table:
+    """Lay columns out so that nothing is cut: whole, then intervals below their values, then fewer columns."""
+    table = _laid_out(title, columns)
+    for stacked, left_out in ((False, 0), (True, 0), *((True, count + 1) for count in range(len(spare)))):
+        kept = {name: cells for name, cells in columns.items() if name not in spare[:left_out]}
+        table = _laid_out(title, _stacked(kept) if stacked else kept)
+        if Measurement.get(_ROOMY, _ROOMY.options, table).maximum <= width:
+            break
     return table
 
 
-def _by_evaluator(models: Sequence[Row]) -> Table:
-    table = _table("per evaluator")
-    for name in ("model", "evaluator", "score B - A", "pairs", "win / tie / loss"):
-        table.add_column(name, justify="left" if name in {"model", "evaluator"} else "right")
-    for row in models:
-        for name, each in row["by_evaluator"].items():
-            table.add_row(
-                one_line(row["model"]),
-                one_line(name),
-                with_interval(each["mean"], each["ci"], 3),
-                str(each["n"]),
-                _rates(each),
-            )
+def _laid_out(title: str, columns: Mapping[str, Sequence[str]]) -> Table:
+    table = _table(title)
+    for name in columns:
+        table.add_column(name, justify="left" if name in _NAMES else "right", no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, cells))
     return table
+
+
+def _stacked(columns: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """Put intervals below their values."""
+    return {
+        name: cells if name in _NAMES else [cell.replace(" [", "\n[", 1) for cell in cells]
+        for name, cells in columns.items()
+    }
+
+
+_NAMES = frozenset({"model", "evaluator"})
+_ROOMY = Console(width=1000)
+
+
+def _by_evaluator(models: Sequence[Row]) -> Mapping[str, Sequence[str]]:
+    rows = [(row["model"], name, each) for row in models for name, each in row["by_evaluator"].items()]
+    return {
+        "model": [one_line(model) for model, _, _ in rows],
+        "evaluator": [one_line(name) for _, name, _ in rows],
+        "score B - A": [with_interval(each["mean"], each["ci"], 3) for _, _, each in rows],
+        "pairs": [str(each["n"]) for _, _, each in rows],
+        "win / tie / loss": [_rates(each) for _, _, each in rows],
+    }
+
+
+def _runs_beside(models: Sequence[Row]) -> Mapping[str, Sequence[str]]:
+    return {
+        "model": [one_line(row["model"]) for row in models],
+        "pairs": [str(row["pairs"]) for row in models],
+        "quality B - A": [with_interval(row["quality_diff"]["mean"], row["quality_diff"]["ci"], 3) for row in models],
+        "win / tie / loss": [_rates(row["quality_diff"]) for row in models],
+        "cost B / A": [with_interval(row["cost_ratio"]["value"], row["cost_ratio"]["ci"], 3) for row in models],
+        "p50 ms B - A": [shown(row["latency_diff_ms"]["p50"], 0) for row in models],
+        "errors A, B": [
+            f"{_share(row['error_rate']['first'])}, {_share(row['error_rate']['second'])}" for row in models
+        ],
+    }
 
 
 def _reasons(task: Row) -> Iterator[str]:
@@ -226,7 +280,7 @@ def _reasons(task: Row) -> Iterator[str]:
             "cost per quality point": row["cost_per_quality_point_usd"]["reason"],
         }
         for what, reason in reasons.items():
-            if reason is not None:
+            if reason is not None and reason != f"n/a: {reasons['quality']}":
                 yield f"{row['model']}, {what}: {reason}"
 
 

@@ -11,6 +11,7 @@ import typer
 
 from gateway.commands import bench as benchmarks
 from gateway.commands.label import label
+from gateway.commands.report import report
 from gateway.terminal import (
     FAILED,
     OK,
@@ -220,6 +221,7 @@ def pairs(
 
 
 app.command()(label)
+app.command()(report)
 
 
 @app.command()

@@ -26,7 +26,14 @@ from gateway.configsource import (
     read_file,
 )
 from gateway.control import Tls
-from gateway.settings import LiveSettings, MeasuringSettings, RecordingSettings, RedactionRule, Upstream
+from gateway.settings import (
+    LiveSettings,
+    MeasuringSettings,
+    RecordingSettings,
+    RedactionRule,
+    Upstream,
+    VerdictSettings,
+)
 from gateway.yamltree import Path, Problem
 from shadow.records import NOISE_FLOOR, Candidate, Dialect, EvaluatorSpec, Price, Task, TaskMatch
 from shadow.redaction import names_credential
@@ -216,6 +223,7 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
         candidates=_candidates(model),
         tasks=_tasks(model),
         evaluators=_specs(model.evaluators),
+        verdict=VerdictSettings(**model.verdict.model_dump()),
         upstream=Upstream(base_url=upstream.base_url, api_key=upstream.api_key, api_key_header=upstream.api_key_header),
         primary_model=model.primary.model,
         config_dir=str(source.folder),

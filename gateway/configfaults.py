@@ -39,6 +39,7 @@ def faults(model: ConfigFile, source: Source) -> Iterator[Finding]:
     yield from _task_findings(model)
     for path, entries in _evaluator_lists(model):
         yield from _evaluator_findings(path, entries, source)
+    yield from _verdict_findings(model)
     yield from _file_findings(model, source)
     yield from _golden_findings(model, source)
     yield from _store_findings(model)
@@ -158,15 +159,23 @@ def _evaluator_findings(path: Path, entries: list[EvaluatorSection], source: Sou
             sentence = f"an evaluator is called '{name}' already; give this one a name of its own"
             yield Finding(path=(*path, index), sentence=sentence)
         names.add(name)
-        decides = bool(entry.quality) or len(entries) == 1
-        yield from _one_evaluator_findings((*path, index), entry, source, decides=decides)
+        decides = bool(entry.quality) or (len(entries) == 1 and entry.quality is not False)
+        yield from _role_findings((*path, index), entry, decides=decides)
+        yield from _one_evaluator_findings((*path, index), entry, source, decides=decides or len(entries) == 1)
+
+
+def _role_findings(path: Path, entry: EvaluatorSection, *, decides: bool) -> Iterator[Finding]:
+    """One evaluator decides; the others may be guards."""
+    if entry.guard is not None and decides:
+        sentence = "the deciding evaluator is judged by verdict.margin; a guard is one of the others, remove this key"
+        yield Finding(path=(*path, "guard"), sentence=sentence)
+    if entry.decides and not decides:
+        sentence = "is said of the deciding evaluator alone; remove this key, or mark this one with quality: true"
+        yield Finding(path=(*path, "decides"), sentence=sentence)
 
 
 def _one_evaluator_findings(path: Path, entry: EvaluatorSection, source: Source, *, decides: bool) -> Iterator[Finding]:
-    if "guard" in entry.options:
-        sentence = "guards are not built yet; remove this key (the scores are shown, but hold nothing back)"
-        yield Finding(path=(*path, "guard"), sentence=sentence)
-    elif (fault := _evaluator_type_fault(entry.type)) is not None:
+    if (fault := _evaluator_type_fault(entry.type)) is not None:
         yield Finding(path=(*path, "type"), sentence=fault)
     elif (fault := _evaluator_options_fault(entry, source, decides=decides)) is not None:
         yield Finding(path=path, sentence=fault)
@@ -197,6 +206,14 @@ def _evaluator_options_fault(entry: EvaluatorSection, source: Source, *, decides
         return loading_fault(spec, config_dir=config_dir) if source.load_python else None
     except EvaluatorConfigError as error:
         return str(error)
+
+
+def _verdict_findings(model: ConfigFile) -> Iterator[Finding]:
+    least, most = model.verdict.min_conversations, model.verdict.max_conversations
+    if most < least:
+        sentence = f"must not be below min_conversations ({least}): every candidate would be given up undecided"
+        about = (("verdict", "min_conversations"),)
+        yield Finding(path=("verdict", "max_conversations"), sentence=sentence, about=about)
 
 
 def _file_findings(model: ConfigFile, source: Source) -> Iterator[Finding]:
@@ -274,4 +291,11 @@ def database_name(store: str) -> str:
 
 def spec_of(entry: EvaluatorSection, *, quality: bool) -> EvaluatorSpec:
     """One evaluator as the measuring side takes it."""
-    return EvaluatorSpec(type=entry.type, options=dict(entry.options), quality=quality, name=entry.name)
+    return EvaluatorSpec(
+        type=entry.type,
+        options=dict(entry.options),
+        quality=quality,
+        name=entry.name,
+        guard_margin=None if entry.guard is None else entry.guard.margin,
+        decides=entry.decides,
+    )

@@ -18,8 +18,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
@@ -29,6 +30,8 @@ import uvicorn
 from gateway import control, logs
 from gateway.adminport import AdminConnection
 from gateway.settings import MeasuringSettings
+from gateway.verdictplan import OutsideFacts, verdict_plan
+from shadow.bookkeeper import Bookkeeper, Routine
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, Services, build_evaluators
@@ -42,8 +45,8 @@ from shadow.rescoring import Rescorer
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
-from shadow.web import AdminSettings, build_app
-from shadow.worker import NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
+from shadow.web import AdminSettings, VerdictApi, build_app
+from shadow.worker import Decided, NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
@@ -51,7 +54,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from shadow.store import Store
-    from shadow.store.base import FeedbackDoor, Reader, Runs
+    from shadow.store.base import FeedbackDoor, Ledger, Reader, Runs
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -92,7 +95,7 @@ class LateReader:
         self._reader: Any = None
         self._reason = "the store is being opened"
 
-    def found(self, reader: Reader | FeedbackDoor | Runs) -> None:
+    def found(self, reader: Reader | FeedbackDoor | Ledger | Runs) -> None:
         """Take the part of the store that is open now."""
         self._reader = reader
 
@@ -158,6 +161,7 @@ class Crew:
     services: Services
     evaluators: Mapping[str, EvaluatorSet]
     golden: Golden
+    hired_at: datetime
     judges: Agency
 
     @classmethod
@@ -169,6 +173,7 @@ class Crew:
         services = Services(judges=LlmJudges(judges))
         return cls(
             settings=settings,
+            hired_at=datetime.now(UTC),
             prices=prices,
             scrubber=Scrubber(keys),
             redactor=redactor,
@@ -176,6 +181,16 @@ class Crew:
             evaluators=_evaluators(settings, services),
             golden=NOTHING if settings.golden is None else load_golden(settings.golden),
             judges=judges,
+        )
+
+    @property
+    def conversations(self) -> ConversationRules:
+        """When a conversation is over."""
+        settings = self.settings
+        return ConversationRules(
+            idle_s=settings.conversation_idle_s,
+            max_turns=settings.conversation_max_turns,
+            max_age_s=settings.conversation_max_age_s,
         )
 
     def admin_settings(self) -> AdminSettings:
@@ -188,15 +203,13 @@ class Crew:
             hosts=settings.admin_hosts,
             tasks=("default", *(task.name for task in settings.tasks)),
             candidates=tuple(candidate.model for candidate in settings.candidates),
-            conversations=ConversationRules(
-                idle_s=settings.conversation_idle_s,
-                max_turns=settings.conversation_max_turns,
-                max_age_s=settings.conversation_max_age_s,
-            ),
+            conversations=self.conversations,
             budget_usd_per_day=settings.budget_usd_per_day,
             shadow_off_reason=settings.shadow_off_reason,
             keep_text=None if settings.content == "none" else self.keeper().reference,
             noise_floor_off_reason=settings.noise_floor_off_reason,
+            demo=settings.demo,
+            loaded_at=self.hired_at,
             judges_unusable=self.judges_unusable(),
         )
 
@@ -234,10 +247,39 @@ class Crew:
             ),
             prices=self.prices,
             redactor=self.redactor,
+            decided=Decided(store.ledger),
             limits=WorkerLimits(
                 budget_usd_per_day=settings.budget_usd_per_day,
                 max_concurrency=settings.max_concurrency,
                 max_job_age_s=settings.max_job_age_s,
+            ),
+        )
+
+    def bookkeeper(self, store: Store) -> Bookkeeper:
+        """Make the one who keeps the ledger of verdicts."""
+        settings = self.settings
+        rates = {
+            candidate.model: settings.sample_rate if candidate.sample_rate is None else candidate.sample_rate
+            for candidate in settings.candidates
+        }
+        plan = verdict_plan(settings, self.evaluators)
+        return Bookkeeper(
+            ledger=store.ledger,
+            plan=plan,
+            routine=Routine(
+                conversations=self.conversations,
+                max_job_age_s=settings.max_job_age_s,
+                retention_days=settings.retention_days,
+                sample_rates=rates,
+                budget_usd_per_day=settings.budget_usd_per_day,
+            ),
+            facts=OutsideFacts(
+                self.prices,
+                store.reader,
+                plan=plan,
+                judged=any(found.costs_money for found in self.evaluators.values()),
+                unusable=self.judges_unusable(),
+                now=utc_now,
             ),
         )
 
@@ -252,6 +294,7 @@ class Crew:
         return Upkeep(
             jobs=store.jobs,
             reader=store.reader,
+            runs=store.runs,
             prices=self.prices,
             queue_size=settings.queue_size,
             max_job_age_s=settings.max_job_age_s,
@@ -263,18 +306,29 @@ class Crew:
 class Measuring:
     """The measuring side at work: one crew at a time, exchanged as a whole at a reload."""
 
-    def __init__(self, crew: Crew, *, reader: LateReader, feedback: LateReader, runs: LateReader) -> None:
+    def __init__(
+        self, crew: Crew, *, reader: LateReader, feedback: LateReader, ledger: LateReader, runs: LateReader
+    ) -> None:
         self._crew = crew
         self._reader = reader
         self._feedback = feedback
+        self._ledger = ledger
         self._runs = runs
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._worker: Worker | None = None
+        self._bookkeeper: Bookkeeper | None = None
 
     def admin_settings(self) -> AdminSettings:
         """Give the settings in force, for the admin app."""
-        return self._crew.admin_settings()
+        breakers = {} if self._worker is None else self._worker.breakers()
+        return replace(self._crew.admin_settings(), breakers=breakers)
+
+    async def open_epochs(self, *, because: str, task: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Begin new epochs at somebody's word. Raises StoreError."""
+        if self._bookkeeper is None:
+            raise StoreError("the store is being opened")
+        return await self._bookkeeper.open_epochs(because=because, task=task)
 
     def replace(self, settings: MeasuringSettings) -> None:
         """Work by new settings from now on. Raises EvaluatorConfigError or ValueError, and then nothing has changed."""
@@ -298,6 +352,7 @@ class Measuring:
                 return
             self._reader.found(store.reader)
             self._feedback.found(store.feedback)
+            self._ledger.found(store.ledger)
             self._runs.found(store.runs)
             while not self._stopping.is_set():
                 self._changed.clear()
@@ -308,18 +363,21 @@ class Measuring:
         client = crew.client()
         worker = self._worker = crew.worker(store, client)
         tidying = asyncio.create_task(crew.upkeep(store).run())
+        bookkeeper = self._bookkeeper = crew.bookkeeper(store)
+        bookkeeping = asyncio.create_task(bookkeeper.run())
         asking = asyncio.create_task(worker.run() if crew.settings.shadow_enabled else self._changed.wait())
         changing = asyncio.create_task(self._changed.wait())
         try:
-            done, _ = await asyncio.wait((tidying, asking, changing), return_when=asyncio.FIRST_COMPLETED)
+            tasks = (tidying, bookkeeping, asking, changing)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if changing not in done:  # a fault that no loop caught: end, and be started again by the supervisor
                 await asyncio.gather(*done)
             worker.stop()
             await asking
         finally:
-            for task in (tidying, asking, changing):
+            for task in (tidying, bookkeeping, asking, changing):
                 task.cancel()
-            await asyncio.gather(tidying, asking, changing, return_exceptions=True)
+            await asyncio.gather(tidying, bookkeeping, asking, changing, return_exceptions=True)
             await client.aclose()
             await crew.judges.aclose()
             await asyncio.to_thread(crew.services.close)
@@ -337,6 +395,7 @@ class Measuring:
                     _log.warning("the store cannot be opened, trying again: %s", error)
                 self._reader.missing(str(error))
                 self._feedback.missing(str(error))
+                self._ledger.missing(str(error))
                 self._runs.missing(str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
@@ -361,12 +420,13 @@ async def _run() -> None:
         _log.warning("task %s: no quality is measured: %s", task, reason)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
-    reader, feedback, runs = LateReader(), LateReader(), LateReader()
-    measuring = Measuring(crew, reader=reader, feedback=feedback, runs=runs)
+    reader, feedback, ledger, runs = LateReader(), LateReader(), LateReader(), LateReader()
+    measuring = Measuring(crew, reader=reader, feedback=feedback, ledger=ledger, runs=runs)
     server = AdminServer(
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
             settings=measuring.admin_settings,
+            verdicts=VerdictApi(cast("Ledger", ledger), measuring),
             reload=_reload_signal(),
             feedback=cast("FeedbackDoor", feedback),
             runs=cast("Runs", runs),  # likewise

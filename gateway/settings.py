@@ -86,6 +86,20 @@ class RecordingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictSettings:
+    """When a candidate is recommended, and when it is given up; `shadow.verdict.Rules` says what each means."""
+
+    alpha: float = 0.05
+    margin: float = 0.05
+    min_saving: float = 0.05
+    min_conversations: int = 50
+    max_conversations: int = 3000
+    max_missing: float = 0.05
+    failure_margin: float = 0.02
+    slo_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuringSettings:
     """All the measuring process needs."""
 
@@ -101,6 +115,7 @@ class MeasuringSettings:
     tasks: tuple[Task, ...] = ()
     evaluators: tuple[EvaluatorSpec, ...] | None = None
     """None: `auto`."""
+    verdict: VerdictSettings = VerdictSettings()
     upstream: Upstream = Upstream(base_url="https://ezaiapi.com")
     """Where judges are asked that name no other place."""
     primary_model: str | None = None
@@ -132,3 +147,5 @@ class MeasuringSettings:
     first_byte_timeout_s: float = 600
     idle_timeout_s: float = 600
     secrets: tuple[str, ...] = ()
+    demo: bool = False
+    """Models, prices and traffic are made up; every page of the dashboard says so."""

@@ -129,6 +129,10 @@ class EvaluatorSpec:
     quality: bool = False
     name: str | None = None
     """Shown name; None means the type."""
+    guard_margin: float | None = None
+    """By how much its scores may fall before no candidate is recommended; None: it guards nothing."""
+    decides: bool = False
+    """The right shape of an answer is all that matters, so that a verdict may rest on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,9 @@ import functools
 import itertools
 import logging
 import time
-import traceback
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from shadow.breaker import Breaker
@@ -20,6 +18,7 @@ from shadow.budget import budget_day
 from shadow.candidates import ShadowCopy, UnsendableError, bounded, copy_for, origin_of
 from shadow.pricing import price_exchange
 from shadow.records import NOISE_FLOOR, Candidate
+from shadow.repeat import Backoff, in_chunks, repeat, where
 from shadow.retry_after import MAX_REST_S
 from shadow.sampling import is_asked_again
 from shadow.store.base import StoreError, UnstorableError
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from shadow.pricing import PriceBook
     from shadow.records import JobBody, LeasedJob, PairResult
     from shadow.redaction import Redactor
-    from shadow.store.base import Jobs, Reader
+    from shadow.store.base import Jobs, Ledger, Reader, Runs
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +39,8 @@ POLL_S = 0.1
 QUEUE_BYTES = 1 << 30
 """How large the copies of waiting jobs may be on disk, all together."""
 RESTS_MAX_AGE_S = 0.25
+DECIDED_MAX_AGE_S = 1.0
 _LONGEST_REST = timedelta(seconds=MAX_REST_S)
-_MAX_BACKOFF_S = 5.0
 _PRUNE_CHUNK = 500
 _PRICE_CHUNK = 5000
 
@@ -125,6 +124,29 @@ class _Desk:
             _log.warning("candidate %s %s", self.candidate.model, state)
 
 
+class Decided:
+    """Which candidates the verdict is done with: nobody need ask them any more, and their money is free for others."""
+
+    def __init__(self, ledger: Ledger, *, max_age_s: float = DECIDED_MAX_AGE_S) -> None:
+        self._ledger = ledger
+        self._max_age_s = max_age_s
+        self._read_s = float("-inf")
+        self._stopped: frozenset[tuple[str, str, str, str]] = frozenset()
+
+    async def refresh(self) -> None:
+        """Read it anew where it is older than a second. Raises StoreError."""
+        if time.monotonic() - self._read_s < self._max_age_s:
+            return
+        rows = await self._ledger.stopped()
+        self._stopped = frozenset((row["task"], row["primary"], row["version"], row["candidate"]) for row in rows)
+        self._read_s = time.monotonic()
+
+    def holds(self, leased: LeasedJob) -> bool:
+        """Say whether this job would teach nothing any more."""
+        job = leased.job
+        return (job.task, job.primary, leased.exchange.version or "", job.candidate) in self._stopped
+
+
 class Worker:
     """Asks candidates what the app asked, off the live path, until told to stop.
 
@@ -144,10 +166,12 @@ class Worker:
         redactor: Redactor,
         limits: WorkerLimits,
         noise_floor: NoiseFloor | None = None,
+        decided: Decided | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._name = name
         self._noise_floor = noise_floor
+        self._decided = decided
         self._deployment_id = deployment_id
         self._jobs = jobs
         self._client = client
@@ -172,6 +196,10 @@ class Worker:
         self.errors: Counter[str] = Counter()
         """Jobs that failed by a fault of ours, by kind of exception."""
 
+    def breakers(self) -> dict[str, bool]:
+        """Tell of each candidate whether its circuit breaker lets calls through."""
+        return {model: desk.breaker.is_closed for model, desk in self._desks.items() if model != NOISE_FLOOR}
+
     def stop(self) -> None:
         """Lease nothing more; `run` returns when the calls under way have ended, at the latest after `drain_s`."""
         self._stopping.set()
@@ -185,7 +213,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop`. What is still under way at the end of the drain stays `sent` and counts as lost."""
-        backoff = _Backoff("lease shadow jobs")
+        backoff = Backoff("lease shadow jobs")
         try:
             while not self._stopping.is_set():
                 self._wake.clear()
@@ -210,6 +238,8 @@ class Worker:
         await self._settle_left()
         await self._renew()
         await self._read_rests()
+        if self._decided is not None:
+            await self._decided.refresh()
         room = self._limits.max_concurrency - len(self._running)
         rooms = {model: self._room(desk) for model, desk in self._desks.items()}
         # The queue does not know our bounds per candidate: lease no more than the tightest open one has room for.
@@ -287,7 +317,7 @@ class Worker:
             self._left.append(leased)
             return
         self.errors[type(error).__name__] += 1
-        _log.error("a shadow job failed: %s", _where(error))
+        _log.error("a shadow job failed: %s", where(error))
         try:
             await self._jobs.drop(leased, reason="worker_error")
         except StoreError:
@@ -300,6 +330,9 @@ class Worker:
             return None
         if desk is None:
             await self._jobs.skip(leased, reason="not_configured")
+            return None
+        if self._decided is not None and self._decided.holds(leased) and leased.job.counted:
+            await self._jobs.skip(leased, reason="decided")
             return None
         if leased.job.candidate == NOISE_FLOOR and not await self._is_asked_again(leased):
             await self._jobs.skip(leased, reason="not_in_noise_floor")
@@ -332,6 +365,7 @@ class Worker:
         reservation = await self._jobs.reserve(
             leased,
             worst_case_usd=plan.reserve_usd,
+            scoring_usd=plan.scoring_usd,
             budget=budget_day(now, cap_usd=self._limits.budget_usd_per_day),
             now=now,
         )
@@ -438,6 +472,7 @@ class Upkeep:
         retention_days: float,
         queue_bytes: int = QUEUE_BYTES,
         rescore: Callable[[], Awaitable[int]] | None = None,
+        runs: Runs | None = None,
         every_s: float = 2.0,
         prune_every_s: float = 3600.0,
         now: Callable[[], datetime] = utc_now,
@@ -448,6 +483,7 @@ class Upkeep:
         self._queue_size = queue_size
         self._queue_bytes = queue_bytes
         self._rescore = rescore
+        self._runs = runs
         self._max_job_age_s = max_job_age_s
         self._retention = timedelta(days=retention_days)
         self._every_s = every_s
@@ -457,13 +493,21 @@ class Upkeep:
     async def run(self) -> None:
         """Repeat until cancelled; a store that is away is tried again, told once."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(_repeat(self.tidy, every_s=self._every_s, what="tidy the shadow jobs"))
-            group.create_task(_repeat(self.price, every_s=self._every_s, what="price exchanges"))
-            group.create_task(_repeat(self.prune, every_s=self._prune_every_s, what="prune old exchanges"))
+            group.create_task(repeat(self.tidy, every_s=self._every_s, what="tidy the shadow jobs"))
+            group.create_task(repeat(self.price, every_s=self._every_s, what="price exchanges"))
+            group.create_task(repeat(self.prune, every_s=self._prune_every_s, what="prune old exchanges"))
+            if self._runs is not None:
+                what = "forget what old benchmark runs said"
+                group.create_task(repeat(self.forget_runs, every_s=self._prune_every_s, what=what))
             if self._rescore is not None:
                 group.create_task(
-                    _repeat(self._rescore, every_s=self._every_s, what="score again what feedback changes")
+                    repeat(self._rescore, every_s=self._every_s, what="score again what feedback changes")
                 )
+
+    async def forget_runs(self) -> int:
+        """Delete prompts and answers of benchmark runs older than the retention; figures stay. Returns how many."""
+        before = self._now() - self._retention
+        return 0 if self._runs is None else await self._runs.forget_content(before=before)
 
     async def tidy(self) -> Mapping[str, int]:
         """Settle what crashed workers left, drop what is too old or too much; returns counts by what was done."""
@@ -476,7 +520,7 @@ class Upkeep:
 
     async def price(self) -> int:
         """Give every exchange its cost; returns how many were done."""
-        return await _in_chunks(
+        return await in_chunks(
             lambda: self._reader.price_pending(
                 lambda exchange: price_exchange(exchange, prices=self._prices), limit=_PRICE_CHUNK
             ),
@@ -486,64 +530,4 @@ class Upkeep:
     async def prune(self) -> int:
         """Delete what is older than the retention, in small chunks so that writers never wait long."""
         before = self._now() - self._retention
-        return await _in_chunks(lambda: self._reader.prune(before=before, limit=_PRUNE_CHUNK), chunk=_PRUNE_CHUNK)
-
-
-class _Backoff:
-    """Tries something again and again; a store that is away costs growing pauses and two log lines, not one a try."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self.pause_s = 0.0
-
-    async def attempt(self, step: Callable[[], Awaitable[int]]) -> int:
-        """Do one step; 0 when the store could not be used, and `pause_s` then says how long to wait."""
-        try:
-            done = await step()
-        except StoreError as error:
-            return self._failed(str(error))
-        except Exception as error:  # noqa: BLE001  (a loop must outlive any fault of one step; told once, here)
-            return self._failed(_where(error))
-        if self.pause_s:
-            _log.warning("can %s again", self._what)
-        self.pause_s = 0.0
-        return done
-
-    def _failed(self, why: str) -> int:
-        if not self.pause_s:
-            _log.warning("cannot %s, trying again: %s", self._what, why)
-        self.pause_s = min(max(2 * self.pause_s, POLL_S), _MAX_BACKOFF_S)
-        return 0
-
-
-async def _repeat(step: Callable[[], Awaitable[object]], *, every_s: float, what: str) -> None:
-    backoff = _Backoff(what)
-
-    async def counted() -> int:
-        await step()
-        return 1
-
-    while True:
-        await backoff.attempt(counted)
-        await asyncio.sleep(backoff.pause_s or every_s)
-
-
-async def _in_chunks(step: Callable[[], Awaitable[int]], *, chunk: int) -> int:
-    total = 0
-    while True:
-        done = await step()
-        total += done
-        if done < chunk:
-            return total
-        await asyncio.sleep(0.05)
-
-
-def _where(error: BaseException) -> str:
-    """Name the kind of an error and the line that raised it: never its message, which may quote a prompt or a key."""
-    frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1] if frames else None
-    return (
-        type(error).__name__
-        if last is None
-        else f"{type(error).__name__} at {PurePath(last.filename).name}:{last.lineno}"
-    )
+        return await in_chunks(lambda: self._reader.prune(before=before, limit=_PRUNE_CHUNK), chunk=_PRUNE_CHUNK)

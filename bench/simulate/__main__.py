@@ -1,6 +1,6 @@
 """Does the verdict keep its word? `make simulate`: every demand beside what was measured, and what other rules do.
 
-    python -m bench.simulate [--short] [--seed N] [--only WORD] [--markdown FILE]
+    python -m bench.simulate [--short] [--seed N] [--only WORD] [--markdown FILE] [--data DIR]
 
 Seeded, on one core, some minutes. Exit code 1 when a demand is missed.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.simulate import money, quality
+from bench.simulate.recorded import recorded
 from bench.simulate.streams import Row, Size
 
 Simulation = Callable[[np.random.Generator, Size], Iterator[Row]]
@@ -36,6 +37,12 @@ def run(*, seed: int = SEED, size: Size, only: str = "", tell: Callable[[str], N
         for row in found:
             tell("\n".join(f"    {line}" for line in lines(row)))
     return rows
+
+
+def _show(rows: Iterator[Row]) -> list[Row]:
+    found = list(rows)
+    print("\n".join(f"    {line}" for row in found for line in lines(row)))
+    return found
 
 
 def lines(row: Row) -> list[str]:
@@ -92,6 +99,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--only", default="", help="only simulations whose name holds this")
     parser.add_argument("--markdown", type=Path, help="also write the table here")
+    parser.add_argument("--data", type=Path, help="also judge recorded answers of real models, from this folder")
     options = parser.parse_args()
     size = Size.short() if options.short else Size()
     print(
@@ -99,6 +107,8 @@ def main() -> int:
     )
     began = time.monotonic()
     rows = run(seed=options.seed, size=size, only=options.only, tell=lambda line: print(line, flush=True))
+    if options.data:
+        rows += _show(recorded(options.data, np.random.default_rng(options.seed), size))
     missed = [row for row in rows if not row.holds]
     if options.markdown:
         options.markdown.write_text(markdown(rows))

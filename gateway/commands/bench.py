@@ -50,9 +50,13 @@ PrimaryOption = Annotated[
 ]
 GateOption = Annotated[
     list[str] | None,
-    typer.Option("--gate", metavar="COND", help="A condition such as quality>=0.9 or gpt-4o:cost_ratio<=0.8."),
+    typer.Option(
+        "--gate", metavar="COND", help="A condition such as quality>=0.9 or gpt-4o:cost_ratio<=0.8. Repeatable."
+    ),
 ]
-BaselineOption = Annotated[str | None, typer.Option(metavar="RUN", help="The earlier run that gates compare with.")]
+BaselineOption = Annotated[
+    str | None, typer.Option(metavar="RUN", help="The earlier run that gates compare with; without it, the primary.")
+]
 MaxCostOption = Annotated[
     float | None, typer.Option("--max-cost", min=0, metavar="USD", help="Never spend more than this, retries included.")
 ]
@@ -61,7 +65,7 @@ RetryOption = Annotated[bool, typer.Option("--retry-errors", help="The same, and
 OutputOption = Annotated[
     list[str] | None,
     typer.Option(
-        "-o", "--output", metavar="FILE", help="Write it: .json, .jsonl, .csv, .md or .junit.xml. Repeatable."
+        "-o", "--output", metavar="FILE", help="Write it: .json, .jsonl, .csv, .md, .html or .junit.xml. Repeatable."
     ),
 ]
 RepeatsOption = Annotated[int, typer.Option(min=1, max=1000, help="Ask each question so often.")]
@@ -155,9 +159,10 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Do the same with stored production prompts: whole conversations, drawn at random over the window."""
+    import asyncio  # noqa: PLC0415
     from datetime import UTC, datetime  # noqa: PLC0415
 
-    from gateway.benchrun import sample_prompts  # noqa: PLC0415
+    from gateway.benchrun import sample_prompts, with_golden  # noqa: PLC0415
 
     with _told():
         span = _span(since)
@@ -169,9 +174,16 @@ def replay(
         )  # fmt: skip
 
         async def ready(at: Bench) -> Ready:
+            kept = await at.kept_cases("replay") if resume or retry_errors else ()
+            if kept:
+                return await at.ready(kept, kind="replay", name=f"replay {since}")
             sampled = await sample_prompts(at.store, since=span, count=n, seed=seed, task=task, now=datetime.now(UTC))
             note(sampled.note)
-            return await at.ready(sampled.cases, kind="replay", name=f"replay {since}", note=sampled.note)
+            expecting = await asyncio.to_thread(with_golden, sampled.cases, loaded.measuring.golden)
+            known = sum(case.expected is not None for case in expecting)
+            if loaded.measuring.golden is not None:
+                note(f"golden cases say what is right for {known} of them")
+            return await at.ready(expecting, kind="replay", name=f"replay {since}", note=sampled.note)
 
         code = _run(loaded, options, ready, gate=gate, baseline=baseline, output=output, as_json=as_json)
     raise typer.Exit(code)
@@ -211,7 +223,7 @@ def compare(
     if as_json:
         print_json(compared)
     else:
-        _print(benchview.compared(compared))
+        _print(lambda width: benchview.compared(compared, width=width))
 
 
 def _run(
@@ -258,7 +270,7 @@ def _run(
 
         print_json({**summary, "gates": [gate_row(each) for each in decisions]})
     else:
-        _print(benchview.summary(summary))
+        _print(lambda width: benchview.summary(summary, width=width))
         for decision in decisions:
             say(decision.sentence)
     return _code(result, decisions)
@@ -283,8 +295,8 @@ def _code(result: RunResult, decisions: Sequence[Decision]) -> int:
 
 def _refuse_gates(gates: Sequence[Gate], *, baseline: str | None, models: Sequence[str]) -> None:
     for gate in gates:
-        if gate.needs_baseline and baseline is None:
-            refuse([f"gate {gate.text!r} compares with another run: name it with --baseline RUN"])
+        if gate.compares and baseline is None and len(models) == 1:
+            refuse([f"gate {gate.text!r} compares: name another run with --baseline RUN, or more than one model"])
         if gate.model is not None and gate.model not in models:
             refuse([f"gate {gate.text!r}: {gate.model} is none of the models ({', '.join(models)})"])
 
@@ -296,8 +308,27 @@ def _writer(file: str) -> Callable[[RunResult, dict[str, Any], Sequence[Decision
     for ending, write in FORMATS.items():
         if file.endswith(ending):
             return write
-    refuse([f"-o {file}: the ending chooses the format: {', '.join(FORMATS)}"])
+    if file.endswith(".html"):
+        return _page_writer()
+    refuse([f"-o {file}: the ending chooses the format: {', '.join(FORMATS)}, .html"])
     raise AssertionError("refuse ends the command")
+
+
+def _page_writer() -> Callable[[RunResult, dict[str, Any], Sequence[Decision]], str]:
+    """Give the dashboard's page of a run, as one file that stands alone."""
+    import importlib  # noqa: PLC0415
+    from importlib import metadata  # noqa: PLC0415
+
+    try:
+        page: Any = importlib.import_module("shadow.web.dashboard.report")
+    except ModuleNotFoundError:
+        refuse(["-o: .html comes with the dashboard, which is not in this version; .md and .json are"])
+
+    def write(_result: RunResult, summary: dict[str, Any], _decisions: Sequence[Decision]) -> str:
+        html: str = page.run_html(summary, version=metadata.version("shadow-gateway"))
+        return html
+
+    return write
 
 
 def _write(file: str, text: str) -> None:
@@ -358,10 +389,12 @@ def _told() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
 
 
-def _print(thing: Any) -> None:
+def _print(drawn: Callable[[int], Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False).print(thing)
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    console.print(drawn(console.width))
 
 
 @contextmanager

@@ -215,6 +215,8 @@ class Engine:
     async def _work(self, plan: RunPlan, *, answers: Sequence[RunAnswer]) -> RunResult:
         cases = {case.id: case for case in plan.cases}
         there = {answer.cell for answer in answers}
+        self._counts.clear()
+        self._told.clear()
         self._counts.update(done=len(answers), errors=sum(answer.is_error for answer in answers), cells=plan.cells)
         for cell in _ordered(plan):
             if cell not in there:
@@ -240,9 +242,10 @@ class Engine:
     async def _hold(self, run_id: str) -> None:
         while True:
             await asyncio.sleep(_HOLD_EVERY_S)
-            if not await self._runs.hold(run_id, worker=self._worker, lease_s=LEASE_S, now=self._now()):
-                self.stop(_TAKEN_OVER)
-                return
+            with contextlib.suppress(StoreError):  # a busy store: the lease lasts for some more of these
+                if not await self._runs.hold(run_id, worker=self._worker, lease_s=LEASE_S, now=self._now()):
+                    self.stop(_TAKEN_OVER)
+                    return
 
     async def _ask_all(self, plan: RunPlan, cases: Mapping[str, Case]) -> None:
         self._report()

@@ -17,7 +17,8 @@ from shadow.benchmark.summary import ALPHA, quality_of, unit_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shadow.runs import RunAnswer, RunResult
+    from shadow.benchmark.between import Pair
+    from shadow.runs import RunResult
 
 State = Literal["pass", "fail", "inconclusive"]
 
@@ -46,8 +47,8 @@ class Gate:
     model: str | None = None
 
     @property
-    def needs_baseline(self) -> bool:
-        """Tell whether it compares with another run."""
+    def compares(self) -> bool:
+        """Tell whether it compares: with the baseline run, or without one with the run's own primary."""
         return self.metric in _AGAINST_BASELINE
 
 
@@ -102,20 +103,26 @@ def decide(
 ) -> list[Decision]:
     """Decide every gate for every model it is about, in each task. `summary` is `summarize(result)`.
 
-    A run that lacks answers passes no gate: those that are missing may be the ones that would fail.
+    A run that lacks answers passes no gate: those that are missing may be the ones that would fail. Without a baseline
+    a comparing gate sets each model beside the run's primary, about which it says nothing.
     """
     return [
         _decision(
             gate,
-            _figure(gate, row, result, baseline, alpha),
+            _figure(gate, row, task, result, baseline, alpha),
             name=row["model"] if len(summary["tasks"]) == 1 else f"{row['model']} ({task['task']})",
             unfinished=result.run.cells - result.run.answered,
         )
         for gate in gates
         for task in summary["tasks"]
         for row in task["models"]
-        if gate.model in {None, row["model"]}
+        if gate.model in {None, row["model"]} and (baseline is not None or not gate.compares or _beside(row, task))
     ]
+
+
+def _beside(row: Mapping[str, Any], task: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Find the comparison of a model with the run's primary."""
+    return next((each for each in task["comparisons"] if each["candidate"] == row["model"]), None)
 
 
 def overall(decisions: Sequence[Decision]) -> State:
@@ -162,15 +169,39 @@ def _end(value: float | None) -> str:
     return "?" if value is None else f"{value:.4g}"
 
 
-def _figure(gate: Gate, row: Mapping[str, Any], result: RunResult, baseline: RunResult | None, alpha: float) -> Figure:
+def _figure(  # noqa: PLR0917  (what a figure may come from)
+    gate: Gate,
+    row: Mapping[str, Any],
+    task: Mapping[str, Any],
+    result: RunResult,
+    baseline: RunResult | None,
+    alpha: float,
+) -> Figure:
     if gate.metric.startswith("score."):
         return _score(row, gate.metric.removeprefix("score."))
     against = _AGAINST_BASELINE.get(gate.metric)
     if against is None:
         return _OF_ONE_RUN[gate.metric](row)
     if baseline is None:
+        return _of_comparison(gate.metric, _beside(row, task) or {})
+    pairs = [pair for pair in _matching(row["model"], result, baseline) if pair[0].task == task["task"]]
+    return against(pairs, alpha)
+
+
+def _of_comparison(metric: str, told: Mapping[str, Any]) -> Figure:
+    """Read a figure out of a comparison within the run."""
+    field, value = {"quality_diff": ("quality_diff", "mean"), "cost_ratio": ("cost_ratio", "value")}.get(
+        metric, ("", "")
+    )
+    if field not in told:
         return Figure(value=None, reason="needs --baseline RUN")
-    return against(row["model"], result, baseline, alpha)
+    return _read(told[field], value)
+
+
+def _read(told: Mapping[str, Any], value: str) -> Figure:
+    if told[value] is None or told["ci"] is None:
+        return Figure(value=told[value], reason=told["reason"])
+    return Figure(value=told[value], low=told["ci"][0], high=told["ci"][1])
 
 
 def _quality(row: Mapping[str, Any]) -> Figure:
@@ -234,26 +265,19 @@ def _time(name: str, percent: int) -> Callable[[Mapping[str, Any]], Figure]:
     return figure
 
 
-def _matching(model: str, result: RunResult, baseline: RunResult) -> list[tuple[Any, RunAnswer, RunAnswer]]:
+def _matching(model: str, result: RunResult, baseline: RunResult) -> list[Pair]:
     """Pair a model with itself in the baseline, else with the baseline's only model."""
     base = model if model in baseline.run.models or len(baseline.run.models) != 1 else baseline.run.models[0]
     return pairs_of(baseline, result, base, model)
 
 
-def _compared(field: str, value: str) -> Callable[[str, RunResult, RunResult, float], Figure]:
-    def figure(model: str, result: RunResult, baseline: RunResult, alpha: float) -> Figure:
-        pairs = _matching(model, result, baseline)
-        told = compare_pairs(pairs, alpha)[field]
-        if told[value] is None or told["ci"] is None:
-            return Figure(value=told[value], reason=told["reason"] or "no question is in both runs")
-        return Figure(value=told[value], low=told["ci"][0], high=told["ci"][1])
-
-    return figure
+def _compared(field: str, value: str) -> Callable[[Sequence[Pair], float], Figure]:
+    return lambda pairs, alpha: _read(compare_pairs(pairs, alpha)[field], value)
 
 
-def _per_point_ratio(model: str, result: RunResult, baseline: RunResult, alpha: float) -> Figure:
+def _per_point_ratio(pairs: Sequence[Pair], alpha: float) -> Figure:
     sides: tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]] = ({}, {})
-    for case, *both in _matching(model, result, baseline):
+    for case, *both in pairs:
         values = [(each.cost.uncached_usd, quality_of(each)) for each in both]
         if any(cost is None or quality is None for cost, quality in values):
             continue
@@ -283,7 +307,7 @@ _OF_ONE_RUN: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {
     "ttft_p50_ms": _time("ttft_ms", 50),
     "ttft_p95_ms": _time("ttft_ms", 95),
 }
-_AGAINST_BASELINE: Mapping[str, Callable[[str, RunResult, RunResult, float], Figure]] = {
+_AGAINST_BASELINE: Mapping[str, Callable[[Sequence[Pair], float], Figure]] = {
     "quality_diff": _compared("quality_diff", "mean"),
     "cost_ratio": _compared("cost_ratio", "value"),
     "cost_per_quality_point_ratio": _per_point_ratio,

@@ -126,15 +126,16 @@ def model_row(
     cases: Mapping[str, Case],
     *,
     role: str = "candidate",
+    pairwise: bool = False,
     missing_line: Callable[[str], str | None] = lambda _: None,
     alpha: float = ALPHA,
 ) -> Row:
-    """Build one model's row out of its answers in one task."""
+    """Build one model's row out of its answers in one task. `pairwise`: the deciding evaluator compares two answers."""
     latency_ms = _times([each.answer.latency_ms for each in answers if each.ended_well], "no answer ended well", alpha)
     firsts = [each.answer.ttft_ms for each in answers if each.ended_well and each.answer.streamed]
     ttft_ms = _times([value for value in firsts if value is not None], "no streamed answer ended well", alpha)
     cost_usd = _cost(model, answers, missing_line)
-    quality = _quality(answers, cases, alpha)
+    quality = _quality(answers, cases, alpha, pairwise=pairwise)
     per_point = _cost_per_point(answers, cases, quality, alpha)
     return {
         "model": model,
@@ -177,6 +178,7 @@ def _task(
             found,
             cases,
             role="primary" if model == run.primary else "candidate",
+            pairwise=any(each.quality and not each.absolute for each in run.evaluators.get(task, ())),
             missing_line=missing_line,
             alpha=alpha,
         )
@@ -330,7 +332,7 @@ def _cost(model: str, answers: Sequence[RunAnswer], missing_line: Callable[[str]
     }
 
 
-def _quality(answers: Sequence[RunAnswer], cases: Mapping[str, Case], alpha: float) -> Row:
+def _quality(answers: Sequence[RunAnswer], cases: Mapping[str, Case], alpha: float, *, pairwise: bool) -> Row:
     """`avg` and `ci` are over answers that came, as in `/stats`; `with_failures` counts a failure as 0."""
     well = [each for each in answers if each.ended_well]
     scores = [(each, deciding(each)) for each in well]
@@ -340,9 +342,8 @@ def _quality(answers: Sequence[RunAnswer], cases: Mapping[str, Case], alpha: flo
         if score is not None and score.role != "pair" and score.score.value is not None
     ]
     failures = [(unit_of(cases[each.cell.case_id]), 0.0) for each in answers if each.answer.outcome in FAILED]
-    pairwise = sum(score is not None and score.role == "pair" for _, score in scores)
     inapplicable = sum(score is not None and score.score.status == "not_applicable" for _, score in scores)
-    missing = len(well) - len(values) - inapplicable - pairwise
+    missing = 0 if pairwise else len(well) - len(values) - inapplicable
     by_unit = list(means_by_unit(values).values())
     # Where nothing that came could be scored, failures alone say nothing of quality.
     all_units = list(means_by_unit([*values, *failures]).values()) if values or not well else []
@@ -360,7 +361,7 @@ def _quality(answers: Sequence[RunAnswer], cases: Mapping[str, Case], alpha: flo
 
 
 def _no_quality(
-    scores: Sequence[tuple[RunAnswer, StoredScore | None]], *, values: int, pairwise: int, missing: int
+    scores: Sequence[tuple[RunAnswer, StoredScore | None]], *, values: int, pairwise: bool, missing: int
 ) -> str | None:
     if values:
         return None

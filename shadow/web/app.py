@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -15,16 +14,19 @@ from starlette.routing import Route
 
 from shadow.judge.blind import DEFAULT_SEED
 from shadow.pricing import price_exchange
-from shadow.stats import StatsRows, build_stats
+from shadow.stats import StatsRows, build_stats, latency_curves
 from shadow.store.base import StoreError
 from shadow.web import labels, parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
+from shadow.web.bodies import is_json, json_body, no_json_type
+from shadow.web.dashboard import Dashboard
 from shadow.web.feedback import take_feedback
 from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.openapi import openapi
 from shadow.web.parameters import ParameterError, Window
 from shadow.web.runs import RunsApi
+from shadow.web.verdicts import VerdictApi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from shadow.store.base import FeedbackDoor, Reader, Runs
     from shadow.web.admin import AdminSettings, Prices
 
-MAX_BODY_BYTES = 256 << 10
 """An expected text may be as long as a long answer."""
 MAX_PAIRS_TO_LABEL = 20
 """Pairs with their content in one answer: prompts may be long."""
@@ -46,8 +47,6 @@ _PRICING_CHUNK = 5000
 _NOT_BUILT = {
     "/metrics": "metrics for Prometheus",
     "/trends": "trends",
-    "/epochs": "epochs",
-    "/ui": "the dashboard",
 }
 """Paths of the API whose part does not exist yet: first segment -> what it will be."""
 
@@ -56,6 +55,7 @@ def build_app(
     *,
     reader: Reader,
     settings: Callable[[], AdminSettings],
+    verdicts: VerdictApi | None = None,
     reload: Callable[[], None] | None = None,
     feedback: FeedbackDoor | None = None,
     runs: Runs | None = None,
@@ -63,18 +63,22 @@ def build_app(
 ) -> Starlette:
     """Build the admin app.
 
-    `settings` is asked once per request, so that a reload needs no new app. `reload` tells the supervisor to read its
-    configuration again and returns at once; None when nobody supervises this process. `feedback` None: none is taken
-    here; `runs` None: there is no `/runs`. `now` gives aware UTC.
+    `settings` is asked once per request, so that a reload needs no new app. `verdicts` shows the ledger; None where
+    there is none. `reload` tells the supervisor to read its configuration again and returns at once; None when nobody
+    supervises this process. `feedback` None: none is taken here; `runs` None: there is no `/runs`. `now` gives aware
+    UTC.
     """
-    api = AdminApi(reader=reader, settings=settings, reload=reload, feedback=feedback, now=now)
+    verdicts = verdicts or VerdictApi()
+    api = AdminApi(reader=reader, settings=settings, verdicts=verdicts, reload=reload, feedback=feedback, now=now)
     app = Starlette(
         routes=[
             Route("/", api.home, methods=["GET"]),
             Route("/healthz", api.healthz, methods=["GET"]),
             Route("/readyz", api.readyz, methods=["GET"]),
             Route("/stats", api.stats, methods=["GET"]),
-            Route("/verdicts", api.verdicts, methods=["GET"]),
+            Route("/latency", api.latency, methods=["GET"]),
+            Route("/verdicts", verdicts.verdicts, methods=["GET"]),
+            Route("/epochs", verdicts.epochs, methods=["POST"]),
             Route("/pairs", api.pairs, methods=["GET"]),
             # a path, because a candidate's name may hold slashes
             Route("/pairs/{pair_id:path}", api.pair, methods=["GET"]),
@@ -84,6 +88,7 @@ def build_app(
             Route("/labels/next", api.pairs_to_label, methods=["GET"]),
             Route("/feedback", api.feedback, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
+            *Dashboard(settings=settings).routes(),
             *(() if runs is None else RunsApi(runs=runs, settings=settings).routes()),
         ],
         middleware=[Middleware(Guard, settings=settings)],
@@ -107,12 +112,14 @@ class AdminApi:
         *,
         reader: Reader,
         settings: Callable[[], AdminSettings],
+        verdicts: VerdictApi,
         reload: Callable[[], None] | None,
         feedback: FeedbackDoor | None,
         now: Callable[[], datetime],
     ) -> None:
         self._reader = reader
         self._settings = settings
+        self._verdicts = verdicts
         self._reload = reload
         self._feedback = feedback
         self._now = now
@@ -145,26 +152,28 @@ class AdminApi:
         task, model = parameters.text(values, "task"), parameters.text(values, "model")
         return JsonAnswer(await self._stats(window, task=task, model=model))
 
-    async def verdicts(self, request: Request) -> Response:
-        """Tell the verdict of each task, primary and candidate, with how much is known."""
+    async def latency(self, request: Request) -> Response:
+        """Tell how each model's durations are spread over one window."""
         values = _values(request, "since", "until", "task")
-        window = parameters.window(values, now=self._now())
-        stats = await self._stats(window, task=parameters.text(values, "task"), model=None)
-        shown = ("primary", "candidate", "epoch", "verdict", "why", "pairs", "conversations", "open")
-        verdicts = [
-            {"task": task["task"], **{name: comparison[name] for name in shown}}
-            for task in stats["tasks"]
-            for comparison in task["comparisons"]
-        ]
-        return JsonAnswer({"since": stats["since"], "until": stats["until"], "verdicts": verdicts})
+        now = self._now()
+        window = parameters.window(values, now=now)
+        async with self._aggregating:
+            day = now.astimezone(UTC).date().isoformat()
+            rows = await self._rows(window, task=parameters.text(values, "task"), day=day)
+            tasks = await asyncio.to_thread(latency_curves, rows)
+        return JsonAnswer({"since": window.since, "until": window.until, "tasks": tasks})
 
     async def pairs(self, request: Request) -> Response:
         """Give one page of pairs, without their content."""
-        values = _values(request, "task", "candidate", "sort", "limit", "cursor")
+        values = _values(request, "task", "candidate", "show", "since", "until", "sort", "limit", "cursor")
+        bounds = parameters.bounds(values, now=self._now())
         try:
             rows, cursor = await self._reader.pairs(
                 task=parameters.text(values, "task"),
                 candidate=parameters.text(values, "candidate"),
+                show=parameters.show(values),
+                since=bounds.since,
+                until=bounds.until,
                 sort=parameters.sort(values),
                 limit=parameters.limit(values),
                 cursor=parameters.text(values, "cursor"),
@@ -224,8 +233,8 @@ class AdminApi:
 
     async def reload(self, request: Request) -> Response:
         """Ask the supervisor to read its configuration again; it decides and logs, this answer does not wait."""
-        if not _is_json(request.headers.get("content-type")):
-            return _no_json_type()
+        if not is_json(request):
+            return no_json_type()
         if self._reload is None:
             message = "this process has no supervisor to signal; restart it to read the configuration again"
             return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_supervisor", message=message)
@@ -254,6 +263,7 @@ class AdminApi:
                 shadow_off_reason=settings.shadow_off_reason,
                 judges_unusable=settings.judges_unusable,
                 missing_line=_missing_line(settings.prices),
+                verdicts=await self._verdicts.current(task=task),
                 noise_floor_off_reason=settings.noise_floor_off_reason,
             )
 
@@ -282,40 +292,12 @@ class AdminApi:
         )
 
 
-async def json_body(request: Request) -> dict[str, Any] | ErrorAnswer:
-    """Read the JSON object a POST carries, of a bounded size; what it is else is told."""
-    if not _is_json(request.headers.get("content-type")):
-        return _no_json_type()
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            message = f"the body may hold at most {MAX_BODY_BYTES} bytes"
-            return ErrorAnswer(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE, kind="too_large", message=message)
-    try:
-        value = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        return ErrorAnswer(status=HTTPStatus.BAD_REQUEST, kind="bad_json", message="the body must be a JSON object")
-    return value
-
-
-def _no_json_type() -> ErrorAnswer:
-    message = "POST needs the header `content-type: application/json`"
-    return ErrorAnswer(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, kind="content_type", message=message)
-
-
 def _missing_line(prices: Prices) -> Callable[[str], str | None]:
     return lambda model: None if prices.price_of(model) is not None else prices.missing_line(model)
 
 
 def _values(request: Request, *known: str) -> dict[str, str]:
     return parameters.single_values(request.query_params.multi_items(), known=known)
-
-
-def _is_json(content_type: str | None) -> bool:
-    return content_type is not None and content_type.partition(";")[0].strip().lower() == "application/json"
 
 
 def _unknown(noun: str, whose: str) -> ErrorAnswer:

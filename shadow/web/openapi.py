@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shadow.judge.blind import CHOICES, DEFAULT_SEED
-from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_WINDOW, MAX_LIMIT
+from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_WINDOW, MAX_LIMIT, SHOWS
 from shadow.web.schemas import ref, schemas
 
 if TYPE_CHECKING:
@@ -61,17 +61,31 @@ def _paths() -> Json:
         "/verdicts": {
             "get": _operation(
                 "verdicts",
-                "The verdict of each task, primary and candidate.",
+                "The verdict of each task, primary and candidate, over the whole present epoch.",
                 {"200": _json("Verdicts"), **_errors("400", "503")},
+                [
+                    _task(),
+                    _text("primary", "Only this primary's candidates."),
+                    _text("candidate", "Only this candidate."),
+                    _text("epoch", "A number, or `all`. Default: the present one."),
+                ],
+            )
+        },
+        "/latency": {
+            "get": _operation(
+                "latency",
+                "How each model's durations are spread, per task.",
+                {"200": _json("Latency"), **_errors("400", "503")},
                 [*_window(), _task()],
             )
         },
+        "/epochs": {"post": _epochs()},
         "/pairs": {
             "get": _operation(
                 "pairs",
                 "Pairs of answers, without content, one page at a time.",
                 {"200": _json("PairPage"), **_errors("400", "503")},
-                [_task(), _text("candidate", "Only this candidate's pairs."), *_page()],
+                [_task(), _text("candidate", "Only this candidate's pairs."), *_bounds(), *_page()],
             )
         },
         "/pairs/{id}": {
@@ -152,6 +166,17 @@ def _reload() -> Json:
     responses = {"202": _json("ReloadAsked"), **_errors("403", "415", "503")}
     body = {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}
     return _operation("reload", "Have the configuration read again.", responses) | {"requestBody": body}
+
+
+def _epochs() -> Json:
+    responses = {
+        "201": _json("NewEpochs"),
+        "200": _json("NewEpochs", "There was none to follow on."),
+        **_errors("400", "403", "415", "503"),
+    }
+    told = {"type": "object", "properties": {"task": {"type": "string"}, "because": {"type": "string"}}}
+    body = {"required": False, "content": {"application/json": {"schema": told}}}
+    return _operation("epochs", "Begin a new epoch.", responses) | {"requestBody": body}
 
 
 def _feedback() -> Json:
@@ -241,6 +266,17 @@ def _window() -> list[Json]:
     return [
         _text("since", f"Start of the window, included. {_MOMENT} Default: {DEFAULT_WINDOW.days} days before `until`."),
         _text("until", f"End of the window, excluded. {_MOMENT} Default: now."),
+    ]
+
+
+def _bounds() -> list[Json]:
+    kinds = {"type": "string", "enum": list(SHOWS), "default": "all"}
+    return [
+        _parameter(
+            "show", "`differs`: of unequal quality, `regressed`: a loss, `errors`: an end without answer.", kinds
+        ),
+        _text("since", f"Only exchanges from then on. {_MOMENT}"),
+        _text("until", f"Only exchanges before then. {_MOMENT}"),
     ]
 
 

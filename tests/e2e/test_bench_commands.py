@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import xml.etree.ElementTree as ET
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,7 +127,7 @@ def test_a_later_run_is_held_against_a_baseline(folder: Path) -> None:
         ("", (), ["holds no case"]),
         ('{"prompt": "a"}', ("--gate", "quality=1"), ["gate 'quality=1' is not understood"]),
         ('{"prompt": "a"}', ("--gate", "luck>=1"), ["there is no figure 'luck'"]),
-        ('{"prompt": "a"}', ("--gate", "cost_ratio<=1"), ["name it with --baseline RUN"]),
+        ('{"prompt": "a"}', ("--gate", "cost_ratio<=1"), ["name another run with --baseline RUN"]),
         ('{"prompt": "a"}', ("--gate", "other:quality>=1"), ["other is none of the models (good)"]),
         ('{"prompt": "a"}', ("--baseline", "nope"), ["there is no run 'nope'"]),
         ('{"prompt": "a"}', ("-o", "out.pdf"), ["the ending chooses the format: .json"]),
@@ -201,6 +204,30 @@ def test_ctrl_c_keeps_what_is_there_and_resume_asks_the_rest(folder: Path, simul
     assert len({entry.body for entry in simulator.log}) == len(simulator.log) == 60
 
 
+def test_a_killed_run_loses_what_was_under_way_and_nothing_else(folder: Path, simulator: Simulator) -> None:
+    run = ["bench", str(CASES), "--models", "slow", "--concurrency", "2", "--json"]
+    process = subprocess.Popen(
+        [SCRIPT, *run], cwd=folder, env=plain_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    eventually(lambda: len(simulator.log) > 6, what="some questions")
+    process.kill()
+    process.wait()
+    held = shadow(folder, *run, "--resume")
+    with closing(sqlite3.connect(folder / "shadow.db")) as store:
+        sent = store.execute("SELECT count(*) FROM run_answer WHERE state = 'sent'").fetchone()[0]
+        store.execute("UPDATE run SET lease_until = 0")  # as a minute later
+        store.commit()
+    asked = len(simulator.log)
+    again = shadow(folder, *run, "--resume", "--concurrency", "30")
+    told = json.loads(again.out)["run"]
+
+    assert held.code == 2
+    assert "was killed less than a minute ago" in held.err
+    assert (told["state"], told["answered"]) == ("done", 60)
+    assert 1 <= sent <= 2
+    assert len(simulator.log) - asked == 60 - (asked - sent)
+
+
 def test_errors_are_kept_and_asked_again_only_when_that_is_wanted(folder: Path, simulator: Simulator) -> None:
     run = ["bench", cases(folder, 3), "--models", "down", "--retries", "0", "--json"]
     first, kept, again = shadow(folder, *run), shadow(folder, *run, "--resume"), shadow(folder, *run, "--retry-errors")
@@ -234,6 +261,16 @@ def test_a_run_is_written_in_every_format(folder: Path) -> None:
     assert [suite.get("name") for suite in suites] == ["gates", "good", "bad"]
     assert "| good | 1.000 [" in markdown
     assert {(folder / file).stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def test_a_page_is_written_where_the_dashboard_is_there(folder: Path, simulator: Simulator) -> None:
+    ended = shadow(folder, "bench", cases(folder, 2), "--models", "good", "-o", "o.html")
+    if importlib.util.find_spec("shadow.web.dashboard") is None:
+        assert (ended.code, len(simulator.log)) == (2, 0)
+        assert ".html comes with the dashboard" in ended.err
+    else:
+        assert ended.code == 0, ended.err
+        assert "<html" in (folder / "o.html").read_text("utf-8")
 
 
 def test_standard_input_and_the_other_api(folder: Path, simulator: Simulator) -> None:
@@ -275,6 +312,17 @@ def test_a_bar_with_the_cost_is_shown_on_a_terminal_and_lines_elsewhere(folder: 
     assert "$0.0" in shown.decode("utf-8", "replace")
 
 
+def test_a_judge_is_asked_where_the_models_are_and_its_cost_is_shown(folder: Path, simulator: Simulator) -> None:
+    judged = ["--evaluator", "llm-pairwise", "--evaluator", "icontains", "--max-cost", "2"]
+    ended = shadow(folder, "bench", cases(folder, 4), "--models", "good,bad", *judged)
+
+    assert ended.code == 0, ended.err
+    assert "of it for judging" in ended.out
+    assert "llm-pairwise *" in ended.out
+    assert "a pairwise evaluator gives no answer an absolute quality" in ended.out
+    assert simulator.log.calls(model="claude-haiku-4-5")
+
+
 # ---- two runs
 
 
@@ -299,8 +347,8 @@ def test_two_runs_are_compared_pair_by_pair(folder: Path) -> None:
 # ---- production prompts
 
 
-def config_with_shadowing(simulator: Simulator, *, content: str) -> str:
-    return (
+def config_with_shadowing(simulator: Simulator, *, content: str, more: str = "") -> str:
+    return more + (
         f"listen: 127.0.0.1:0\nadmin: {{listen: '127.0.0.1:0'}}\n"
         f"upstream: {{base_url: {simulator.base_url}, api_key: key-of-the-bench}}\n"
         f"shadow: {{sample_rate: 1.0, candidates: [{{model: bad}}], content: {content}}}\n{PRICES}"
@@ -319,6 +367,20 @@ def shadowed(serving: Serving, count: int) -> None:
     eventually(lambda: pairs() >= count, within_s=60, what="the pairs")
 
 
+def test_golden_cases_say_what_is_right_for_production_prompts(tmp_path: Path, simulator: Simulator) -> None:
+    golden = [json.dumps({"prompt": f"What is {at} + 1?", "expected": str(at + 1)}) for at in range(3)]
+    (tmp_path / "golden.jsonl").write_text("\n".join(golden), encoding="utf-8")
+    with Serve(tmp_path, config_with_shadowing(simulator, content="full", more="golden: golden.jsonl\n")) as serving:
+        shadowed(serving, 4)
+        ended = shadow(tmp_path, "replay", "--models", "good", "--evaluator", "icontains", "--json")
+        assert serving.stop() == 0
+
+    assert ended.code == 0, ended.err
+    assert "golden cases say what is right for 3 of them" in ended.err
+    quality = json.loads(ended.out)["tasks"][0]["models"][0]["quality"]
+    assert (quality["avg"], quality["n"], quality["not_applicable"]) == (1.0, 3, 1)
+
+
 def test_production_prompts_are_replayed_and_the_run_is_on_the_admin_port(tmp_path: Path, simulator: Simulator) -> None:
     with Serve(tmp_path, config_with_shadowing(simulator, content="redacted")) as serving:
         shadowed(serving, 6)
@@ -326,10 +388,13 @@ def test_production_prompts_are_replayed_and_the_run_is_on_the_admin_port(tmp_pa
         ended = shadow(tmp_path, "replay", "--models", "good,bad", "--since", "1d", "-n", "4", *scored, "--json")
         assert ended.code == 0, ended.err
         run = json.loads(ended.out)["run"]
+        again = shadow(tmp_path, "replay", "--models", "bad,good", "--resume", *scored, "--json")
         status, body = ask(serving.admin, "GET", f"/runs/{run['id']}")
         listed = json.loads(ask(serving.admin, "GET", "/runs?kind=replay")[1])
         assert serving.stop() == 0
 
+    assert "going on, 8 of 8 answers are there" in again.err
+    assert json.loads(again.out)["run"]["id"] == run["id"]
     assert "4 of 6 stored prompts (6 conversations)" in ended.err
     assert (run["kind"], run["cases"], run["answered"]) == ("replay", 4, 8)
     assert status == 200

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shadow.benchmark import RunLostError, estimate
+from shadow.benchmark import RunLostError, Scorer, estimate
 from shadow.benchmark.cases import read_cases
 from shadow.benchmark.engine import LEASE_S
+from shadow.evaluators.registry import EvaluatorSet, Named
+from shadow.evaluators.services import Services
 from shadow.records import EvaluatorSpec, Outcome, Score
 from shadow.runs import Case
 from shadow.simulator import FaultRate, LogEntry, Quality, Script, SimModel, Simulator, Timing
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from shadow.benchmark import Progress
     from shadow.records import EvalCase
+    from shadow.runs import RunPlan
+    from tests.support.benching import Bench
 
 GOOD = SimModel(name="good", timing=Timing(ttft_ms=20, gap_ms=1))
 BAD = SimModel(name="bad", quality=Quality(wrong=1.0))
@@ -393,3 +397,78 @@ async def test_a_run_that_is_taken_over_stops_asking(tmp_path: Path) -> None:
 
     assert result is not None
     assert (result.run.state, result.run.answered) == ("done", 20)
+
+
+# ---- judges that are paid
+
+
+class PaidGrade:
+    """Grades 1 for $0.001; may cost three times as much."""
+
+    version, measures, absolute = "1", "content", True
+
+    def worst_case_usd(self, primary: EvalCase, *, candidate: str) -> float:
+        assert primary.model == candidate
+        return 0.003
+
+    async def evaluate(self, case: EvalCase) -> Score:
+        return Score(status="scored", value=1.0, reason=case.output, cost_usd=0.001)
+
+
+class PaidComparison:
+    """Prefers the candidate for $0.002; may cost twice as much."""
+
+    version, measures, absolute = "1", "content", False
+
+    def worst_case_usd(self, primary: EvalCase, *, candidate: str) -> float:
+        assert (primary.role, primary.model, candidate) == ("primary", "good", "bad")
+        return 0.004
+
+    async def compare(self, primary: EvalCase, candidate: EvalCase) -> Score:
+        assert (candidate.role, candidate.exchange_id) == ("candidate", primary.exchange_id)
+        return Score(status="scored", value=1.0, cost_usd=0.002)
+
+
+def paid(evaluator: Any) -> Scorer:
+    named = Named(
+        name="paid", version="1", quality=True, measures="content", absolute=evaluator.absolute, evaluator=evaluator
+    )
+    return Scorer(sets={"default": EvaluatorSet((named,), services=Services())})
+
+
+def judged(on: Bench, scorer: Scorer, **changes: Any) -> RunPlan:
+    listed = scorer.listed(["default"])
+    return replace(on.plan("good", "bad", cases=sums(6), primary="good"), evaluators=listed, **changes)
+
+
+async def test_what_a_judge_costs_is_paid_out_of_the_runs_bound(tmp_path: Path) -> None:
+    async with Simulator(SCRIPT) as simulator, bench(tmp_path, simulator.base_url) as on:
+        for run_id, evaluator, scoring_usd in (("grade", PaidGrade(), 0.012), ("pair", PaidComparison(), 0.012)):
+            scorer = paid(evaluator)
+            result = await on.engine("good", "bad", scorer=scorer).run(judged(on, scorer, id=run_id, max_cost_usd=5.0))
+            assert result is not None
+            answers_usd = sum(answer.cost.billed_usd or 0.0 for answer in result.answers)
+            assert result.run.spent_usd == pytest.approx(answers_usd + scoring_usd, abs=1e-7)
+            assert (result.run.state, result.run.reserved_usd) == ("done", 0.0)
+
+
+async def test_a_judge_whose_money_does_not_fit_is_not_asked_and_the_run_stops(tmp_path: Path) -> None:
+    async with Simulator(SCRIPT) as simulator, bench(tmp_path, simulator.base_url) as on:
+        worst = estimate(
+            on.plan("good", cases=sums(1)), asker=on.asker(), contestants={"good": on.contestants("good")[0]}
+        ).dearest_usd
+        for run_id, evaluator in (("grade", PaidGrade()), ("pair", PaidComparison())):
+            scorer = paid(evaluator)
+            bound = worst + 0.0025
+            plan = judged(on, scorer, id=run_id, max_cost_usd=bound)
+            stopped = await on.engine("good", "bad", scorer=scorer).run(plan)
+            assert stopped is not None
+            wider = replace(plan, max_cost_usd=1.0)
+            whole = await on.engine("good", "bad", scorer=scorer).resume(wider, stopped.run)
+            assert whole is not None
+            assert stopped.run.state == "stopped"
+            assert "does not fit under" in str(stopped.run.reason)
+            assert stopped.run.spent_usd <= bound
+            assert (whole.run.state, whole.run.answered) == ("done", 12)
+            scored = [score for answer in whole.answers for score in answer.scores if score.score.status == "scored"]
+            assert len(scored) == (12 if run_id == "grade" else 6)

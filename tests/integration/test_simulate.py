@@ -1,13 +1,17 @@
 """`make simulate` in its short form: the demands hold, and what it simulates is what the product does."""
 
+import gzip
+import json
 import math
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.simulate import money, quality
 from bench.simulate.__main__ import SEED, SIMULATIONS, demand, lines, main, markdown, run, value
+from bench.simulate.recorded import recorded
 from bench.simulate.streams import (
     ALONE,
     NEVER,
@@ -173,6 +177,33 @@ def test_a_met_demand_ends_with_0_and_is_written_as_a_table(
     assert "1 of 1 demands met" in capsys.readouterr().out
     with open(table, encoding="utf-8") as written:  # noqa: PTH123
         assert "| a rule | right | ≥ 90 % | **100.0 %** (a note) |  |" in written.read()
+
+
+def _write(path: Path, answers: list[dict[str, object]]) -> None:
+    path.parent.mkdir()
+    with gzip.open(path, "wt", encoding="utf-8") as lines:
+        lines.writelines(f"{json.dumps(answer)}\n" for answer in answers)
+
+
+def test_recorded_answers_are_promoted_where_that_is_right_and_not_where_it_is_wrong(tmp_path: Path) -> None:
+    arena = [
+        {"id": number, "model": model, "score": float(number % 5 > 0 or model == "good"), "cost_usd": cost}
+        for number in range(40)
+        for model, cost in (("good", 0.001), ("poor", 0.003))
+    ]
+    _write(tmp_path / "routerarena" / "responses.jsonl.gz", arena)
+    gsm8k = [{"mixtral_ok": number % 3 > 0, "gpt4_ok": True} for number in range(30)]
+    _write(tmp_path / "routellm" / "gsm8k.jsonl.gz", gsm8k)
+
+    rows = list(recorded(tmp_path, np.random.default_rng(6), SHORT))
+
+    assert [(row.name.partition(": ")[2], row.measured > 0.9, row.holds) for row in rows] == [
+        ("poor for good", False, True),
+        ("good for poor", True, True),
+        ("Mixtral-8x7B for gpt-4-1106, quality alone", False, True),
+        ("gpt-4-1106 for Mixtral-8x7B, quality alone", True, True),
+    ]
+    assert rows[1].note.startswith("truth over 40 prompts: +0.200, costs 0.33 times as much; promoted after ")
 
 
 def test_numbers_are_told_with_their_error_and_unit() -> None:

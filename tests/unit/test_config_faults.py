@@ -501,16 +501,43 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
         "store: 'sqlite:///'\n",
         ["c.yaml:1:8: store: needs the name of a file, such as sqlite:///shadow.db"],
     ),
-    # --- not built yet ---
-    "verdict": (
-        "verdict: {alpha: 0.05}\n",
+    # --- verdicts ---
+    "an alpha of one half": (
+        "verdict: {alpha: 0.5}\n",
+        ["c.yaml:1:18: verdict.alpha: must be less than 0.5, not 0.5"],
+    ),
+    "a margin of nothing": (
+        "verdict: {margin: 0}\n",
+        ["c.yaml:1:19: verdict.margin: must be greater than 0, not 0"],
+    ),
+    "an end before the beginning": (
+        "verdict: {min_conversations: 50, max_conversations: 49}\n",
         [
             (
-                "c.yaml:1:1: verdict: verdicts are not built yet; remove this key "
-                "(/stats shows every number, and verdicts as null)"
+                "c.yaml:1:53: verdict.max_conversations: must not be below min_conversations (50): "
+                "every candidate would be given up undecided"
             )
         ],
     ),
+    "a guard that decides": (
+        "evaluators: [{type: is-json, guard: {margin: 0.05}}]\n",
+        [
+            (
+                "c.yaml:1:37: evaluators[0].guard: the deciding evaluator is judged by verdict.margin; "
+                "a guard is one of the others, remove this key"
+            )
+        ],
+    ),
+    "one that decides and yet does not": (
+        "evaluators: [{type: is-json, quality: true}, {type: regex, pattern: a, decides: true}]\n",
+        [
+            (
+                "c.yaml:1:81: evaluators[1].decides: is said of the deciding evaluator alone; "
+                "remove this key, or mark this one with quality: true"
+            )
+        ],
+    ),
+    # --- not built yet ---
     "benchmark": (
         "benchmark: {sample: 100}\n",
         [
@@ -527,15 +554,6 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     "golden cases that are not there": (
         "golden: none.jsonl\n",
         ["c.yaml:1:9: golden: {folder}/none.jsonl cannot be read: No such file or directory"],
-    ),
-    "a guard": (
-        "evaluators: [{type: is-json, guard: {margin: 0.05}}]\n",
-        [
-            (
-                "c.yaml:1:37: evaluators[0].guard: guards are not built yet; remove this key "
-                "(the scores are shown, but hold nothing back)"
-            )
-        ],
     ),
     "PostgreSQL": (
         "store: postgresql://me@db/shadow\n",

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadow.verdict import (
@@ -373,6 +373,7 @@ _COUNT = st.integers(0, 4000)
 _SHARES = st.dictionaries(st.sampled_from([0.0, 0.25, 1.0]), st.integers(0, 3000), max_size=3)
 
 
+@settings(max_examples=100, deadline=None)
 @given(
     counts=st.tuples(_COUNT, _COUNT, _COUNT),
     cost=st.sampled_from([None, CHEAPER, SAME_COST, DEARER, CHEAPER.renewed()]),

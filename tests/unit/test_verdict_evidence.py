@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shadow.verdict import confidence_sequence, e_value, log_e_value
 from shadow.verdict.eprocess import merged
@@ -93,6 +95,26 @@ def test_the_interval_is_where_neither_side_is_disproved() -> None:
 
     assert e_value(counts, low) == pytest.approx(2 / 0.04, rel=1e-4)
     assert e_value(counts, high, "less") == pytest.approx(2 / 0.04, rel=1e-4)
+
+
+_HUNDREDTHS = st.integers(-100, 100).map(lambda hundredths: hundredths / 100)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    counts=st.dictionaries(_HUNDREDTHS, st.sampled_from([1, 2, 5, 20, 100, 1000]), min_size=1, max_size=20),
+    alpha=st.sampled_from([0.001, 0.02, 0.04, 0.2]),
+    m0=st.floats(-0.9999, 0.9999),
+)
+def test_a_mean_is_in_the_interval_exactly_when_neither_side_disproves_it(
+    counts: dict[float, int], alpha: float, m0: float
+) -> None:
+    low, high = confidence_sequence(counts, alpha)
+    line = math.log(2 / alpha)
+    if abs(m0 - low) > 1e-6:
+        assert (log_e_value(counts, m0) >= line) == (m0 < low)
+    if abs(m0 - high) > 1e-6:
+        assert (log_e_value(counts, m0, "less") >= line) == (m0 > high)
 
 
 @pytest.mark.parametrize("value", [-1, 1])

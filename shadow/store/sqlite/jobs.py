@@ -107,8 +107,13 @@ class SqliteJobs:
         """Give a leased, unsent job back to `pending`."""
         await self._fetch("release", _key(job))
 
-    async def reserve(self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime) -> Reservation:
-        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction."""
+    async def reserve(
+        self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime, scoring_usd: float = 0.0
+    ) -> Reservation:
+        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction.
+
+        `scoring_usd` is the part of the worst case that is not the candidate's.
+        """
         nano_usd = nano_up(worst_case_usd)
         async with self._writer.transaction() as transaction:
             held = await self._held(transaction, job)
@@ -128,7 +133,8 @@ class SqliteJobs:
                 return "over_budget"
             sent = {"day": budget.day, "nano_usd": nano_usd}
             await transaction.run(self._sql["reserve"], sent)
-            await transaction.run(self._sql["mark_sent"], _key(job) | sent | {"now": micros(now)})
+            asking = {"asking_nano_usd": nano_up(worst_case_usd - scoring_usd), "now": micros(now)}
+            await transaction.run(self._sql["mark_sent"], _key(job) | sent | asking)
         return "ok"
 
     async def finish(self, job: LeasedJob, *, result: PairResult, reserved_usd: float, now: datetime) -> None:

@@ -46,7 +46,8 @@ WHERE exchange_id = :exchange_id AND candidate = :candidate;
 
 -- name: mark_sent
 -- From here on the money counts as gone until it is settled, and the job is never sent again.
-UPDATE shadow_job SET state = 'sent', sent_at = :now, budget_day = :day, reserved_nano_usd = :nano_usd
+UPDATE shadow_job SET
+    state = 'sent', sent_at = :now, budget_day = :day, reserved_nano_usd = :nano_usd, asking_nano_usd = :asking_nano_usd
 WHERE exchange_id = :exchange_id AND candidate = :candidate;
 
 -- name: delete_body_of

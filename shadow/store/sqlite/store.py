@@ -9,6 +9,7 @@ from shadow.store.sqlite.feedback import SqliteFeedback
 from shadow.store.sqlite.file import path_of
 from shadow.store.sqlite.intake import SqliteIntake
 from shadow.store.sqlite.jobs import SqliteJobs
+from shadow.store.sqlite.ledger import SqliteLedger
 from shadow.store.sqlite.reader import SqliteReader
 from shadow.store.sqlite.runs import SqliteRuns
 
@@ -21,7 +22,7 @@ _INTAKE_BUSY_TIMEOUT_S = 1.0
 
 
 class SqliteStore:
-    """`shadow.store.base.Store`: intake, jobs, reader and runs over two connections. Made by `open`."""
+    """`shadow.store.base.Store`: its doors over a writing and a reading connection. Made by `open`."""
 
     def __init__(self, writer: Connection, reader: Connection) -> None:
         self._writer = writer
@@ -29,6 +30,7 @@ class SqliteStore:
         self.intake = SqliteIntake(writer)
         self.jobs = SqliteJobs(writer)
         self.reader = SqliteReader(reader, writer)
+        self.ledger = SqliteLedger(writer, reader)
         self.feedback = SqliteFeedback(writer)
         self.runs = SqliteRuns(reader, writer)
 
