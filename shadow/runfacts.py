@@ -18,7 +18,7 @@ class ScoreFact:
     version: str
     quality: bool
     pairwise: bool
-    """True: candidate against primary, from -1 to 1; False: this answer alone, from 0 to 1."""
+    """True: says something of an answer beside the primary's; False: of this answer alone, from 0 to 1."""
     status: str
     value: float | None
     cost_usd: float

@@ -508,5 +508,6 @@ def _latency(values: Sequence[float], alpha: float) -> dict[str, Any]:
     for percent in (50, 95):
         rank = max(math.ceil(len(ordered) * percent / 100), 1)
         told[f"p{percent}"] = ordered[rank - 1] if ordered else None
-        told[f"p{percent}_ci"] = quantile_interval(ordered, percent, alpha) if ordered else None
+        ends = quantile_interval(ordered, percent, alpha) if ordered else (None, None)
+        told[f"p{percent}_ci"] = None if None in ends else ends  # a sample may be too small to bound one side
     return told

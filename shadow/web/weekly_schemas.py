@@ -69,13 +69,13 @@ def _reason() -> Schema:
 
 
 def _bounds(what: str) -> Schema:
-    """An interval of known numbers, or null; an end that the sample cannot bound is null."""
+    """An interval of known numbers, or null."""
     return {
         "type": ["array", "null"],
-        "items": {"type": ["number", "null"]},
+        "items": {"type": "number"},
         "minItems": 2,
         "maxItems": 2,
-        "description": f"Low and high end of {what}; null when not known.",
+        "description": f"Low and high end of {what}; null when one of them is not known.",
     }
 
 

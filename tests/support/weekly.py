@@ -36,7 +36,11 @@ PRICES = {
     PRIMARY: Price(input=3.0, output=15.0, cache_read=0.3, cache_write=3.75),
     CANDIDATE: Price(input=1.0, output=5.0, cache_read=0.1, cache_write=1.25),
 }
-SPECS = (EvaluatorSpec(type="is-json", quality=True), EvaluatorSpec(type="contains-json"))
+SPECS = (
+    EvaluatorSpec(type="is-json", quality=True),
+    EvaluatorSpec(type="contains-json"),
+    EvaluatorSpec(type="agreement"),
+)
 
 
 def extraction(number: int) -> dict[str, Any]:

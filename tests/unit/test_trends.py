@@ -186,6 +186,7 @@ def test_points_of_runs_and_weeks_share_one_axis_with_intervals() -> None:
     assert primary["cost_per_quality_point_usd"]["ci"] == pytest.approx((0.01, 0.01))  # all cost the same
     assert (live["latency_ms"]["p50"], live["latency_ms"]["p95"], live["ttft_ms"]["p50"]) == (49.0, 94.0, None)
     assert live["latency_ms"]["p50_ci"][0] < 49.0 < live["latency_ms"]["p50_ci"][1]
+    assert candidate["latency_ms"]["p95_ci"] is None  # 40 answers do not bound the 95th percentile above
     assert trend_points([run(0, *answers)], [week], model="c", task="default") == [candidate]
     assert trend_points([run(0, *answers)], [week], task="other") == []
     varied = [answer(f"x{at}", "c", 0.5 + at % 2 / 2, cost_usd=0.01 + 0.001 * (at % 7)) for at in range(60)]

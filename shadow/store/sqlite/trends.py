@@ -10,7 +10,7 @@ import msgspec
 
 from shadow.records import Dialect
 from shadow.runfacts import GOLDEN, AnswerFact, CaseFact, RunFacts, ScoreFact, ShadowWeek
-from shadow.runs import Case
+from shadow.runs import Case, EvaluatorOfRun
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import micros, usd
 
@@ -46,6 +46,8 @@ class SqliteTrends:
 
     async def _facts(self, row: Row) -> RunFacts:
         answers = await self._reader.fetch(self._sql["answers_of_run"], {"id": row["id"]})
+        listed = msgspec.json.decode(row["evaluators"], type=dict[str, list[EvaluatorOfRun]])
+        relative = {each.name for of_task in listed.values() for each in of_task if not each.absolute}
         scores: dict[tuple[str, str, int], list[ScoreFact]] = defaultdict(list)
         for score in await self._reader.fetch(self._sql["scores_of_run"], {"id": row["id"]}):
             scores[score["case_id"], score["model"], score["repeat"]].append(
@@ -53,7 +55,7 @@ class SqliteTrends:
                     evaluator=score["evaluator"],
                     version=score["version"],
                     quality=score["quality"],
-                    pairwise=score["role"] == "pair",
+                    pairwise=score["role"] == "pair" or score["evaluator"] in relative,
                     status=score["status"],
                     value=score["value"],
                     cost_usd=score["cost_usd"],

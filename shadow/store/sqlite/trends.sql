@@ -1,6 +1,7 @@
 -- name: weekly_runs
 -- Weekly runs that have ended, newest first.
-SELECT id, period, state, reason, started_at, finished_at, models, "primary", note, spent_nano_usd, max_cost_nano_usd
+SELECT id, period, state, reason, started_at, finished_at, models, "primary", note, spent_nano_usd, max_cost_nano_usd,
+    evaluators
 FROM run WHERE kind = 'weekly' AND state IN ('done', 'stopped') ORDER BY started_at DESC, id DESC LIMIT :limit;
 
 -- name: answers_of_run
