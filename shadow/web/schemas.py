@@ -821,6 +821,11 @@ def _run_model() -> Schema:
             "outcomes": _counts("How they ended."),
             "error_rate": _share("Errors, timeouts and refused requests."),
             "error_rate_ci": _interval(),
+            "errors": {
+                "type": "array",
+                "items": {"type": "object"},
+                "description": "The most frequent failures: outcome, status, error, count.",
+            },
             "latency_ms": figures,
             "ttft_ms": figures,
             "tokens": figures,

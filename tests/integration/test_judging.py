@@ -48,7 +48,7 @@ def judged_by(model: str, **options: Any) -> tuple[EvaluatorSpec, ...]:
     return (EvaluatorSpec(type="llm-pairwise", options={"model": model, **options}, quality=True),)
 
 
-def asked(number: int, rival: str, *, said: str | None = None, **given: Any) -> Batch:
+def asked(number: int, *rivals: str, said: str | None = None, **given: Any) -> Batch:
     """An exchange in which the primary answered a sum, right unless it is told otherwise."""
     text = said or f"I get {number + 10}."
     answer = {
@@ -61,7 +61,7 @@ def asked(number: int, rival: str, *, said: str | None = None, **given: Any) -> 
         "usage": {"input_tokens": 12, "output_tokens": 6},
     }
     prompt = question(prompt=f"What is {number} + 10?", max_tokens=100)
-    return batch(number, rival, request=prompt, response=json.dumps(answer).encode(), **given)
+    return batch(number, *rivals, request=prompt, response=json.dumps(answer).encode(), **given)
 
 
 async def judged(shop: Workshop, count: int, rival: str, **given: Any) -> dict[str, Any]:
@@ -135,6 +135,22 @@ async def test_a_judge_that_looks_ends_trusted(tmp_path: Path, simulator: Simula
     assert block["flip_rate"] == 0.0
     assert 0 < block["control_cost_usd"] < block["cost_usd"]
     assert comparison["scored"] == 25  # controls are no pairs
+
+
+async def test_candidates_beside_one_live_answer_put_one_control_between_them(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    names = ["half-wrong", "wrong"]
+    rivals = [candidate(name, simulator.base_url) for name in names]
+    spec = judged_by("truthful", control_rate=1.0)
+    async with workshop(tmp_path, *rivals, evaluators=spec, judges=["truthful"], judges_at=simulator.base_url) as shop:
+        await shop.add(*(asked(number, *names) for number in range(6)))
+        async with running(shop.worker()):
+            await shop.ended(12, within_s=90)
+        (task,) = (await shop.stats())["tasks"]
+
+    # They put the same question, so that two of them prove no more than one.
+    assert [each["judge"]["control_pass_rate"]["n"] for each in task["comparisons"]] == [6, 6]
 
 
 @pytest.mark.parametrize(
