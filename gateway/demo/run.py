@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gateway import config as configuration
 from gateway.demo import history
 from gateway.demo.cast import APP_KEY, CANDIDATES, IDLE_S, PRIMARY, config_text
+from gateway.demo.judging import judge_lines
 from gateway.demo.table import ABOUT, VERDICTS, next_steps
 from gateway.demo.traffic import conversation_count, drive, openai_sdk_is_installed
 from gateway.demo.upstream import UpstreamError, simulated
@@ -187,6 +188,9 @@ def _print_result(stats: Stats, *, base_url: str, admin_url: str, once: bool) ->
         console.print(line, markup=False)
     console.print()
     console.print(coverage_table(stats["tasks"], width=console.width))
+    console.print()
+    for line in judge_lines(stats["tasks"]):
+        console.print(line, markup=False, soft_wrap=True)
     console.print()
     for line in next_steps(base_url=base_url, admin_url=admin_url, command=_command(), stays=not once):
         console.print(line, markup=False, soft_wrap=True)

@@ -35,6 +35,8 @@ FAILED = frozenset(
 
 _TRANSIENT = FAILED - {Outcome.INCOMPATIBLE}
 
+_ERRORS_TOLD = 3
+
 PAIRWISE = "a pairwise evaluator gives no answer an absolute quality; see the comparisons"
 
 Row = dict[str, Any]
@@ -146,6 +148,7 @@ def model_row(
         "outcomes": _counted(answers),
         "error_rate": ratio(sum(each.answer.outcome in FAILED for each in answers), _ended(answers)),
         "error_rate_ci": _error_interval(answers, cases, alpha),
+        "errors": _errors(answers),
         "latency_ms": latency_ms,
         "ttft_ms": ttft_ms,
         "tokens": _tokens(answers),
@@ -231,7 +234,10 @@ def compare_answers(
             "primary": sum(one.answer.outcome in _TRANSIENT for _, one, _ in pairs),
             "candidate": sum(other.answer.outcome in _TRANSIENT for _, _, other in pairs),
         },
-        "quality_diff": quality_comparison(_quality_units(pairs), alpha),
+        "quality_diff": {
+            **quality_comparison(_quality_units(pairs), alpha),
+            "failed": sum(not (_settled(one) and _settled(other)) for _, one, other in pairs),
+        },
         "cost_ratio": cost_comparison(
             [
                 Unit(name=unit_of(case), primary=one.cost.uncached_usd, candidate=other.cost.uncached_usd)
@@ -244,10 +250,13 @@ def compare_answers(
 
 
 def _quality_units(pairs: Sequence[tuple[Case, RunAnswer, RunAnswer]]) -> list[Unit]:
-    """Qualities of both sides; from an evaluator that compares, the candidate's difference against 0."""
+    """Qualities of both sides; from an evaluator that compares, the candidate's difference against 0.
+
+    A question to which the evaluator does not apply, on either side, is none of its population and not missing.
+    """
     units = []
     for case, one, other in pairs:
-        if not (_settled(one) and _settled(other)):
+        if not (_settled(one) and _settled(other)) or (_inapplicable(one) and _inapplicable(other)):
             continue
         score = deciding(other)
         if score is not None and score.role == "pair":
@@ -255,6 +264,11 @@ def _quality_units(pairs: Sequence[tuple[Case, RunAnswer, RunAnswer]]) -> list[U
         else:
             units.append(Unit(name=unit_of(case), primary=quality_of(one), candidate=quality_of(other)))
     return units
+
+
+def _inapplicable(answer: RunAnswer) -> bool:
+    score = deciding(answer)
+    return score is not None and score.score.status == "not_applicable"
 
 
 def _settled(answer: RunAnswer) -> bool:
@@ -274,6 +288,19 @@ def _latency_diff(pairs: Sequence[tuple[Case, RunAnswer, RunAnswer]]) -> Row:
 def _counted(answers: Sequence[RunAnswer]) -> dict[str, int]:
     counts = Counter(each.answer.outcome.value for each in answers)
     return {outcome.value: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
+
+
+def _errors(answers: Sequence[RunAnswer]) -> list[Row]:
+    """Say what the failures were, the most frequent first; `error` is what the endpoint said, or what we know."""
+    told = Counter(
+        (each.answer.outcome.value, each.answer.status, each.answer.error)
+        for each in answers
+        if each.answer.outcome in FAILED
+    )
+    return [
+        {"outcome": outcome, "status": status, "error": error, "count": count}
+        for (outcome, status, error), count in told.most_common(_ERRORS_TOLD)
+    ]
 
 
 def _ended(answers: Sequence[RunAnswer]) -> int:

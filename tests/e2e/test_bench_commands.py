@@ -131,6 +131,10 @@ def test_a_later_run_is_held_against_a_baseline(folder: Path) -> None:
         ('{"prompt": "a"}', ("--gate", "other:quality>=1"), ["other is none of the models (good)"]),
         ('{"prompt": "a"}', ("--baseline", "nope"), ["there is no run 'nope'"]),
         ('{"prompt": "a"}', ("-o", "out.pdf"), ["the ending chooses the format: .json"]),
+        ('{"prompt": "a"}', ("-o", "no/such/out.csv"), ["no folder no/such that can be written to"]),
+        ('{"prompt": "a"}', ("--gate", "score.equals>=1"), ["no evaluator 'equals' scores this run; these do: "]),
+        ('{"prompt": "a"}', ("--primary", "other"), ["--primary other: is none of the models (good)"]),
+        ('{"prompt": "a"}', ("--base-url", "localhost:9090"), ["such as http://127.0.0.1:9090"]),
         ('{"prompt": "a"}', ("--evaluator", "is-jsn"), ["unknown type 'is-jsn'; did you mean 'is-json'?"]),
         ('{"prompt": "a"}', ("--evaluator", "regex:{"), ["after the colon stand options as JSON"]),
         ('{"prompt": "a"}', ("--max-cost", "0.0000001"), ["one answer may cost up to $0."]),
@@ -148,6 +152,15 @@ def test_what_cannot_work_is_refused_with_a_sentence_and_nothing_is_asked(
     for word in words:
         assert word in ended.err
     assert ended.out == ""
+    assert len(simulator.log) == 0
+
+
+def test_a_gate_that_would_compare_a_model_with_itself_is_refused(folder: Path, simulator: Simulator) -> None:
+    gate = ("--gate", "good: quality_diff>=0")
+    ended = shadow(folder, "bench", cases(folder, 2), "--models", "good,bad", *gate)
+
+    assert ended.code == 2
+    assert "would compare good with itself" in ended.err
     assert len(simulator.log) == 0
 
 
