@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gateway.commands import bench as benchmarks
+from gateway.commands.alert import alert_app
 from gateway.commands.label import label
 from gateway.commands.report import report
 from gateway.terminal import (
@@ -118,8 +119,9 @@ def serve(config: ConfigOption = None, role: RoleOption = "all") -> None:
 def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Say what is wrong with a configuration; else show what is in force, prices, and what shadowing costs a day."""
     import asyncio  # noqa: PLC0415
+    from datetime import UTC, datetime  # noqa: PLC0415
 
-    from gateway.announce import model_prices, shadow_lines  # noqa: PLC0415
+    from gateway.announce import model_prices, next_weekly_run, shadow_lines, weekly_lines  # noqa: PLC0415
     from gateway.config import ConfigErrors  # noqa: PLC0415
     from gateway.estimate import estimate  # noqa: PLC0415
     from gateway.serve import refuse_open_store  # noqa: PLC0415
@@ -135,10 +137,12 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         raise typer.Exit(REFUSED) from None
     with told():
         cost = asyncio.run(estimate(loaded))
+    now = datetime.now(UTC)
     if as_json:
         prices = [vars_of(price) for price in model_prices(loaded)]
         report = {"file": file, "effective": loaded.effective, "shadow_off_reason": loaded.shadow_off_reason}
-        print_json({"ok": True, **report, "prices": prices, "estimate": vars_of(cost)})
+        weekly = {"next_weekly_run": next_weekly_run(loaded, now=now), "alerts_off": loaded.measuring.alerts_off}
+        print_json({"ok": True, **report, "prices": prices, "estimate": vars_of(cost), **weekly})
         return
     import yaml  # noqa: PLC0415
 
@@ -148,6 +152,8 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         say(line)
     if loaded.shadow_off_reason is None:
         say(cost.sentence(loaded.measuring.budget_usd_per_day))
+    for line in weekly_lines(loaded, now=now):
+        say(line)
     say(f"{file or 'the environment'}: ok")
 
 
@@ -257,6 +263,7 @@ def version(*, as_json: JsonOption = False) -> None:
     print_json({"shadow-gateway": own, "python": platform.python_version(), "libraries": libraries})
 
 
+app.add_typer(alert_app, name="alert")
 app.command()(benchmarks.bench)
 app.command()(benchmarks.replay)
 app.command()(benchmarks.compare)

@@ -27,6 +27,7 @@ from gateway.configsource import (
 )
 from gateway.control import Tls
 from gateway.settings import (
+    BenchmarkSettings,
     LiveSettings,
     MeasuringSettings,
     RecordingSettings,
@@ -35,6 +36,7 @@ from gateway.settings import (
     VerdictSettings,
 )
 from gateway.yamltree import Path, Problem
+from shadow.notices import AlertTarget, TargetKind
 from shadow.records import NOISE_FLOOR, Candidate, Dialect, EvaluatorSpec, Price, Task, TaskMatch
 from shadow.redaction import names_credential
 
@@ -249,8 +251,54 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
         connect_timeout_s=upstream.connect_timeout_s,
         first_byte_timeout_s=upstream.first_byte_timeout_s,
         idle_timeout_s=upstream.idle_timeout_s,
-        secrets=_ordered({*_live_secrets(model), *candidate_keys, *_evaluator_keys(model), model.admin.token}),
+        benchmark=BenchmarkSettings(**model.benchmark.model_dump()),
+        alerts=_alert_targets(model),
+        alerts_off=_alerts_off(model),
+        config_file=source.file,
+        secrets=_ordered(
+            {
+                *_live_secrets(model),
+                *candidate_keys,
+                *_evaluator_keys(model),
+                *_alert_secrets(model),
+                model.admin.token,
+            }
+        ),
     )
+
+
+_TARGET_KINDS: tuple[TargetKind, ...] = ("slack", "webhook", "apprise")
+
+
+def _alert_targets(model: ConfigFile) -> tuple[AlertTarget, ...]:
+    return tuple(
+        AlertTarget(kind=kind, url=url, secret=entry.secret, kinds=None if entry.kinds is None else tuple(entry.kinds))
+        for entry in model.alerts
+        for kind in _TARGET_KINDS
+        if (url := getattr(entry, kind)) is not None
+    )
+
+
+def _alerts_off(model: ConfigFile) -> tuple[str, ...]:
+    """Name the entries whose address is empty, as that of an unset variable is."""
+    return tuple(
+        f"alerts[{index}].{kind} is empty: nothing is sent there"
+        for index, entry in enumerate(model.alerts)
+        for kind in _TARGET_KINDS
+        if kind in entry.model_fields_set and getattr(entry, kind) is None
+    )
+
+
+def _alert_secrets(model: ConfigFile) -> set[str | None]:
+    """Everything by which somebody could write to a target: whole addresses, what follows their host, and secrets."""
+    targets = _alert_targets(model)
+    urls = {target.url for target in targets}
+    tails = {url.partition("://")[2].partition("/")[2] for url in urls}
+    return {*urls, *(tail for tail in tails if len(tail) >= _TELLING_TAIL), *(target.secret for target in targets)}
+
+
+_TELLING_TAIL = 8
+"""The part of an address after the host is a key of its own when it is at least so long."""
 
 
 def _store_url(model: ConfigFile, source: Source) -> str:

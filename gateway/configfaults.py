@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -39,6 +40,7 @@ def faults(model: ConfigFile, source: Source) -> Iterator[Finding]:
     yield from _task_findings(model)
     for path, entries in _evaluator_lists(model):
         yield from _evaluator_findings(path, entries, source)
+    yield from _alert_findings(model)
     yield from _verdict_findings(model)
     yield from _file_findings(model, source)
     yield from _golden_findings(model, source)
@@ -267,6 +269,26 @@ def _ssl_reason(error: ssl.SSLError | ValueError) -> str:
     """Say it without OpenSSL's function names and line numbers."""
     reason = getattr(error, "reason", None)
     return str(reason).replace("_", " ").lower() if reason else "no PEM data, or a key that needs a password"
+
+
+_TARGETS = ("slack", "webhook", "apprise")
+
+
+def _alert_findings(model: ConfigFile) -> Iterator[Finding]:
+    for index, entry in enumerate(model.alerts):
+        here: Path = ("alerts", index)
+        named = [kind for kind in _TARGETS if kind in entry.model_fields_set]
+        if len(named) != 1:
+            found = "none" if not named else " and ".join(named)
+            yield Finding(path=here, sentence=f"needs exactly one of slack, webhook and apprise, not {found}")
+        elif entry.secret is not None and named != ["webhook"]:
+            yield Finding(path=(*here, "secret"), sentence="signs a webhook; slack and apprise take none, remove it")
+        elif entry.apprise is not None and find_spec("apprise") is None:
+            sentence = "needs the library apprise: pip install 'shadow-gateway[alerts]'"
+            yield Finding(path=(*here, "apprise"), sentence=sentence)
+        if entry.kinds == []:
+            sentence = "an empty list sends nothing; name kinds, or leave the key out for all"
+            yield Finding(path=(*here, "kinds"), sentence=sentence)
 
 
 def _store_findings(model: ConfigFile) -> Iterator[Finding]:

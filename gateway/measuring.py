@@ -31,6 +31,7 @@ from gateway import control, logs
 from gateway.adminport import AdminConnection
 from gateway.settings import MeasuringSettings
 from gateway.verdictplan import OutsideFacts, verdict_plan
+from gateway.weekly import Bench, courier_of, golden_cases, patrol_of, weekly_runs_of
 from shadow.bookkeeper import Bookkeeper, Routine
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
@@ -45,7 +46,8 @@ from shadow.rescoring import Rescorer
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
-from shadow.web import AdminSettings, VerdictApi, build_app
+from shadow.switch import SwitchAdvisor
+from shadow.web import AdminSettings, VerdictApi, WeeklyApi, build_app
 from shadow.worker import Decided, NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
 
 if TYPE_CHECKING:
@@ -53,8 +55,9 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
+    from shadow.rebenchmark import WeeklyRuns
     from shadow.store import Store
-    from shadow.store.base import FeedbackDoor, Ledger, Reader, Runs
+    from shadow.store.base import FeedbackDoor, Ledger, Reader, Runs, Trends, Watching
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -95,7 +98,7 @@ class LateReader:
         self._reader: Any = None
         self._reason = "the store is being opened"
 
-    def found(self, reader: Reader | FeedbackDoor | Ledger | Runs) -> None:
+    def found(self, reader: Reader | FeedbackDoor | Ledger | Runs | Trends | Watching) -> None:
         """Take the part of the store that is open now."""
         self._reader = reader
 
@@ -283,6 +286,17 @@ class Crew:
             ),
         )
 
+    def bench(self, client: CandidateClient) -> Bench:
+        """Give what weekly runs ask and score with."""
+        return Bench(
+            client=client,
+            prices=self.prices,
+            redactor=self.redactor,
+            scrubber=self.scrubber,
+            evaluators=self.evaluators,
+            golden=lambda: golden_cases(self.settings.golden),
+        )
+
     def keeper(self) -> Keeper:
         """Make the one who decides what is kept of what people and models said."""
         return Keeper(mode=self.settings.content, redactor=self.redactor, scrubber=self.scrubber)
@@ -307,13 +321,25 @@ class Measuring:
     """The measuring side at work: one crew at a time, exchanged as a whole at a reload."""
 
     def __init__(
-        self, crew: Crew, *, reader: LateReader, feedback: LateReader, ledger: LateReader, runs: LateReader
+        self,
+        crew: Crew,
+        *,
+        reader: LateReader,
+        feedback: LateReader,
+        ledger: LateReader,
+        runs: LateReader,
+        trends: LateReader,
+        watching: LateReader,
     ) -> None:
         self._crew = crew
         self._reader = reader
         self._feedback = feedback
         self._ledger = ledger
         self._runs = runs
+        self._trends = trends
+        self._watching = watching
+        self._weekly: WeeklyRuns | None = None
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._worker: Worker | None = None
@@ -323,6 +349,15 @@ class Measuring:
         """Give the settings in force, for the admin app."""
         breakers = {} if self._worker is None else self._worker.breakers()
         return replace(self._crew.admin_settings(), breakers=breakers)
+
+    def switch(self, verdict: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Say what to change for a verdict, by the settings in force."""
+        settings = self._crew.settings
+        return SwitchAdvisor(config_file=settings.config_file, several_tasks=bool(settings.tasks))(verdict)
+
+    def timetable(self) -> WeeklyRuns | None:
+        """Give the one who makes weekly runs now; None where none are made."""
+        return self._weekly
 
     async def open_epochs(self, *, because: str, task: str | None = None) -> Sequence[Mapping[str, Any]]:
         """Begin new epochs at somebody's word. Raises StoreError."""
@@ -354,6 +389,8 @@ class Measuring:
             self._feedback.found(store.feedback)
             self._ledger.found(store.ledger)
             self._runs.found(store.runs)
+            self._trends.found(store.trends)
+            self._watching.found(store.watching)
             while not self._stopping.is_set():
                 self._changed.clear()
                 await self._shift(self._crew, store)
@@ -366,21 +403,37 @@ class Measuring:
         bookkeeper = self._bookkeeper = crew.bookkeeper(store)
         bookkeeping = asyncio.create_task(bookkeeper.run())
         asking = asyncio.create_task(worker.run() if crew.settings.shadow_enabled else self._changed.wait())
+        watching = asyncio.create_task(self._watch(crew, store, client))
         changing = asyncio.create_task(self._changed.wait())
+        tasks = (tidying, bookkeeping, asking, watching, changing)
         try:
-            tasks = (tidying, bookkeeping, asking, changing)
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if changing not in done:  # a fault that no loop caught: end, and be started again by the supervisor
                 await asyncio.gather(*done)
             worker.stop()
             await asking
         finally:
-            for task in (tidying, bookkeeping, asking, changing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(tidying, bookkeeping, asking, changing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await client.aclose()
             await crew.judges.aclose()
             await asyncio.to_thread(crew.services.close)
+
+    async def _watch(self, crew: Crew, store: Store, client: CandidateClient) -> None:
+        """Make weekly runs, look for changes and send alerts, until cancelled."""
+        settings = crew.settings
+        for line in settings.alerts_off:
+            _log.warning("%s", line)
+        weekly = self._weekly = weekly_runs_of(settings, crew.bench(client), store, holder=self._name)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(patrol_of(settings, store, holder=self._name).run())
+                group.create_task(courier_of(settings, store).run())
+                if weekly is not None:
+                    group.create_task(weekly.run())
+        finally:
+            self._weekly = None
 
     @contextlib.asynccontextmanager
     async def _store(self, url: str) -> AsyncIterator[Store | None]:
@@ -421,15 +474,21 @@ async def _run() -> None:
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
     reader, feedback, ledger, runs = LateReader(), LateReader(), LateReader(), LateReader()
-    measuring = Measuring(crew, reader=reader, feedback=feedback, ledger=ledger, runs=runs)
+    trends, alerts = LateReader(), LateReader()
+    measuring = Measuring(
+        crew, reader=reader, feedback=feedback, ledger=ledger, runs=runs, trends=trends, watching=alerts
+    )
     server = AdminServer(
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
             settings=measuring.admin_settings,
-            verdicts=VerdictApi(cast("Ledger", ledger), measuring),
+            verdicts=VerdictApi(cast("Ledger", ledger), measuring, measuring.switch),
             reload=_reload_signal(),
             feedback=cast("FeedbackDoor", feedback),
             runs=cast("Runs", runs),  # likewise
+            weekly=WeeklyApi(
+                trends=cast("Trends", trends), outbox=cast("Watching", alerts), timetable=measuring.timetable
+            ),
         )
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.stop)

@@ -17,7 +17,8 @@ from gateway.measuring import Crew
 from gateway.tables import coverage_table, models_table, printable, verdict_sentences, verdicts_table
 from shadow.evaluators import EvaluatorConfigError
 from shadow.store import open_store
-from shadow.web import VerdictApi, build_app
+from shadow.switch import SwitchAdvisor
+from shadow.web import VerdictApi, WeeklyApi, build_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,11 +34,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 async def fetch_stats(config: Config, *, since: str | None, until: str | None, task: str | None) -> dict[str, Any]:
     """Ask the admin port; when nobody listens there, read the store. Raises AskError or StoreError."""
-    answer = await _fetch(config, "/stats", {"since": since, "until": until, "task": task})
-    stats = answer.json()
-    if answer.status != HTTPStatus.OK or not isinstance(stats, dict) or "tasks" not in stats:
-        raise _refused(config, answer)
-    return stats
+    return await _fetch_json(config, "/stats", "tasks", {"since": since, "until": until, "task": task})
+
+
+async def fetch_trends(config: Config, *, since: str | None, until: str | None, task: str | None) -> dict[str, Any]:
+    """The same with `/trends`."""
+    return await _fetch_json(config, "/trends", "points", {"since": since, "until": until, "task": task})
 
 
 async def fetch_page(config: Config, *, since: str | None, until: str | None, task: str | None) -> str:
@@ -47,6 +49,14 @@ async def fetch_page(config: Config, *, since: str | None, until: str | None, ta
         await fetch_stats(config, since=since, until=until, task=task)  # says in one sentence what is wrong
         raise _refused(config, answer)
     return answer.body.decode()
+
+
+async def _fetch_json(config: Config, path: str, proof: str, wanted: Mapping[str, str | None]) -> dict[str, Any]:
+    answer = await _fetch(config, path, wanted)
+    found = answer.json()
+    if answer.status != HTTPStatus.OK or not isinstance(found, dict) or proof not in found:
+        raise _refused(config, answer)
+    return found
 
 
 async def _fetch(config: Config, path: str, wanted: Mapping[str, str | None]) -> ask.Answer:
@@ -77,7 +87,10 @@ async def _from_store(config: Config, target: str) -> ask.Answer:
     try:
         async with await open_store(config.measuring.store) as store:
             settings = crew.admin_settings()
-            app = build_app(reader=store.reader, settings=lambda: settings, verdicts=VerdictApi(store.ledger))
+            advisor = SwitchAdvisor(config_file=config.file, several_tasks=bool(config.measuring.tasks))
+            verdicts = VerdictApi(store.ledger, switch=advisor)
+            weekly = WeeklyApi(trends=store.trends, outbox=store.watching)
+            app = build_app(reader=store.reader, settings=lambda: settings, verdicts=verdicts, weekly=weekly)
             headers = {"authorization": f"Bearer {settings.token}"} if settings.token else {}
             transport = httpx2.ASGITransport(app)
             async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:

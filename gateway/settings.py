@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from shadow.notices import AlertTarget
 from shadow.records import Candidate, EvaluatorSpec, Price, Task
 from shadow.redaction import BUILT_IN_REDACTIONS
 
@@ -86,6 +87,16 @@ class RecordingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkSettings:
+    """The scheduled run: when, how many prompts, for how much."""
+
+    schedule: str | None = "0 3 * * sun"
+    timezone: str = "UTC"
+    sample: int = 100
+    budget_usd: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictSettings:
     """When a candidate is recommended, and when it is given up; `shadow.verdict.Rules` says what each means."""
 
@@ -146,6 +157,12 @@ class MeasuringSettings:
     connect_timeout_s: float = 10
     first_byte_timeout_s: float = 600
     idle_timeout_s: float = 600
+    benchmark: BenchmarkSettings = BenchmarkSettings()
+    alerts: tuple[AlertTarget, ...] = ()
+    alerts_off: tuple[str, ...] = ()
+    """Entries of `alerts` without an address, in words."""
+    config_file: str | None = None
+    """As it was named; None when the environment alone was read."""
     secrets: tuple[str, ...] = ()
     demo: bool = False
     """Models, prices and traffic are made up; every page of the dashboard says so."""

@@ -34,12 +34,19 @@ def verdicts_table(tasks: Sequence[Row], *, width: int, title: str) -> Table:
 
 
 def verdict_sentences(tasks: Sequence[Row]) -> Sequence[str]:
-    """Say each verdict in its sentence."""
+    """Say each verdict in its sentence, and with `promote` what to change."""
     return [
-        printable(f"{task['task']}, {each['candidate']}: {each['why']}")
+        printable(f"{task['task']}, {each['candidate']}: {each['why']}{_switch(each)}")
         for task in tasks
         for each in task["comparisons"]
     ]
+
+
+def _switch(comparison: Row) -> str:
+    advice = comparison.get("switch")
+    if advice is None:
+        return ""
+    return f" To switch: {'; '.join(advice['steps'])}. Nothing switches by itself."
 
 
 def coverage_table(tasks: Sequence[Row], *, width: int) -> Table:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.simulate import money, quality
+from bench.simulate import money, quality, weekly
 from bench.simulate.recorded import recorded
 from bench.simulate.streams import Row, Size
 
 Simulation = Callable[[np.random.Generator, Size], Iterator[Row]]
-SIMULATIONS: Sequence[Simulation] = (*quality.SIMULATIONS, *money.SIMULATIONS)
+SIMULATIONS: Sequence[Simulation] = (*quality.SIMULATIONS, *money.SIMULATIONS, *weekly.SIMULATIONS)
 SEED = 20261127
 
 

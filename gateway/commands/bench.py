@@ -85,9 +85,12 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def bench(
-    cases: Annotated[str, typer.Argument(metavar="CASES.jsonl", help="One case a line; - reads standard input.")],
+    cases: Annotated[str, typer.Argument(metavar="CASES.jsonl", help="One case a line; - reads standard input.")] = "",
     *,
-    models: ModelsOption,
+    models: ModelsOption = "",
+    scheduled: Annotated[
+        bool, typer.Option("--scheduled", help="Make the weekly run now, for a cron of your own; takes no cases.")
+    ] = False,
     config: ConfigOption = None,
     evaluator: EvaluatorOption = None,
     primary: PrimaryOption = None,
@@ -113,6 +116,14 @@ def bench(
     """Ask models a file of questions and compare their answers; exit 100 when a gate fails, 101 when undecided."""
     from shadow.benchmark.cases import CaseErrors, read_cases  # noqa: PLC0415  (lazily, as all commands)
 
+    if scheduled:
+        from gateway.commands.scheduled import run_scheduled  # noqa: PLC0415
+
+        with _told():
+            run_scheduled(loaded_config(chosen_file(config)), as_json=as_json)
+    missing = [name for name, given in (("CASES.jsonl", cases), ("--models", models)) if not given]
+    if missing:
+        refuse([f"bench needs {' and '.join(missing)} (or --scheduled, for the weekly run)"])
     with _told():
         name = "standard input" if cases == "-" else cases
         try:

@@ -117,6 +117,8 @@ class SimModel:
     """Thinks before it answers: thinking blocks with signatures, reasoning tokens."""
     words: int = 40
     """Length of an answer in prose."""
+    phrase: str = "The answer is {number}."
+    """How it says a number: models that mean the same seldom use the same words."""
     faults: tuple[FaultRate, ...] = ()
     judge: JudgeManner | None = None
     """How it rules when answers are put before it as a judge; None: it answers such a prompt like any other."""
@@ -150,3 +152,13 @@ class Script:
         if name in played:
             return played[name]
         return None if self.other is None else replace(self.other, name=name)
+
+    def switched(self, qualities: Mapping[str, Mapping[str, float]]) -> Script:
+        """Give the script with other failings of these models. Raises TypeError or ValueError for bad ones."""
+        played = {each.name: each for each in self.models}
+        for name, shares in qualities.items():
+            model = self.model(name)
+            if model is None:
+                raise ValueError(f"no model {name!r} is played")
+            played[name] = replace(model, quality=replace(model.quality, **shares))
+        return replace(self, models=tuple(played.values()))

@@ -106,6 +106,7 @@ def comparison(
         "primary": primary,
         "candidate": candidate,
         **figures,
+        "switch": epoch.get("switch"),
         "why": _why(epoch["why"], pairs, price_line=price_line),
         "projected_saving_usd_per_month": _projected_saving(exchanges, figures["cost_ratio"], as_of=as_of),
         "pairs": sum(pair.judged.state in _COMPARED for pair in counted),

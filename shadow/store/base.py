@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from shadow.notices import Alert, Delivery, DeliveryState, Mute, Watched
     from shadow.records import Batch, Cost, ExchangeRecord, Feedback, LeasedJob, PairResult, StoredScore
+    from shadow.runfacts import CaseFact, RunFacts, ShadowWeek
     from shadow.runs import Case, Cell, EvaluatorOfRun, Run, RunAnswer, RunKind, RunPlan, RunResult, StoredPrompt
 
 
@@ -48,7 +50,7 @@ fits, however long all others wait). `not_admitted`: its conversation was not ad
 (job `skipped: over_budget`). `gone`: the job is no longer ours (lease lost or finished elsewhere)."""
 
 
-Show = Literal["all", "differs", "regressed", "errors"]
+Show = Literal["all", "differs", "regressed", "errors", "unreviewed"]
 
 
 class Jobs(Protocol):
@@ -267,7 +269,8 @@ class Reader(Judging, Protocol):
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Pairs without bodies and the cursor of the next page; `worst`: largest quality loss first.
 
-        `show` keeps those with a quality difference, with a loss of the candidate, or with an error on either side.
+        `show` keeps those with a quality difference, with a loss of the candidate, with an error on either side,
+        or those that nobody has labelled.
         Raises ValueError with a sentence for a cursor that did not come from here.
         """
         ...
@@ -286,6 +289,62 @@ class Reader(Judging, Protocol):
 
     async def health(self) -> Mapping[str, Any]:
         """`{"ok": bool, "reason": str | None, "schema": int, "pending_jobs": int}`; never raises."""
+        ...
+
+
+class Watching(Protocol):
+    """Duties, schedules and alerts, shared by every measuring process on one store."""
+
+    async def take_duty(self, name: str, *, holder: str, lease_s: float, now: datetime) -> bool:
+        """Take or keep a duty that only one process may do; False while another holds it."""
+        ...
+
+    async def leave_duty(self, name: str, *, holder: str) -> None:
+        """Give a duty back, so that the next one need not wait for the lease to run out."""
+        ...
+
+    async def schedule_since(self, *, cron: str, timezone: str, now: datetime) -> datetime:
+        """Say since when this schedule is known: from `now` on if it is new. Other schedules are forgotten."""
+        ...
+
+    async def watched(self) -> Mapping[str, Watched]:
+        """All that is watched, by subject."""
+        ...
+
+    async def record(
+        self, watched: Sequence[Watched], alerts: Sequence[Alert], *, deliveries: Sequence[tuple[str, str]]
+    ) -> None:
+        """Keep what was seen, new alerts, and which goes to which target (alert id, target), in one transaction."""
+        ...
+
+    async def take_due(self, *, limit: int, lease_s: float, now: datetime) -> list[Delivery]:
+        """Take deliveries that are due; one whose process died while sending is due again after `lease_s`."""
+        ...
+
+    async def settle(
+        self, delivery: Delivery, *, state: DeliveryState, error: str | None, due_at: datetime | None, now: datetime
+    ) -> None:
+        """Note how a try ended: `sent`, `failed` for good, or `pending` until `due_at`."""
+        ...
+
+    async def alerts(self, *, limit: int) -> list[dict[str, Any]]:
+        """List the newest alerts, each with `deliveries`: target, state, attempts, ended_at, error."""
+        ...
+
+    async def mute(self, scope: str, *, until: datetime) -> None:
+        """Have alerts of this scope recorded and not sent until then."""
+        ...
+
+    async def unmute(self, scope: str) -> bool:
+        """End a mute; False when there was none."""
+        ...
+
+    async def mutes(self, *, now: datetime) -> list[Mute]:
+        """List the mutes in force."""
+        ...
+
+    async def prune(self, *, before: datetime) -> None:
+        """Delete alerts that are older and wait for nobody."""
         ...
 
 
@@ -544,6 +603,30 @@ class Runs(Protocol):
         ...
 
 
+class Trends(Protocol):
+    """Figures of weekly runs and of shadow weeks."""
+
+    async def weekly_runs(self, *, limit: int) -> list[RunFacts]:
+        """Weekly runs that have ended, oldest first, at most the newest `limit`."""
+        ...
+
+    async def asked_cases(self, *, since: datetime) -> Mapping[str, CaseFact]:
+        """Every prompt that weekly runs asked since then, by hash."""
+        ...
+
+    async def cases_of_run(self, run_id: str) -> list[Case]:
+        """Give the cases of a run whose request is kept, in their order."""
+        ...
+
+    async def output(self, run_id: str, *, case_id: str, model: str, repeat: int) -> str | None:
+        """Give what is kept of one answer of a run; None when nothing is."""
+        ...
+
+    async def shadow_weeks(self, *, since: datetime, until: datetime, task: str | None = None) -> list[ShadowWeek]:
+        """Shadowed pairs of live traffic by week, task and model."""
+        ...
+
+
 class Store(Protocol):
     """The whole door, as the measuring side opens it."""
 
@@ -563,6 +646,11 @@ class Store(Protocol):
         ...
 
     @property
+    def watching(self) -> Watching:
+        """Duties, schedules and alerts."""
+        ...
+
+    @property
     def ledger(self) -> Ledger:
         """What verdicts rest on."""
         ...
@@ -575,6 +663,11 @@ class Store(Protocol):
     @property
     def runs(self) -> Runs:
         """Benchmark runs."""
+        ...
+
+    @property
+    def trends(self) -> Trends:
+        """Figures over weeks."""
         ...
 
     async def close(self) -> None:

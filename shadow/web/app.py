@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from shadow.records import Cost, ExchangeRecord
     from shadow.store.base import FeedbackDoor, Reader, Runs
     from shadow.web.admin import AdminSettings, Prices
+    from shadow.web.weekly import WeeklyApi
 
 """An expected text may be as long as a long answer."""
 MAX_PAIRS_TO_LABEL = 20
@@ -46,7 +47,6 @@ _PRICING_CHUNK = 5000
 
 _NOT_BUILT = {
     "/metrics": "metrics for Prometheus",
-    "/trends": "trends",
 }
 """Paths of the API whose part does not exist yet: first segment -> what it will be."""
 
@@ -57,6 +57,7 @@ def build_app(
     settings: Callable[[], AdminSettings],
     verdicts: VerdictApi | None = None,
     reload: Callable[[], None] | None = None,
+    weekly: WeeklyApi | None = None,
     feedback: FeedbackDoor | None = None,
     runs: Runs | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -65,8 +66,8 @@ def build_app(
 
     `settings` is asked once per request, so that a reload needs no new app. `verdicts` shows the ledger; None where
     there is none. `reload` tells the supervisor to read its configuration again and returns at once; None when nobody
-    supervises this process. `feedback` None: none is taken here; `runs` None: there is no `/runs`. `now` gives aware
-    UTC.
+    supervises this process. `feedback` None: none is taken here; `runs` None: there is no `/runs`; `weekly` None: no
+    trends and no alerts. `now` gives aware UTC.
     """
     verdicts = verdicts or VerdictApi()
     api = AdminApi(reader=reader, settings=settings, verdicts=verdicts, reload=reload, feedback=feedback, now=now)
@@ -89,6 +90,7 @@ def build_app(
             Route("/feedback", api.feedback, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
             *Dashboard(settings=settings).routes(),
+            *(weekly.routes() if weekly is not None else ()),
             *(() if runs is None else RunsApi(runs=runs, settings=settings).routes()),
         ],
         middleware=[Middleware(Guard, settings=settings)],

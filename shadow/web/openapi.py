@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shadow.judge.blind import CHOICES, DEFAULT_SEED
-from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_WINDOW, MAX_LIMIT, SHOWS
+from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_TREND, DEFAULT_WINDOW, MAX_LIMIT, SHOWS
 from shadow.web.schemas import ref, schemas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
 Json = dict[str, Any]
 
@@ -104,13 +105,30 @@ def _paths() -> Json:
                 [_in_path("id", "The x-shadow-request-id of the live answer.")],
             )
         },
+        "/trends": {
+            "get": _operation(
+                "trends",
+                "Quality, cost per quality point and latency over weekly runs and shadow weeks; leads; drift.",
+                {"200": _json("Trends"), **_errors("400", "503")},
+                [*_window(DEFAULT_TREND), _task(), _text("model", "Only this model.")],
+            )
+        },
+        "/alerts": {
+            "get": _operation(
+                "alerts",
+                "The newest alerts, how each travelled, and what is muted.",
+                {"200": _json("Alerts"), **_errors("400", "503")},
+                [_limit("Alerts in the answer.")],
+            )
+        },
         "/runs": {
             "get": _operation(
                 "runs",
                 "Benchmark runs, newest first, one page at a time.",
                 {"200": _json("RunPage"), **_errors("400", "503")},
                 [_run_kind(), *_run_page()],
-            )
+            ),
+            "post": _ask_run(),
         },
         "/runs/{id}": {
             "get": _operation(
@@ -166,6 +184,12 @@ def _reload() -> Json:
     responses = {"202": _json("ReloadAsked"), **_errors("403", "415", "503")}
     body = {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}
     return _operation("reload", "Have the configuration read again.", responses) | {"requestBody": body}
+
+
+def _ask_run() -> Json:
+    responses = {"202": _json("RunAsked"), **_errors("403", "409", "415", "503")}
+    body = {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}
+    return _operation("ask_run", "Have a weekly run begin now.", responses) | {"requestBody": body}
 
 
 def _epochs() -> Json:
@@ -238,7 +262,7 @@ _ERRORS = {
     "401": "The token is missing or wrong.",
     "403": "The request comes from a page of another origin.",
     "404": "Nothing has this id.",
-    "409": "The content rules keep no text, so `expected` cannot be kept.",
+    "409": "It cannot be done now, as the message says: a run is under way, or no text may be kept.",
     "413": "The body is larger than 256 KiB.",
     "415": "The content type is not application/json.",
     "421": "The Host is not one of this port's.",
@@ -262,9 +286,9 @@ def _task() -> Json:
     return _text("task", "Only this task.")
 
 
-def _window() -> list[Json]:
+def _window(default: timedelta = DEFAULT_WINDOW) -> list[Json]:
     return [
-        _text("since", f"Start of the window, included. {_MOMENT} Default: {DEFAULT_WINDOW.days} days before `until`."),
+        _text("since", f"Start of the window, included. {_MOMENT} Default: {default.days} days before `until`."),
         _text("until", f"End of the window, excluded. {_MOMENT} Default: now."),
     ]
 

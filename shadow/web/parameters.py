@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 DEFAULT_WINDOW = timedelta(days=7)
 """What `/stats` covers when `since` is not given: the seven days before `until`."""
 
+DEFAULT_TREND = timedelta(weeks=12)
+"""What `/trends` covers when `since` is not given."""
+
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 MAX_TEXT_CHARACTERS = 512
 
 Sort = Literal["worst", "newest"]
-Show = Literal["all", "differs", "regressed", "errors"]
-SHOWS = ("all", "differs", "regressed", "errors")
+Show = Literal["all", "differs", "regressed", "errors", "unreviewed"]
+SHOWS = ("all", "differs", "regressed", "errors", "unreviewed")
 
 _RELATIVE = re.compile(r"([0-9]{1,7})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -62,13 +65,13 @@ def single_values(pairs: Sequence[tuple[str, str]], *, known: Collection[str]) -
     return {name: value for name, value in values.items() if value}
 
 
-def window(values: Mapping[str, str], *, now: datetime) -> Window:
-    """`since` and `until` of a query; the default is the seven days before `until`, and `until` is now.
+def window(values: Mapping[str, str], *, now: datetime, default: timedelta = DEFAULT_WINDOW) -> Window:
+    """`since` and `until` of a query; `until` is by default now, `since` so long before it.
 
     Raises ParameterError.
     """
     until = _moment("until", values["until"], now) if "until" in values else now
-    since = _moment("since", values["since"], now) if "since" in values else _earlier("since", until, DEFAULT_WINDOW)
+    since = _moment("since", values["since"], now) if "since" in values else _earlier("since", until, default)
     if since >= until:
         raise ParameterError(f"since ({since.isoformat()}) must lie before until ({until.isoformat()})")
     return Window(since=since, until=until)
@@ -81,7 +84,7 @@ def bounds(values: Mapping[str, str], *, now: datetime) -> Bounds:
 
 
 def show(values: Mapping[str, str]) -> Show:
-    """Which pairs a list holds: `all` (the default), or those that differ, regressed or ended in an error.
+    """Which pairs a list holds: all (the default), or those that differ, regressed, have errors or no label.
 
     Raises ParameterError.
     """

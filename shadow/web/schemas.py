@@ -6,6 +6,7 @@ from typing import Any
 
 from shadow.judge.blind import CHOICES
 from shadow.records import Outcome
+from shadow.web.weekly_schemas import weekly_schemas
 
 Schema = dict[str, Any]
 
@@ -61,6 +62,7 @@ def schemas() -> dict[str, Schema]:
         "Ready": _object({"ready": _flag("True when the store can be read.")}),
         "NotReady": _object({"ready": {"const": False}, "reason": _text("Why not.")}),
         "ReloadAsked": _object({"reload": {"const": "asked"}, "note": _text("What happens next.")}),
+        **weekly_schemas(),
         "Error": _object({"error": _object({"type": _text("A stable name."), "message": _text("One sentence.")})}),
     }
 
@@ -396,6 +398,20 @@ def _epoch_figures() -> dict[str, Schema]:
                 "reason": _reason(),
             }
         ),
+        "switch": {
+            "anyOf": [
+                _object(
+                    {
+                        "file": _text("The file to edit."),
+                        "change": _text("The line, such as `primary.model: gpt-4o`."),
+                        "yaml": _text("What stands in the file afterwards."),
+                        "steps": _list(_text("One step.")),
+                    }
+                ),
+                {"type": "null"},
+            ],
+            "description": "What to change for `promote`; null with any other verdict. Nothing switches by itself.",
+        },
         "proofs": _list(
             _object(
                 {

@@ -14,7 +14,7 @@ from shadow.web.bodies import json_body
 from shadow.web.parameters import MAX_TEXT_CHARACTERS, ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -46,16 +46,30 @@ class NewEpochs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VerdictApi:
-    """`GET /verdicts` and `POST /epochs`; without a ledger there is nothing to show."""
+    """`GET /verdicts` and `POST /epochs`; without a ledger there is nothing to show.
 
-    def __init__(self, ledger: Views | None = None, epochs: Epochs | None = None) -> None:
+    `switch` says what to change for a verdict, None where there is nothing to change.
+    """
+
+    def __init__(
+        self,
+        ledger: Views | None = None,
+        epochs: Epochs | None = None,
+        switch: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = lambda _: None,
+    ) -> None:
         self._ledger = ledger
         self._epochs = epochs
+        self._switch = switch
 
     async def current(self, *, task: str | None = None) -> list[dict[str, Any]]:
         """What is known in the present epochs. Raises StoreError."""
         views = [] if self._ledger is None else await self._ledger.views(task=task)
-        return [verdict_figures(view) for view in current_views(views)]
+        return [self._figures(view) for view in current_views(views)]
+
+    def _figures(self, view: Mapping[str, Any]) -> dict[str, Any]:
+        """Show a verdict, and with `promote` what to change."""
+        figures = verdict_figures(view)
+        return {**figures, "switch": self._switch(figures)}
 
     async def verdicts(self, request: Request) -> Response:
         """Tell the verdict of each task, primary and candidate: of the present epochs, of one by number, or of all."""
@@ -66,7 +80,7 @@ class VerdictApi:
         views: Sequence[Mapping[str, Any]] = [] if self._ledger is None else await self._ledger.views(task=task)
         shown = _of_epoch(views, given.get("epoch"))
         verdicts = [
-            verdict_figures(view)
+            self._figures(view)
             for view in shown
             if primary in {None, view["primary"]} and candidate in {None, view["candidate"]}
         ]

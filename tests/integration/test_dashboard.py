@@ -21,7 +21,7 @@ from shadow.web.cookies import COOKIE, LIFETIME_S, cookie_holds, cookie_value
 from shadow.web.dashboard.formats import FORMATS
 from shadow.web.dashboard.report import report_html, run_html
 from tests.support import dashboard
-from tests.support.admin import NOW, add_pair, admin_port, exchange, settings, url_of
+from tests.support.admin import CANDIDATE, NOW, add_pair, admin_port, exchange, settings, url_of
 from tests.support.dashboard import BAD, GOOD, HOSTILE, OPEN, PRIMARY, FakeApi, chosen_settings, filled_api
 
 if TYPE_CHECKING:
@@ -713,6 +713,10 @@ async def test_pages_over_a_real_store_show_what_its_api_says(tmp_path: Path) ->
             rows = (await client.get("/pairs?since=90s")).json()["pairs"]
             assert [row["exchange_id"] for row in rows] == ["x1"]
             assert (await client.get("/pairs?show=errors")).json()["pairs"] == []
+            label = {"pair": f"x1:{CANDIDATE}", "choice": "tie"}
+            assert (await client.post("/feedback", json=label)).status_code == 201
+            rows = (await client.get("/pairs?show=unreviewed&sort=newest")).json()["pairs"]
+            assert [row["exchange_id"] for row in rows] == ["x2", "x3"]
             curves = (await client.get("/latency")).json()["tasks"][0]["models"]
             assert [(row["role"], row["latency_ms"]["n"]) for row in curves] == [("primary", 3), ("candidate", 3)]
             assert curves[0]["latency_ms"]["points"][-1] == [1003.0, 1.0]

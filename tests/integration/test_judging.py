@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from shadow.records import EvaluatorSpec
+from shadow.records import NOISE_FLOOR, EvaluatorSpec
 from shadow.simulator import Quality, Script, SimModel, Simulator
-from shadow.worker import WorkerLimits
+from shadow.worker import NoiseFloor, WorkerLimits
 from tests.support.judging import JUDGES
-from tests.support.shadowing import PRIMARY, batch, candidate, question, running, workshop
+from tests.support.shadowing import (
+    PRIMARY,
+    batch,
+    candidate,
+    eventually_async,
+    question,
+    running,
+    workshop,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,6 +196,35 @@ async def test_a_judge_without_rulings_leaves_pairs_missing_counted_and_itself_u
     candidate_usd = sum(row["cost_billed_usd"] for row in answers)
     assert spent["spent_usd"] == pytest.approx(candidate_usd + block["cost_usd"], abs=1e-6)
     assert block["cost_usd"] > 0
+
+
+async def test_two_answers_of_the_primary_are_judged_without_a_control_and_tell_whether_it_invents_a_difference(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    rival, again = candidate("wrong", simulator.base_url), candidate(PRIMARY, simulator.base_url)
+    spec = judged_by("truthful", control_rate=1.0)
+    async with workshop(tmp_path, rival, evaluators=spec, judges=["truthful"], judges_at=simulator.base_url) as shop:
+        for number in range(6):
+            made = asked(number, "wrong", conversation=f"{number:032x}")
+            twin = msgspec.structs.replace(made.jobs[0], candidate=NOISE_FLOOR)
+            await shop.add(dataclasses.replace(made, jobs=[*made.jobs, twin]))
+        async with running(shop.worker(noise_floor=NoiseFloor(primary=again, rate=1, first=0))):
+            await shop.ended(6, within_s=90)
+            await eventually_async(
+                lambda: asyncio.sleep(0, len(simulator.log.calls(model="truthful")) >= 6 * 4 + 6 * 2),
+                within_s=60,
+                what="the judgements of all pairs",
+            )
+        (task,) = (await shop.stats())["tasks"]
+        judge_usd = await shop.store.reader.judge_spent_usd(day=shop.now().date().isoformat())
+        spent = await shop.spent()
+
+    block = task["comparisons"][0]["judge"]
+    assert block["aa_evidence"]["n"] == 6
+    assert block["aa_evidence"]["greater"] < 1 / 0.05
+    assert block["control_pass_rate"]["n"] == 6  # of the pairs alone
+    assert judge_usd > block["cost_usd"]
+    assert spent["reserved_usd"] == 0
 
 
 async def test_what_a_judge_says_is_redacted_and_with_content_none_not_kept(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.simulate import money, quality
+from bench.simulate import money, quality, weekly
 from bench.simulate.__main__ import SEED, SIMULATIONS, demand, lines, main, markdown, run, value
 from bench.simulate.recorded import recorded
 from bench.simulate.streams import (
@@ -35,7 +35,11 @@ SHORT = Size.short()
 MORNING = datetime(2026, 11, 2, 8, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("simulation", SIMULATIONS, ids=[each.__name__ for each in SIMULATIONS])
+VERDICTS = (*quality.SIMULATIONS, *money.SIMULATIONS)
+"""Years of weekly runs have a file of their own."""
+
+
+@pytest.mark.parametrize("simulation", VERDICTS, ids=[each.__name__ for each in VERDICTS])
 def test_every_demand_holds(simulation: object) -> None:
     assert callable(simulation)
     rows = list(simulation(np.random.default_rng([SEED, 0]), SHORT))
@@ -45,7 +49,7 @@ def test_every_demand_holds(simulation: object) -> None:
 
 
 def test_every_line_that_must_be_shown_is_simulated() -> None:
-    assert len(SIMULATIONS) == len(set(SIMULATIONS)) == len(quality.SIMULATIONS) + len(money.SIMULATIONS)
+    assert len(SIMULATIONS) == len(set(SIMULATIONS)) == sum(len(each.SIMULATIONS) for each in (quality, money, weekly))
 
 
 def _evidence(values: np.ndarray, *, margin: float) -> Evidence:

@@ -29,7 +29,7 @@ from shadow.records import (
     StoredScore,
     Usage,
 )
-from shadow.web import AdminSettings, VerdictApi, build_app
+from shadow.web import AdminSettings, VerdictApi, WeeklyApi, build_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -77,6 +77,7 @@ async def admin_port(
     now: Callable[[], datetime] = lambda: NOW,
     address: str = "127.0.0.1",
     runs: Runs | None = None,
+    weekly: WeeklyApi | None = None,
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """Serve the admin app on a free port and give a client of it."""
     listening = socket.socket()
@@ -88,6 +89,7 @@ async def admin_port(
         reload=reload,
         feedback=feedback,
         runs=runs,
+        weekly=weekly,
         now=now,
     )
     server = Server(uvicorn.Config(app, log_config=None, lifespan="off"))

@@ -537,20 +537,53 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
             )
         ],
     ),
-    # --- not built yet ---
-    "benchmark": (
-        "benchmark: {sample: 100}\n",
+    "a schedule that is none": (
+        "benchmark: {schedule: every sunday, timezone: Mars/Base, sample: 0, budget_usd: -1}\n",
         [
+            "c.yaml:1:23: benchmark.schedule: needs five fields of cron, such as '0 3 * * sun', not 'every sunday'",
             (
-                "c.yaml:1:1: benchmark: scheduled benchmarks are not built yet; remove this key "
-                "(nothing is re-run on a schedule)"
-            )
+                "c.yaml:1:47: benchmark.timezone: 'Mars/Base' is no time zone this machine knows; "
+                "take a name such as Europe/Berlin, or UTC"
+            ),
+            "c.yaml:1:66: benchmark.sample: must be at least 1, not 0",
+            "c.yaml:1:81: benchmark.budget_usd: must be at least 0, not -1",
         ],
     ),
-    "alerts": (
-        "alerts: []\n",
-        ["c.yaml:1:1: alerts: alerts are not built yet; remove this key (nothing is sent; read /stats)"],
+    "alerts that lead nowhere": (
+        (
+            "alerts:\n- {}\n- {slack: ftp://hooks.example/key}\n- {webhook: 'https://me:pw@h/x'}\n"
+            "- {slack: 'https://h/a', webhook: 'https://h/b'}\n- {slack: 'https://h/a', secret: abc}\n"
+            "- {webhook: 'https://h/b', kinds: [rain]}\n- {webhook: 'https://h/b', kinds: []}\n- https://h/c\n"
+        ),
+        [
+            "c.yaml:3:11: alerts[1].slack: needs an address that starts with https:// or http://",
+            (
+                "c.yaml:4:13: alerts[2].webhook: may not hold a user or password; a receiver is known by its address "
+                "and, if set, the secret"
+            ),
+            (
+                "c.yaml:7:36: alerts[5].kinds[0]: must be 'verdict', 'lead', 'drift', 'trust', 'budget' or 'drops', "
+                "not 'rain'"
+            ),
+            (
+                "c.yaml:9:3: alerts[7]: must hold keys and values, such as {slack: 'https://hooks.slack.com/…'}, "
+                "not 'https://h/c'"
+            ),
+        ],
     ),
+    "alerts that do not fit together": (
+        (
+            "alerts:\n- {}\n- {slack: 'https://h/a', webhook: 'https://h/b'}\n- {slack: 'https://h/a', secret: abc}\n"
+            "- {webhook: 'https://h/b', kinds: []}\n"
+        ),
+        [
+            "c.yaml:2:3: alerts[0]: needs exactly one of slack, webhook and apprise, not none",
+            "c.yaml:3:3: alerts[1]: needs exactly one of slack, webhook and apprise, not slack and webhook",
+            "c.yaml:4:34: alerts[2].secret: signs a webhook; slack and apprise take none, remove it",
+            "c.yaml:5:35: alerts[3].kinds: an empty list sends nothing; name kinds, or leave the key out for all",
+        ],
+    ),
+    # --- not built yet ---
     "golden cases that are not there": (
         "golden: none.jsonl\n",
         ["c.yaml:1:9: golden: {folder}/none.jsonl cannot be read: No such file or directory"],

@@ -12,6 +12,8 @@ from shadow.store.sqlite.jobs import SqliteJobs
 from shadow.store.sqlite.ledger import SqliteLedger
 from shadow.store.sqlite.reader import SqliteReader
 from shadow.store.sqlite.runs import SqliteRuns
+from shadow.store.sqlite.trends import SqliteTrends
+from shadow.store.sqlite.watching import SqliteWatching
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,9 +32,11 @@ class SqliteStore:
         self.intake = SqliteIntake(writer)
         self.jobs = SqliteJobs(writer)
         self.reader = SqliteReader(reader, writer)
+        self.watching = SqliteWatching(reader, writer)
         self.ledger = SqliteLedger(writer, reader)
         self.feedback = SqliteFeedback(writer)
         self.runs = SqliteRuns(reader, writer)
+        self.trends = SqliteTrends(reader)
 
     @classmethod
     async def open(cls, url: str) -> Self:

@@ -36,6 +36,7 @@ _SHOWS = (
     ("differs", "that differ"),
     ("regressed", "that regressed"),
     ("errors", "with errors"),
+    ("unreviewed", "not reviewed yet"),
 )
 _SORTS = {"worst": "worst first", "newest": "newest first"}
 _VIEWS = (("json", "by places in JSON"), ("words", "by words"), ("plain", "plain"))

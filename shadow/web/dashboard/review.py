@@ -51,7 +51,7 @@ async def show(page: Page) -> Response:
         last=query.get("last", ""),
         saved=query.get("saved") == "1",
         kept=[(name, query[name]) for name in _KEPT if name in query],
-        judges=[one for task in stats.nodes("tasks") for one in task.nodes("comparisons")],
+        judges=[(task["task"], one) for task in stats.nodes("tasks") for one in task.nodes("comparisons")],
         swap=Markup('hx-post="{}review" hx-target="#review" hx-select="#review" hx-swap="outerHTML"').format("/ui/"),
         partial_updates=True,
     )
