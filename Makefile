@@ -13,8 +13,9 @@ help: ## List the targets
 demo: .venv/.installed ## Run the whole product on this machine: no key, no network (Ctrl-C ends it; DEMO="--once" ends by itself)
 	@$(BIN)/shadow-gateway demo $(DEMO)
 
-test: .venv/.installed ## Format, lint, types, layers, then every test
+test: .venv/.installed ## Format, lint, types, layers, then every test (installs Chromium for the browser tests when it may)
 	@sh scripts/check.sh
+	@sh scripts/browser.sh
 	@$(BIN)/pytest tests --cov -n 2 --dist loadfile
 
 check: .venv/.installed ## Format, lint, types, layers; then the tails: largest files, longest functions
@@ -52,4 +53,4 @@ lock: ## Write both locks anew from pyproject.toml (needs uv)
 	@sh scripts/lock.sh
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf .venv .fuzz .sdk .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage bench/.build
+	rm -rf .venv tests/browser/.shots .fuzz .sdk .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage bench/.build

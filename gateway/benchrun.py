@@ -18,10 +18,12 @@ import msgspec
 
 from gateway.addresses import same_origin
 from shadow.benchmark import Asker, Engine, Estimate, Scorer, estimate, new_run_id
+from shadow.benchmark.scoring import request_of
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.evaluators import EvaluatorConfigError, build_evaluators
 from shadow.evaluators.llm_judges import LlmJudges
 from shadow.evaluators.services import Services
+from shadow.golden import GoldenError, load_golden
 from shadow.judge.client import Network
 from shadow.judge.hire import Agency, Home
 from shadow.pricing import PriceBook
@@ -378,6 +380,20 @@ class Sampled:
 
     cases: tuple[Case, ...]
     note: str
+
+
+def with_golden(cases: Sequence[Case], file: str | None) -> tuple[Case, ...]:
+    """Give cases what a golden case of the same prompt says is right. Raises BenchError. Reads a file."""
+    if file is None:
+        return tuple(cases)
+    try:
+        golden = load_golden(file)
+    except GoldenError as error:
+        raise BenchError(str(error)) from error
+    return tuple(
+        case if case.expected is not None else replace(case, expected=golden.expected(request_of(case), task=case.task))
+        for case in cases
+    )
 
 
 async def sample_prompts(

@@ -20,6 +20,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
@@ -163,6 +164,7 @@ class Crew:
     services: Services
     evaluators: Mapping[str, EvaluatorSet]
     golden: Golden
+    hired_at: datetime
     judges: Agency
 
     @classmethod
@@ -174,6 +176,7 @@ class Crew:
         services = Services(judges=LlmJudges(judges))
         return cls(
             settings=settings,
+            hired_at=datetime.now(UTC),
             prices=prices,
             scrubber=Scrubber(keys),
             redactor=redactor,
@@ -208,6 +211,8 @@ class Crew:
             shadow_off_reason=settings.shadow_off_reason,
             keep_text=None if settings.content == "none" else self.keeper().reference,
             noise_floor_off_reason=settings.noise_floor_off_reason,
+            demo=settings.demo,
+            loaded_at=self.hired_at,
             judges_unusable=self.judges_unusable(),
         )
 
@@ -342,7 +347,8 @@ class Measuring:
 
     def admin_settings(self) -> AdminSettings:
         """Give the settings in force, for the admin app."""
-        return self._crew.admin_settings()
+        breakers = {} if self._worker is None else self._worker.breakers()
+        return replace(self._crew.admin_settings(), breakers=breakers)
 
     def switch(self, verdict: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Say what to change for a verdict, by the settings in force."""

@@ -27,38 +27,56 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
-Format = Literal["table", "json", "csv", "md"]
+Format = Literal["table", "json", "csv", "md", "html"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 async def fetch_stats(config: Config, *, since: str | None, until: str | None, task: str | None) -> dict[str, Any]:
     """Ask the admin port; when nobody listens there, read the store. Raises AskError or StoreError."""
-    return await _fetch(config, "/stats", "tasks", {"since": since, "until": until, "task": task})
+    answer = await _fetch(config, "/stats", {"since": since, "until": until, "task": task})
+    stats = answer.json()
+    if answer.status != HTTPStatus.OK or not isinstance(stats, dict) or "tasks" not in stats:
+        raise _refused(config, answer)
+    return stats
 
 
 async def fetch_trends(config: Config, *, since: str | None, until: str | None, task: str | None) -> dict[str, Any]:
     """The same with `/trends`."""
-    return await _fetch(config, "/trends", "points", {"since": since, "until": until, "task": task})
+    answer = await _fetch(config, "/trends", {"since": since, "until": until, "task": task})
+    trends = answer.json()
+    if answer.status != HTTPStatus.OK or not isinstance(trends, dict) or "points" not in trends:
+        raise _refused(config, answer)
+    return trends
 
 
-async def _fetch(config: Config, path: str, proof: str, wanted: Mapping[str, str | None]) -> dict[str, Any]:
+async def fetch_page(config: Config, *, since: str | None, until: str | None, task: str | None) -> str:
+    """Give the report as one HTML file that opens offline, the same way. Raises AskError or StoreError."""
+    answer = await _fetch(config, "/ui/report.html", {"since": since, "until": until, "task": task})
+    if answer.status != HTTPStatus.OK:
+        await fetch_stats(config, since=since, until=until, task=task)  # says in one sentence what is wrong
+        raise _refused(config, answer)
+    return answer.body.decode()
+
+
+async def _fetch(config: Config, path: str, wanted: Mapping[str, str | None]) -> ask.Answer:
     query = urlencode({name: value for name, value in wanted.items() if value is not None})
+    target = f"{path}?{query}"
     try:
-        answer = ask.get(config.admin_listen, f"{path}?{query}", token=config.measuring.admin_token, timeout_s=60)
+        return ask.get(config.admin_listen, target, token=config.measuring.admin_token, timeout_s=60)
     except (ConnectionRefusedError, FileNotFoundError):
-        status, stats = await _from_store(config, f"{path}?{query}")
+        return await _from_store(config, target)
     except (OSError, http.client.HTTPException) as error:
         raise ask.AskError(f"{config.admin_listen} does not answer: {error or type(error).__name__}") from None
-    else:
-        status, stats = answer.status, answer.json()
-    if status != HTTPStatus.OK or not isinstance(stats, dict) or proof not in stats:
-        message = stats.get("error", {}).get("message") if isinstance(stats, dict) else None
-        raise ask.AskError(message or f"{config.admin_listen} answered {status}: not our admin port")
-    return stats
 
 
-async def _from_store(config: Config, target: str) -> tuple[int, Any]:
+def _refused(config: Config, answer: ask.Answer) -> ask.AskError:
+    told = answer.json()
+    message = told.get("error", {}).get("message") if isinstance(told, dict) else None
+    return ask.AskError(message or f"{config.admin_listen} answered {answer.status}: not our admin port")
+
+
+async def _from_store(config: Config, target: str) -> ask.Answer:
     """Answer as the admin port would, without a port."""
     if not config.store_path.exists():
         raise ask.AskError(f"{config.store_path} is not there yet: nothing has been recorded")
@@ -77,7 +95,7 @@ async def _from_store(config: Config, target: str) -> tuple[int, Any]:
             transport = httpx2.ASGITransport(app)
             async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
                 answer = await client.get(target)
-                return answer.status_code, answer.json()
+                return ask.Answer(status=answer.status_code, headers=dict(answer.headers), body=answer.content)
     finally:
         crew.services.close()
 

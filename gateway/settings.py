@@ -164,3 +164,5 @@ class MeasuringSettings:
     config_file: str | None = None
     """As it was named; None when the environment alone was read."""
     secrets: tuple[str, ...] = ()
+    demo: bool = False
+    """Models, prices and traffic are made up; every page of the dashboard says so."""

@@ -7,6 +7,7 @@ of them do each piece of work once.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +21,7 @@ from shadow.ledger.outcome import conversation_outcome
 from shadow.ledger.state import LedgerState, read_outcome, write_outcome
 from shadow.repeat import in_chunks, repeat
 from shadow.stats.conversations import ConversationRules, extent
-from shadow.verdict import Pace, Watch, decide
+from shadow.verdict import Pace, Watch, decide, headline
 from shadow.verdict.proofs import latched, proofs_of
 
 if TYPE_CHECKING:
@@ -30,16 +31,18 @@ if TYPE_CHECKING:
     from shadow.ledger.epochs import Lane, Plan
     from shadow.ledger.outcome import Outcome
     from shadow.store.base import Book, Ledger
-    from shadow.verdict import Evidence, Proof, Verdict
+    from shadow.verdict import Evidence, Headline, Proof, Verdict
 
     Row = Mapping[str, Any]
 
 _log = logging.getLogger(__name__)
 
-INBOX_CHUNK = 200
-DUE_CHUNK = 100
-ENTRY_CHUNK = 50
+INBOX_CHUNK = 40
+DUE_CHUNK = 20
+ENTRY_CHUNK = 10
 """How much one transaction does at most: other writers wait meanwhile."""
+_BREATH_S = 0.005
+"""Between two transactions, so that who waits for the store has its turn."""
 _PRUNE_CHUNK = 500
 _PATIENCE = timedelta(seconds=120)
 """How long an answer may be away beyond a job's own age before it is declared missing."""
@@ -132,6 +135,7 @@ class Bookkeeper:
         steps = 0
         while await self._ledger.any_work(now=self._now()):
             await self.step()
+            await asyncio.sleep(_BREATH_S)
             steps += 1
         await self.reconsider()
         return steps
@@ -413,7 +417,9 @@ class Bookkeeper:
             ledger["id"],
             state=clerk.state.dumped(),
             facts=_facts_text(clerk.facts, self._plan),
-            verdict=json.dumps({**asdict(verdict), "waiting": entry.why}, sort_keys=True),
+            verdict=json.dumps(
+                {**asdict(verdict), "waiting": entry.why, "headline": asdict(clerk.headline())}, sort_keys=True
+            ),
             entered=clerk.entered,
             entered_until=None if entry.last is None else entry.last.started_at,
             entered_last=None if entry.last is None else entry.last.conversation,
@@ -463,6 +469,17 @@ class _Clerk:
     def late(self) -> None:
         """Count one that came too late."""
         self.state = replace(self.state, late=self.state.late + 1)
+
+    def headline(self) -> Headline:
+        """Work out what people ask for first: cost per quality point, and what the candidate costs of the primary."""
+        known = self.state.headline
+        absolute = not self._judging.pairwise
+        return headline(
+            known.sums,
+            alpha=self._epoch["alpha"],
+            candidate_quality=known.candidate_quality if absolute else None,
+            primary_quality=known.primary_quality if absolute else None,
+        )
 
     def verdict(self, pace: Pace | None = None) -> Verdict:
         """Decide by what is known now."""

@@ -196,6 +196,10 @@ class Worker:
         self.errors: Counter[str] = Counter()
         """Jobs that failed by a fault of ours, by kind of exception."""
 
+    def breakers(self) -> dict[str, bool]:
+        """Tell of each candidate whether its circuit breaker lets calls through."""
+        return {model: desk.breaker.is_closed for model, desk in self._desks.items() if model != NOISE_FLOOR}
+
     def stop(self) -> None:
         """Lease nothing more; `run` returns when the calls under way have ended, at the latest after `drain_s`."""
         self._stopping.set()

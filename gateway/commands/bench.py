@@ -28,7 +28,7 @@ from gateway.terminal import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import timedelta
 
     from gateway.benchrun import Bench, Options, Ready
@@ -170,9 +170,10 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Do the same with stored production prompts: whole conversations, drawn at random over the window."""
+    import asyncio  # noqa: PLC0415
     from datetime import UTC, datetime  # noqa: PLC0415
 
-    from gateway.benchrun import sample_prompts  # noqa: PLC0415
+    from gateway.benchrun import sample_prompts, with_golden  # noqa: PLC0415
 
     with _told():
         span = _span(since)
@@ -189,7 +190,11 @@ def replay(
                 return await at.ready(kept, kind="replay", name=f"replay {since}")
             sampled = await sample_prompts(at.store, since=span, count=n, seed=seed, task=task, now=datetime.now(UTC))
             note(sampled.note)
-            return await at.ready(sampled.cases, kind="replay", name=f"replay {since}", note=sampled.note)
+            expecting = await asyncio.to_thread(with_golden, sampled.cases, loaded.measuring.golden)
+            known = sum(case.expected is not None for case in expecting)
+            if loaded.measuring.golden is not None:
+                note(f"golden cases say what is right for {known} of them")
+            return await at.ready(expecting, kind="replay", name=f"replay {since}", note=sampled.note)
 
         code = _run(loaded, options, ready, gate=gate, baseline=baseline, output=output, as_json=as_json)
     raise typer.Exit(code)
@@ -254,13 +259,14 @@ def _run(
         wanted = [gates.read_gate(text) for text in gate or []]
     except gates.GateError as error:
         raise BenchError(str(error)) from None
-    _refuse_gates(wanted, baseline=baseline, models=options.models)
+    _refuse_gates(wanted, baseline=baseline, models=options.models, primary=options.primary or options.models[0])
     writers = [(file, _writer(file)) for file in output or []]
 
     async def work() -> tuple[RunResult, dict[str, Any], list[Decision]]:
         async with opened(config, options) as at:
             before = None if baseline is None else await found_run(at.store, baseline)
             made = await ready(at)
+            _refuse_unscored(wanted, scores={each.name for listed in made.plan.evaluators.values() for each in listed})
             for line in benchview.beginning(made, max_cost_usd=options.max_cost_usd):
                 note(line)
             with _progress() as progress:
@@ -299,18 +305,35 @@ def _code(result: RunResult, decisions: Sequence[Decision]) -> int:
     return FAILED if unfinished else OK
 
 
-def _refuse_gates(gates: Sequence[Gate], *, baseline: str | None, models: Sequence[str]) -> None:
+def _refuse_gates(gates: Sequence[Gate], *, baseline: str | None, models: Sequence[str], primary: str) -> None:
     for gate in gates:
         if gate.compares and baseline is None and len(models) == 1:
             refuse([f"gate {gate.text!r} compares: name another run with --baseline RUN, or more than one model"])
         if gate.model is not None and gate.model not in models:
             refuse([f"gate {gate.text!r}: {gate.model} is none of the models ({', '.join(models)})"])
+        if gate.compares and baseline is None and gate.model == primary:
+            refuse([f"gate {gate.text!r} would compare {primary} with itself: name another model, or --baseline RUN"])
+
+
+def _refuse_unscored(gates: Sequence[Gate], *, scores: Collection[str]) -> None:
+    """A gate on an evaluator that does not score here could never be decided."""
+    for gate in gates:
+        kind, _, name = gate.metric.partition(".")
+        if kind == "score" and name not in scores:
+            refuse(
+                [f"gate {gate.text!r}: no evaluator {name!r} scores this run; these do: {', '.join(sorted(scores))}"]
+            )
 
 
 def _writer(file: str) -> Callable[[RunResult, dict[str, Any], Sequence[Decision]], str]:
     """Choose the format by the file's ending, before anything is spent."""
     from shadow.benchmark.exports import FORMATS  # noqa: PLC0415
 
+    folder = Path(file).parent
+    if Path(file).is_dir():
+        refuse([f"-o {file}: is a folder, not a file"])
+    if not os.access(folder, os.W_OK | os.X_OK):
+        refuse([f"-o {file}: there is no folder {folder} that can be written to"])
     for ending, write in FORMATS.items():
         if file.endswith(ending):
             return write
@@ -366,10 +389,15 @@ def _span(text: str) -> timedelta:
 
 
 def _options(*, models: str, evaluator: Sequence[str] | None, api_key_env: str | None, **given: Any) -> Options:
-    from gateway.benchrun import Options, key_from, models_of, read_evaluator  # noqa: PLC0415
+    from gateway.benchrun import BenchError, Options, key_from, models_of, read_evaluator  # noqa: PLC0415
 
+    named, primary, base_url = models_of(models), given["primary"], given["base_url"]
+    if primary is not None and primary not in named:
+        raise BenchError(f"--primary {primary}: is none of the models ({', '.join(named)})")
+    if base_url is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", base_url):
+        raise BenchError(f"--base-url {base_url}: write where the API is, such as http://127.0.0.1:9090")
     return Options(
-        models=models_of(models),
+        models=named,
         evaluators=tuple(read_evaluator(text) for text in evaluator or []),
         api_key=key_from(os.environ, api_key_env),
         max_cost_usd=given.pop("max_cost"),

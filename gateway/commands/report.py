@@ -9,7 +9,8 @@ import typer
 
 from gateway.terminal import PLAIN_WIDTH, ConfigOption, chosen_file, loaded_config, print_json, told
 
-Form = Literal["table", "json", "csv", "md"]
+Form = Literal["table", "json", "csv", "md", "html"]
+TextForm = Literal["table", "json", "csv", "md"]
 
 
 def report(
@@ -20,7 +21,9 @@ def report(
     ] = None,
     until: Annotated[str | None, typer.Option(help="The same. Default: now.")] = None,
     task: Annotated[str | None, typer.Option(help="Of this task only.")] = None,
-    form: Annotated[Form, typer.Option("--format", help="table, json (as /stats), csv or md.")] = "table",
+    form: Annotated[
+        Form, typer.Option("--format", help="table, json (as /stats), csv, md or html (one file).")
+    ] = "table",
     trends: Annotated[
         bool, typer.Option("--trends", help="Weekly runs and shadow weeks on one axis, leads and drift; default: 12w.")
     ] = False,
@@ -30,11 +33,14 @@ def report(
 
     from gateway import reportview  # noqa: PLC0415
 
-    if trends:
+    if trends and form != "html":  # the page has the trends anyway
         _trends(config, since=since, until=until, task=task, form=form)
         return
     with told():
         loaded = loaded_config(chosen_file(config), load_python=False)
+        if form == "html":
+            sys.stdout.write(asyncio.run(reportview.fetch_page(loaded, since=since, until=until, task=task)))
+            return
         stats = asyncio.run(reportview.fetch_stats(loaded, since=since, until=until, task=task))
     if form == "json":
         print_json(stats)
@@ -44,7 +50,7 @@ def report(
     sys.stdout.flush()
 
 
-def _trends(config: str | None, *, since: str | None, until: str | None, task: str | None, form: Form) -> None:
+def _trends(config: str | None, *, since: str | None, until: str | None, task: str | None, form: TextForm) -> None:
     import asyncio  # noqa: PLC0415
 
     from gateway import reportview, trendsview  # noqa: PLC0415

@@ -10,6 +10,8 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,12 +20,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway import config as configuration
+from gateway.demo import history
 from gateway.demo.cast import APP_KEY, CANDIDATES, IDLE_S, PRIMARY, config_text
 from gateway.demo.table import ABOUT, VERDICTS, next_steps
 from gateway.demo.traffic import conversation_count, drive, openai_sdk_is_installed
 from gateway.demo.upstream import UpstreamError, simulated
 from gateway.serve import StartError, Supervisor
 from gateway.tables import coverage_table, models_table, verdict_sentences, verdicts_table
+from shadow.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -90,7 +94,10 @@ async def _gateway(folder: Path, upstream: str) -> AsyncIterator[Supervisor]:
     file = folder / "config.yaml"
     file.write_text(config_text(upstream=upstream), encoding="utf-8")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
-    supervisor = Supervisor(configuration.load(file, {}), environ=environ)
+    loaded = configuration.load(file, {})
+    async with await open_store(loaded.measuring.store) as store:
+        await history.fill(store.runs, now=datetime.now(UTC))
+    supervisor = Supervisor(replace(loaded, measuring=replace(loaded.measuring, demo=True)), environ=environ)
     await supervisor.start()
     try:
         yield supervisor

@@ -19,6 +19,7 @@ def next_steps(*, base_url: str, admin_url: str, command: str, stays: bool) -> S
     """Where to look (or where it was, when nothing `stays`), and the one line to change."""
     return (
         f"gateway  {base_url}",
+        f"look     {admin_url}/ui/",
         f"stats    {admin_url}/stats",
         f"pairs    {admin_url}/pairs?sort=worst   (/pairs/<id> shows both answers)",
         *(() if stays else ("These have ended; without --once they stay up until Ctrl-C.",)),

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import inspect
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -276,7 +277,8 @@ async def run_benchmark_suite(
     A case is `{"prompt": …, "expected"?: …, "system"?: …}`. All models and up to `AT_ONCE` cases of each run together.
     Figures: `avg_latency_ms`, `avg_quality`, `total_cost`, `cost_per_quality_point` as in the article, each None where
     it is not known, and `reasons` says why; beside them counts, latency quantiles and intervals. `avg_quality` is over
-    scored answers; `cost_per_quality_point` counts failures with quality 0 and their cost.
+    scored answers; `cost_per_quality_point` counts failures with quality 0 and their cost, and is infinite where no
+    answer has any quality.
     """
     results: dict[str, list[BenchmarkResult]] = {model: [] for model in models}
     opening = getattr(benchmark, "open", contextlib.nullcontext)
@@ -371,11 +373,12 @@ def _per_point(runs: Sequence[BenchmarkResult], scores: Sequence[float]) -> dict
         reason = "n/a: no answer has a score"
     elif not known or interval is None:
         reason = "n/a: no cost of a scored answer is known"
-    elif not sum(value for _, value in known):
-        reason = "n/a: quality is 0"
     if reason is not None:
         return {"value": None, "ci": None, "reason": reason}
     costs, points = [cost for cost, _ in known], [value for _, value in known]
+    if not sum(points):
+        # Infinite, not absent: the article's weekly job takes the smallest of all models.
+        return {"value": math.inf, "ci": None, "reason": "quality is 0: no money buys a point"}
     low = interval[0] if interval is not None else 0.0
     shaky = f"mean quality may be as low as {low:.3f}: do not rank by this" if low <= MIN_QUALITY else None
     return {"value": sum(costs) / sum(points), "ci": ratio_interval(costs, points, ALPHA), "reason": shaky}

@@ -152,7 +152,8 @@ def _messages(written: Mapping[str, Any]) -> list[dict[str, Any]]:
             raise _FaultError(f"prompt is {_kind(prompt)}, not a text with something in it")
         return [{"role": "user", "content": prompt}]
     if not isinstance(messages, list) or not messages:
-        raise _FaultError(f"messages is {_kind(messages)}, not a list of turns")
+        found = "empty" if messages == [] else _kind(messages)
+        raise _FaultError(f"messages is {found}, not a list of turns")
     for at, turn in enumerate(messages):
         if not isinstance(turn, dict) or not isinstance(turn.get("role"), str) or "content" not in turn:
             raise _FaultError(f'messages[{at}] must be {{"role": …, "content": …}}')

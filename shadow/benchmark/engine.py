@@ -215,6 +215,8 @@ class Engine:
     async def _work(self, plan: RunPlan, *, answers: Sequence[RunAnswer]) -> RunResult:
         cases = {case.id: case for case in plan.cases}
         there = {answer.cell for answer in answers}
+        self._counts.clear()
+        self._told.clear()
         self._counts.update(done=len(answers), errors=sum(answer.is_error for answer in answers), cells=plan.cells)
         for cell in _ordered(plan):
             if cell not in there:

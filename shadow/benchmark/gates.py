@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 State = Literal["pass", "fail", "inconclusive"]
 
 MAX_MISSING = 0.05
-"""With a larger share of answers that could not be scored, a gate on quality decides nothing."""
+"""With a larger share of answers or pairs without a figure, a gate decides nothing: they may not be lost by chance."""
 
 _GATE = re.compile(
     r"\s*(?:(?P<model>\S(?:.*\S)?)\s*:)?\s*(?P<metric>[a-z][a-z0-9_]*(?:\.\S+?)?)\s*(?P<op><=|>=)\s*"
@@ -201,7 +201,9 @@ def _of_comparison(metric: str, told: Mapping[str, Any]) -> Figure:
 def _read(told: Mapping[str, Any], value: str) -> Figure:
     if told[value] is None or told["ci"] is None:
         return Figure(value=told[value], reason=told["reason"])
-    return Figure(value=told[value], low=told["ci"][0], high=told["ci"][1])
+    lost = told["missing"] + told.get("failed", 0)
+    pairs = f"{lost} of {told['n'] + lost} pairs have no difference, for an answer or its figure is missing"
+    return _unless_lost(lost, told["n"], pairs) or Figure(value=told[value], low=told["ci"][0], high=told["ci"][1])
 
 
 def _quality(row: Mapping[str, Any]) -> Figure:
@@ -214,11 +216,13 @@ def _quality(row: Mapping[str, Any]) -> Figure:
 
 
 def _unless_missing(told: Mapping[str, Any]) -> Figure | None:
-    """Refuse figures from which too many answers are missing: they may not be missing by chance."""
+    """Refuse figures from which too many scores are missing."""
     wanted = told["n"] + told["missing"]
-    if told["missing"] <= MAX_MISSING * wanted:
-        return None
-    return Figure(value=None, reason=f"{told['missing']} of {wanted} answers could not be scored")
+    return _unless_lost(told["missing"], told["n"], f"{told['missing']} of {wanted} answers could not be scored")
+
+
+def _unless_lost(lost: int, known: int, reason: str) -> Figure | None:
+    return None if lost <= MAX_MISSING * (known + lost) else Figure(value=None, reason=reason)
 
 
 def _score(row: Mapping[str, Any], name: str) -> Figure:
@@ -232,7 +236,9 @@ def _per_point(row: Mapping[str, Any]) -> Figure:
     told = row["cost_per_quality_point_usd"]
     if told["value"] is None or told["ci"] is None:
         return Figure(value=told["value"], reason=told["reason"])
-    return Figure(value=told["value"], low=told["ci"][0], high=told["ci"][1])
+    unpriced = f"{told['unpriced']} of {told['n'] + told['unpriced']} answers have no known cost"
+    lost = _unless_missing(row["quality"]) or _unless_lost(told["unpriced"], told["n"], unpriced)
+    return lost or Figure(value=told["value"], low=told["ci"][0], high=told["ci"][1])
 
 
 def _errors(row: Mapping[str, Any]) -> Figure:
@@ -277,9 +283,11 @@ def _compared(field: str, value: str) -> Callable[[Sequence[Pair], float], Figur
 
 def _per_point_ratio(pairs: Sequence[Pair], alpha: float) -> Figure:
     sides: tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]] = ({}, {})
+    lost = 0
     for case, *both in pairs:
         values = [(each.cost.uncached_usd, quality_of(each)) for each in both]
         if any(cost is None or quality is None for cost, quality in values):
+            lost += 1
             continue
         for side, (cost, quality) in zip(sides, values, strict=True):
             before = side.get(unit_of(case), (0.0, 0.0))
@@ -289,6 +297,8 @@ def _per_point_ratio(pairs: Sequence[Pair], alpha: float) -> Figure:
     if min(sums, default=0.0) <= 0:
         return Figure(value=None, reason="no question has a cost and a quality above 0 in both runs")
     value = sums[0] / sums[1] / (sums[2] / sums[3])
+    if refused := _unless_lost(lost, len(pairs) - lost, f"{lost} of {len(pairs)} pairs lack a cost or a quality"):
+        return refused
     interval = ratio_of_ratios_interval(new, old, alpha)
     if interval is None:
         return Figure(value=value, reason=f"{len(new)} cases are too few")

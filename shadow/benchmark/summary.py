@@ -231,7 +231,10 @@ def compare_answers(
             "primary": sum(one.answer.outcome in _TRANSIENT for _, one, _ in pairs),
             "candidate": sum(other.answer.outcome in _TRANSIENT for _, _, other in pairs),
         },
-        "quality_diff": quality_comparison(_quality_units(pairs), alpha),
+        "quality_diff": {
+            **quality_comparison(_quality_units(pairs), alpha),
+            "failed": sum(not (_settled(one) and _settled(other)) for _, one, other in pairs),
+        },
         "cost_ratio": cost_comparison(
             [
                 Unit(name=unit_of(case), primary=one.cost.uncached_usd, candidate=other.cost.uncached_usd)
@@ -244,10 +247,13 @@ def compare_answers(
 
 
 def _quality_units(pairs: Sequence[tuple[Case, RunAnswer, RunAnswer]]) -> list[Unit]:
-    """Qualities of both sides; from an evaluator that compares, the candidate's difference against 0."""
+    """Qualities of both sides; from an evaluator that compares, the candidate's difference against 0.
+
+    A question to which the evaluator does not apply, on either side, is none of its population and not missing.
+    """
     units = []
     for case, one, other in pairs:
-        if not (_settled(one) and _settled(other)):
+        if not (_settled(one) and _settled(other)) or (_inapplicable(one) and _inapplicable(other)):
             continue
         score = deciding(other)
         if score is not None and score.role == "pair":
@@ -255,6 +261,11 @@ def _quality_units(pairs: Sequence[tuple[Case, RunAnswer, RunAnswer]]) -> list[U
         else:
             units.append(Unit(name=unit_of(case), primary=quality_of(one), candidate=quality_of(other)))
     return units
+
+
+def _inapplicable(answer: RunAnswer) -> bool:
+    score = deciding(answer)
+    return score is not None and score.score.status == "not_applicable"
 
 
 def _settled(answer: RunAnswer) -> bool:

@@ -50,6 +50,9 @@ fits, however long all others wait). `not_admitted`: its conversation was not ad
 (job `skipped: over_budget`). `gone`: the job is no longer ours (lease lost or finished elsewhere)."""
 
 
+Show = Literal["all", "differs", "regressed", "errors", "unreviewed"]
+
+
 class Jobs(Protocol):
     """The queue of shadow jobs and the day's budget, shared by every worker on one store."""
 
@@ -260,9 +263,14 @@ class Reader(Judging, Protocol):
         sort: Literal["newest", "worst"],
         limit: int,
         cursor: str | None,
+        show: Show = "all",
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Pairs without bodies and the cursor of the next page; `worst`: largest quality loss first.
 
+        `show` keeps those with a quality difference, with a loss of the candidate, with an error on either side,
+        or those that nobody has labelled.
         Raises ValueError with a sentence for a cursor that did not come from here.
         """
         ...

@@ -14,11 +14,12 @@ from starlette.routing import Route
 
 from shadow.judge.blind import DEFAULT_SEED
 from shadow.pricing import price_exchange
-from shadow.stats import StatsRows, build_stats
+from shadow.stats import StatsRows, build_stats, latency_curves
 from shadow.store.base import StoreError
 from shadow.web import labels, parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
 from shadow.web.bodies import is_json, json_body, no_json_type
+from shadow.web.dashboard import Dashboard
 from shadow.web.feedback import take_feedback
 from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
@@ -46,7 +47,6 @@ _PRICING_CHUNK = 5000
 
 _NOT_BUILT = {
     "/metrics": "metrics for Prometheus",
-    "/ui": "the dashboard",
 }
 """Paths of the API whose part does not exist yet: first segment -> what it will be."""
 
@@ -77,6 +77,7 @@ def build_app(
             Route("/healthz", api.healthz, methods=["GET"]),
             Route("/readyz", api.readyz, methods=["GET"]),
             Route("/stats", api.stats, methods=["GET"]),
+            Route("/latency", api.latency, methods=["GET"]),
             Route("/verdicts", verdicts.verdicts, methods=["GET"]),
             Route("/epochs", verdicts.epochs, methods=["POST"]),
             Route("/pairs", api.pairs, methods=["GET"]),
@@ -89,6 +90,7 @@ def build_app(
             Route("/feedback", api.feedback, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
             *(weekly.routes() if weekly is not None else ()),
+            *Dashboard(settings=settings).routes(),
             *(() if runs is None else RunsApi(runs=runs, settings=settings).routes()),
         ],
         middleware=[Middleware(Guard, settings=settings)],
@@ -152,13 +154,28 @@ class AdminApi:
         task, model = parameters.text(values, "task"), parameters.text(values, "model")
         return JsonAnswer(await self._stats(window, task=task, model=model))
 
+    async def latency(self, request: Request) -> Response:
+        """Tell how each model's durations are spread over one window."""
+        values = _values(request, "since", "until", "task")
+        now = self._now()
+        window = parameters.window(values, now=now)
+        async with self._aggregating:
+            day = now.astimezone(UTC).date().isoformat()
+            rows = await self._rows(window, task=parameters.text(values, "task"), day=day)
+            tasks = await asyncio.to_thread(latency_curves, rows)
+        return JsonAnswer({"since": window.since, "until": window.until, "tasks": tasks})
+
     async def pairs(self, request: Request) -> Response:
         """Give one page of pairs, without their content."""
-        values = _values(request, "task", "candidate", "sort", "limit", "cursor")
+        values = _values(request, "task", "candidate", "show", "since", "until", "sort", "limit", "cursor")
+        bounds = parameters.bounds(values, now=self._now())
         try:
             rows, cursor = await self._reader.pairs(
                 task=parameters.text(values, "task"),
                 candidate=parameters.text(values, "candidate"),
+                show=parameters.show(values),
+                since=bounds.since,
+                until=bounds.until,
                 sort=parameters.sort(values),
                 limit=parameters.limit(values),
                 cursor=parameters.text(values, "cursor"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shadow.judge.blind import CHOICES, DEFAULT_SEED
-from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_TREND, DEFAULT_WINDOW, MAX_LIMIT
+from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_TREND, DEFAULT_WINDOW, MAX_LIMIT, SHOWS
 from shadow.web.schemas import ref, schemas
 
 if TYPE_CHECKING:
@@ -72,13 +72,21 @@ def _paths() -> Json:
                 ],
             )
         },
+        "/latency": {
+            "get": _operation(
+                "latency",
+                "How each model's durations are spread, per task.",
+                {"200": _json("Latency"), **_errors("400", "503")},
+                [*_window(), _task()],
+            )
+        },
         "/epochs": {"post": _epochs()},
         "/pairs": {
             "get": _operation(
                 "pairs",
                 "Pairs of answers, without content, one page at a time.",
                 {"200": _json("PairPage"), **_errors("400", "503")},
-                [_task(), _text("candidate", "Only this candidate's pairs."), *_page()],
+                [_task(), _text("candidate", "Only this candidate's pairs."), *_bounds(), *_page()],
             )
         },
         "/pairs/{id}": {
@@ -282,6 +290,17 @@ def _window(default: timedelta = DEFAULT_WINDOW) -> list[Json]:
     return [
         _text("since", f"Start of the window, included. {_MOMENT} Default: {default.days} days before `until`."),
         _text("until", f"End of the window, excluded. {_MOMENT} Default: now."),
+    ]
+
+
+def _bounds() -> list[Json]:
+    kinds = {"type": "string", "enum": list(SHOWS), "default": "all"}
+    return [
+        _parameter(
+            "show", "`differs`: of unequal quality, `regressed`: a loss, `errors`: an end without answer.", kinds
+        ),
+        _text("since", f"Only exchanges from then on. {_MOMENT}"),
+        _text("until", f"Only exchanges before then. {_MOMENT}"),
     ]
 
 

@@ -21,10 +21,20 @@ MAX_LIMIT = 200
 MAX_TEXT_CHARACTERS = 512
 
 Sort = Literal["worst", "newest"]
+Show = Literal["all", "differs", "regressed", "errors", "unreviewed"]
+SHOWS = ("all", "differs", "regressed", "errors", "unreviewed")
 
 _RELATIVE = re.compile(r"([0-9]{1,7})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _PLUS_READ_AS_SPACE = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """A stretch of time that may be open at either end."""
+
+    since: datetime | None
+    until: datetime | None
 
 
 class ParameterError(Exception):
@@ -65,6 +75,23 @@ def window(values: Mapping[str, str], *, now: datetime, default: timedelta = DEF
     if since >= until:
         raise ParameterError(f"since ({since.isoformat()}) must lie before until ({until.isoformat()})")
     return Window(since=since, until=until)
+
+
+def bounds(values: Mapping[str, str], *, now: datetime) -> Bounds:
+    """`since` and `until` of a list, each open when not given. Raises ParameterError."""
+    since, until = (_moment(name, values[name], now) if name in values else None for name in ("since", "until"))
+    return Bounds(since=since, until=until)
+
+
+def show(values: Mapping[str, str]) -> Show:
+    """Which pairs a list holds: all (the default), or those that differ, regressed, have errors or no label.
+
+    Raises ParameterError.
+    """
+    value = values.get("show", "all")
+    if value not in SHOWS:
+        raise ParameterError(f"show must be one of {', '.join(SHOWS)}, not {value[:80]!r}")
+    return cast("Show", value)
 
 
 def text(values: Mapping[str, str], name: str) -> str | None:

@@ -43,6 +43,8 @@ def schemas() -> dict[str, Schema]:
             }
         ),
         "Verdicts": _verdicts(),
+        "Latency": _latency(),
+        "Curve": _curve(),
         "NewEpochs": _new_epochs(),
         "PairPage": _pair_page(),
         "PairSummary": _object(_pair_fields()),
@@ -594,6 +596,25 @@ def _new_epochs() -> Schema:
         }
     )
     return _object({"epochs": _list(opened)})
+
+
+def _latency() -> Schema:
+    row = {
+        "model": _maybe(_text("Name as asked.")),
+        "role": {"enum": ["primary", "candidate"]},
+        "latency_ms": ref("Curve"),
+        "ttft_ms": ref("Curve"),
+    }
+    task = _object({"task": _text("Name of the task."), "models": _list(_object(row))})
+    return _object({"since": _time("As in /stats."), "until": _time("As in /stats."), "tasks": _list(task)})
+
+
+def _curve() -> Schema:
+    point = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    return _object(
+        {"n": _count("How many durations."), "points": _list(point)},
+        "Each point: milliseconds, and the share of answers that ended well and had come by then.",
+    )
 
 
 def _answer_fields() -> dict[str, Schema]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -182,15 +183,22 @@ async def test_what_cannot_be_scored_is_missing_and_never_a_number(simulator: Si
         assert summary["other"]["scored"] == 0
 
 
-async def test_quality_zero_has_no_cost_per_point_and_divides_by_nothing(simulator: Simulator) -> None:
+async def test_quality_zero_costs_without_end_and_divides_by_nothing(simulator: Simulator) -> None:
     benchmark = ModelBenchmark("key", base_url=simulator.base_url)
     benchmark.pricing["wrong"] = (1.0, 2.0)
     summary = await run_benchmark_suite(benchmark, [FRANCE] * 3, ["wrong"], ExactMatchEvaluator())
 
     assert summary["wrong"]["avg_quality"] == 0.0
     assert summary["wrong"]["total_cost"] > 0
-    assert summary["wrong"]["cost_per_quality_point"] is None
-    assert summary["wrong"]["reasons"]["cost_per_quality_point"] == "n/a: quality is 0"
+    assert summary["wrong"]["cost_per_quality_point"] == math.inf
+    assert summary["wrong"]["reasons"]["cost_per_quality_point"] == "quality is 0: no money buys a point"
+
+
+async def test_the_articles_weekly_choice_takes_the_smallest_of_all_models(simulator: Simulator) -> None:
+    benchmark = ModelBenchmark("key", base_url=simulator.base_url)
+    benchmark.pricing |= {"wrong": (0.1, 0.2), "slow": (1.0, 2.0)}
+    summary = await run_benchmark_suite(benchmark, [FRANCE] * 3, ["wrong", "slow"], ExactMatchEvaluator())
+    assert min(summary, key=lambda m: summary[m]["cost_per_quality_point"]) == "slow"
 
 
 async def test_the_judge_grades_through_the_benchmarks_client(simulator: Simulator) -> None:

@@ -8,8 +8,10 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import xml.etree.ElementTree as ET
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,6 +131,10 @@ def test_a_later_run_is_held_against_a_baseline(folder: Path) -> None:
         ('{"prompt": "a"}', ("--gate", "other:quality>=1"), ["other is none of the models (good)"]),
         ('{"prompt": "a"}', ("--baseline", "nope"), ["there is no run 'nope'"]),
         ('{"prompt": "a"}', ("-o", "out.pdf"), ["the ending chooses the format: .json"]),
+        ('{"prompt": "a"}', ("-o", "no/such/out.csv"), ["no folder no/such that can be written to"]),
+        ('{"prompt": "a"}', ("--gate", "score.equals>=1"), ["no evaluator 'equals' scores this run; these do: "]),
+        ('{"prompt": "a"}', ("--primary", "other"), ["--primary other: is none of the models (good)"]),
+        ('{"prompt": "a"}', ("--base-url", "localhost:9090"), ["such as http://127.0.0.1:9090"]),
         ('{"prompt": "a"}', ("--evaluator", "is-jsn"), ["unknown type 'is-jsn'; did you mean 'is-json'?"]),
         ('{"prompt": "a"}', ("--evaluator", "regex:{"), ["after the colon stand options as JSON"]),
         ('{"prompt": "a"}', ("--max-cost", "0.0000001"), ["one answer may cost up to $0."]),
@@ -146,6 +152,15 @@ def test_what_cannot_work_is_refused_with_a_sentence_and_nothing_is_asked(
     for word in words:
         assert word in ended.err
     assert ended.out == ""
+    assert len(simulator.log) == 0
+
+
+def test_a_gate_that_would_compare_a_model_with_itself_is_refused(folder: Path, simulator: Simulator) -> None:
+    gate = ("--gate", "good: quality_diff>=0")
+    ended = shadow(folder, "bench", cases(folder, 2), "--models", "good,bad", *gate)
+
+    assert ended.code == 2
+    assert "would compare good with itself" in ended.err
     assert len(simulator.log) == 0
 
 
@@ -200,6 +215,30 @@ def test_ctrl_c_keeps_what_is_there_and_resume_asks_the_rest(folder: Path, simul
     assert again.code == 0
     assert json.loads(again.out)["run"]["answered"] == 60
     assert len({entry.body for entry in simulator.log}) == len(simulator.log) == 60
+
+
+def test_a_killed_run_loses_what_was_under_way_and_nothing_else(folder: Path, simulator: Simulator) -> None:
+    run = ["bench", str(CASES), "--models", "slow", "--concurrency", "2", "--json"]
+    process = subprocess.Popen(
+        [SCRIPT, *run], cwd=folder, env=plain_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    eventually(lambda: len(simulator.log) > 6, what="some questions")
+    process.kill()
+    process.wait()
+    held = shadow(folder, *run, "--resume")
+    with closing(sqlite3.connect(folder / "shadow.db")) as store:
+        sent = store.execute("SELECT count(*) FROM run_answer WHERE state = 'sent'").fetchone()[0]
+        store.execute("UPDATE run SET lease_until = 0")  # as a minute later
+        store.commit()
+    asked = len(simulator.log)
+    again = shadow(folder, *run, "--resume", "--concurrency", "30")
+    told = json.loads(again.out)["run"]
+
+    assert held.code == 2
+    assert "was killed less than a minute ago" in held.err
+    assert (told["state"], told["answered"]) == ("done", 60)
+    assert 1 <= sent <= 2
+    assert len(simulator.log) - asked == 60 - (asked - sent)
 
 
 def test_errors_are_kept_and_asked_again_only_when_that_is_wanted(folder: Path, simulator: Simulator) -> None:
@@ -321,8 +360,8 @@ def test_two_runs_are_compared_pair_by_pair(folder: Path) -> None:
 # ---- production prompts
 
 
-def config_with_shadowing(simulator: Simulator, *, content: str) -> str:
-    return (
+def config_with_shadowing(simulator: Simulator, *, content: str, more: str = "") -> str:
+    return more + (
         f"listen: 127.0.0.1:0\nadmin: {{listen: '127.0.0.1:0'}}\n"
         f"upstream: {{base_url: {simulator.base_url}, api_key: key-of-the-bench}}\n"
         f"shadow: {{sample_rate: 1.0, candidates: [{{model: bad}}], content: {content}}}\n{PRICES}"
@@ -339,6 +378,20 @@ def shadowed(serving: Serving, count: int) -> None:
         return len(json.loads(ask(serving.admin, "GET", "/pairs")[1]).get("pairs", []))
 
     eventually(lambda: pairs() >= count, within_s=60, what="the pairs")
+
+
+def test_golden_cases_say_what_is_right_for_production_prompts(tmp_path: Path, simulator: Simulator) -> None:
+    golden = [json.dumps({"prompt": f"What is {at} + 1?", "expected": str(at + 1)}) for at in range(3)]
+    (tmp_path / "golden.jsonl").write_text("\n".join(golden), encoding="utf-8")
+    with Serve(tmp_path, config_with_shadowing(simulator, content="full", more="golden: golden.jsonl\n")) as serving:
+        shadowed(serving, 4)
+        ended = shadow(tmp_path, "replay", "--models", "good", "--evaluator", "icontains", "--json")
+        assert serving.stop() == 0
+
+    assert ended.code == 0, ended.err
+    assert "golden cases say what is right for 3 of them" in ended.err
+    quality = json.loads(ended.out)["tasks"][0]["models"][0]["quality"]
+    assert (quality["avg"], quality["n"], quality["not_applicable"]) == (1.0, 3, 1)
 
 
 def test_production_prompts_are_replayed_and_the_run_is_on_the_admin_port(tmp_path: Path, simulator: Simulator) -> None:

@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from shadow.evaluators import EVALUATOR_TYPES
 from shadow.store import open_store
 from tests.support.ledger import Books
 from tests.support.serving import Serve
@@ -31,8 +30,7 @@ prices: {{rival: {{input: 1, output: 1}}, primary: {{input: 1, output: 1}}}}
 async def fill(folder: Path, *, kept: bool = True) -> None:
     async with await open_store(f"sqlite:///{folder / 'shadow.db'}") as store:
         books = Books(store=store, now=datetime.now(UTC) - timedelta(minutes=4))
-        version = "1" if kept else EVALUATOR_TYPES["is-json"].version  # else it would be another evaluator's word
-        await books.conversations(80, version=version)
+        await books.conversations(80)
         if kept:
             await books.bookkeeper().catch_up()
 
@@ -57,12 +55,23 @@ def test_without_a_server_the_report_comes_from_the_store(folder: Path) -> None:
     assert (comparison["verdict"], comparison["conversations"]) == ("promote", 80)
     assert ",promote,80," in report(folder, "--format", "csv")
     assert "| promote | 80 |" in report(folder, "--format", "md", "--task", "default")
+    page = report(folder, "--format", "html", "--since", "24h")
+    assert page.startswith("<!doctype html>")
+    assert "rival" in page
+    assert "can take over from" in page
+    assert "<script" not in page
+    assert "<link" not in page
 
 
 def test_a_wrong_window_and_a_missing_store_are_told(folder: Path) -> None:
     missing = CliRunner().invoke(app, ["report", "-c", str(folder / "config.yaml")])
     assert (missing.exit_code, "nothing has been recorded" in missing.output) == (1, True)
     asyncio.run(fill(folder))
+    wrong_page = CliRunner().invoke(
+        app, ["report", "-c", str(folder / "config.yaml"), "--format", "html", "--since", "yesterday"]
+    )
+    assert wrong_page.exit_code == 1
+    assert "since must be a time" in wrong_page.output
     wrong = CliRunner().invoke(app, ["report", "-c", str(folder / "config.yaml"), "--since", "yesterday"])
     assert (wrong.exit_code, "since must be a time like" in wrong.output) == (1, True)
 

@@ -528,12 +528,52 @@ def test_gates_against_a_baseline_are_paired() -> None:
         "10 cases are too few"
         in decided("cost_per_quality_point_ratio<=1.5", replace(second, answers=few), baseline=first).sentence
     )
-    partly = tuple(
-        replace(each, cost=Cost(billed_usd=None, uncached_usd=None, source="x")) if at < 5 else each
-        for at, each in enumerate(second.answers)
-    )
+    partly = tuple(unpriced(each) if at < 1 else each for at, each in enumerate(second.answers))
     ratio = decided("cost_per_quality_point_ratio<=2.5", replace(second, answers=partly), baseline=first)
     assert ratio.state == "pass"
+
+
+def unpriced(one: RunAnswer) -> RunAnswer:
+    return replace(one, cost=Cost(billed_usd=None, uncached_usd=None, source="price unknown"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("quality_diff>=-0.9", "5 of 60 pairs have no difference"),
+        ("cost_ratio<=9", "5 of 60 pairs have no difference"),
+        ("cost_per_quality_point_ratio<=9", "5 of 60 pairs lack a cost or a quality"),
+        ("cost_per_quality_point<=9", "5 of 60 answers have no known cost"),
+    ],
+)
+def test_figures_that_lack_too_many_answers_pass_no_gate(text: str, words: str) -> None:
+    first = result(*(answer(at) for at in range(60)), id="first")
+    whole = [answer(at) for at in range(60)]
+    lacking = [replace(unpriced(each), scores=(score(None),)) if at < 5 else each for at, each in enumerate(whole)]
+    if text.startswith("cost_per_quality_point<"):
+        lacking = [unpriced(each) if at < 5 else each for at, each in enumerate(whole)]
+    assert decided(text, result(*whole, id="second"), baseline=first).state == "pass"
+    told = decided(text, result(*lacking, id="second"), baseline=first)
+    assert told.state == "inconclusive"
+    assert words in told.sentence
+
+
+def test_a_difference_over_the_questions_that_were_answered_passes_no_gate_alone() -> None:
+    beside = [answer(at, "b", outcome=Outcome.TIMEOUT if at < 50 else Outcome.OK) for at in range(100)]
+    told = result(*(answer(at) for at in range(100)), *beside, primary="a")
+    [decision] = gates.decide([gates.read_gate("quality_diff>=-0.2")], summarize(told), result=told)
+    assert decision.state == "inconclusive"
+    assert "50 of 100 pairs have no difference" in decision.sentence
+
+
+def test_questions_to_which_the_evaluator_does_not_apply_are_not_missing() -> None:
+    apart = (score(None, status="not_applicable"),)
+    sides = [answer(at, model, **({"scores": apart} if at < 30 else {})) for model in ("a", "b") for at in range(100)]
+    told = result(*sides, primary="a")
+    [comparison] = summarize(told)["tasks"][0]["comparisons"]
+    assert (comparison["quality_diff"]["n"], comparison["quality_diff"]["missing"]) == (70, 0)
+    [decision] = gates.decide([gates.read_gate("quality_diff>=-0.2")], summarize(told), result=told)
+    assert decision.state == "pass"
 
 
 def test_without_a_baseline_models_are_held_against_the_runs_primary() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from shadow.store.base import StoreError
+from shadow.store.base import Show, StoreError
 from shadow.store.sqlite.judging import SqliteJudging
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import cost_columns, exchange_of, micros, usd
@@ -110,7 +110,16 @@ class SqliteReader(SqliteJudging):
         return await self._fetch("noise_floor", _window(since, until, task))
 
     async def pairs(
-        self, *, task: str | None, candidate: str | None, sort: Sort, limit: int, cursor: str | None
+        self,
+        *,
+        task: str | None,
+        candidate: str | None,
+        sort: Sort,
+        limit: int,
+        cursor: str | None,
+        show: Show = "all",
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Pairs without content and the cursor of the next page (None at the end); `worst`: largest quality loss first.
 
@@ -120,6 +129,9 @@ class SqliteReader(SqliteJudging):
         parameters = {
             "task": task,
             "candidate": candidate,
+            "show": show,
+            "since": None if since is None else micros(since),
+            "until": None if until is None else micros(until),
             "limit": limit + 1,
             "key": key,
             "key_id": key_id,

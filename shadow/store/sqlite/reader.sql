@@ -99,6 +99,16 @@ SELECT
 FROM shadow_answer
 JOIN exchange ON exchange.id = shadow_answer.exchange_id
 WHERE (:task IS NULL OR shadow_answer.task = :task) AND (:candidate IS NULL OR candidate = :candidate)
+    AND (:since IS NULL OR exchange_started_at >= :since) AND (:until IS NULL OR exchange_started_at < :until)
+    AND (:show = 'all'
+        OR (:show = 'differs' AND abs(quality_diff) >= 0.005)
+        OR (:show = 'regressed' AND quality_diff <= -0.005)
+        OR (:show = 'errors' AND (
+            shadow_answer.outcome NOT IN ('ok', 'refusal', 'truncated')
+            OR exchange.outcome NOT IN ('ok', 'refusal', 'truncated')))
+        OR (:show = 'unreviewed' AND NOT EXISTS (
+            SELECT 1 FROM label
+            WHERE label.exchange_id = shadow_answer.exchange_id AND label.candidate = shadow_answer.candidate)))
     AND (:key IS NULL OR (exchange_started_at, exchange_id, candidate) < (:key, :key_id, :key_candidate))
 ORDER BY exchange_started_at DESC, exchange_id DESC, candidate DESC
 LIMIT :limit;
@@ -113,6 +123,16 @@ SELECT
 FROM shadow_answer
 JOIN exchange ON exchange.id = shadow_answer.exchange_id
 WHERE (:task IS NULL OR shadow_answer.task = :task) AND (:candidate IS NULL OR candidate = :candidate)
+    AND (:since IS NULL OR exchange_started_at >= :since) AND (:until IS NULL OR exchange_started_at < :until)
+    AND (:show = 'all'
+        OR (:show = 'differs' AND abs(quality_diff) >= 0.005)
+        OR (:show = 'regressed' AND quality_diff <= -0.005)
+        OR (:show = 'errors' AND (
+            shadow_answer.outcome NOT IN ('ok', 'refusal', 'truncated')
+            OR exchange.outcome NOT IN ('ok', 'refusal', 'truncated')))
+        OR (:show = 'unreviewed' AND NOT EXISTS (
+            SELECT 1 FROM label
+            WHERE label.exchange_id = shadow_answer.exchange_id AND label.candidate = shadow_answer.candidate)))
     AND (:key IS NULL
         OR (coalesce(quality_diff, 2.0), exchange_id, candidate) > (:key, :key_id, :key_candidate))
 ORDER BY coalesce(quality_diff, 2.0), exchange_id, candidate
