@@ -119,6 +119,9 @@ def shadow_lines(config: Config) -> Iterator[str]:
             sentence = f"not shadowed: no API key for {candidate.base_url}, add api_key to this candidate"
         own_rate = "" if candidate.sample_rate is None else f", {_percent(candidate.sample_rate)} of conversations"
         yield f"  {candidate.model}: {sentence}{own_rate}"
+    if measuring.shadow_off_reason is None and asked and measuring.noise_floor is not None:
+        share = _percent(measuring.noise_floor_rate)
+        yield f"  noise floor: the primary is asked again about {share} of these conversations, the first 30 always"
     if measuring.shadow_off_reason is None:
         yield from _judge_lines(config, prices)
 

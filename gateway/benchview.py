@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 _LINE_EVERY_S = 10.0
+_MAX_SAID_CHARS = 200
 
 
 def beginning(ready: Ready, *, max_cost_usd: float | None) -> Iterator[str]:
@@ -272,8 +273,11 @@ def _runs_beside(models: Sequence[Row]) -> Mapping[str, Sequence[str]]:
 
 
 def _reasons(task: Row) -> Iterator[str]:
-    """Say why a figure is not there."""
+    """Say what went wrong, and why a figure is not there."""
     for row in task["models"]:
+        for each in row["errors"]:
+            said = ", ".join(str(part) for part in (each["outcome"], each["status"], each["error"]) if part is not None)
+            yield f"{row['model']}, errors: {each['count']} of {row['requests']} ended in {_cut(said)}"
         reasons = {
             "quality": row["quality"]["reason"],
             "cost": row["cost_usd"]["reason"],
@@ -282,6 +286,11 @@ def _reasons(task: Row) -> Iterator[str]:
         for what, reason in reasons.items():
             if reason is not None and reason != f"n/a: {reasons['quality']}":
                 yield f"{row['model']}, {what}: {reason}"
+
+
+def _cut(text: str) -> str:
+    """Keep what an endpoint said to a line."""
+    return text if len(text) <= _MAX_SAID_CHARS else f"{text[:_MAX_SAID_CHARS]}…"
 
 
 def _rates(quality: Row) -> str:

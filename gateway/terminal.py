@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -98,7 +98,7 @@ def print_json(value: Any) -> None:
     say(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
-def refuse(lines: Iterable[str]) -> None:
+def refuse(lines: Iterable[str]) -> NoReturn:
     """Write why this cannot be done, a line each, and end with the code of a usage error."""
     for line in lines:
         note(line)

@@ -41,7 +41,7 @@ INBOX_CHUNK = 40
 DUE_CHUNK = 20
 ENTRY_CHUNK = 10
 """How much one transaction does at most: other writers wait meanwhile."""
-_BREATH_S = 0.005
+_BREATH_S = 0.02
 """Between two transactions, so that who waits for the store has its turn."""
 _PRUNE_CHUNK = 500
 _PATIENCE = timedelta(seconds=120)

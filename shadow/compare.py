@@ -162,7 +162,7 @@ class Comparer:
         live = replace(_primary_case(request, primary, leased.exchange, cost), expected=expected)
         if asked.answer.outcome not in ENDED_WELL:
             return await evaluators.score_primary(live)
-        candidate = replace(_candidate_case(request, asked, task=leased.job.task), expected=expected)
+        candidate = replace(_candidate_case(request, asked, leased), expected=expected)
         return await evaluators.score_pair(live, candidate, dialect=body.dialect)
 
 
@@ -197,7 +197,7 @@ def _primary_case(request: Mapping[str, Any], reply: Reply, exchange: ExchangeRe
     )
 
 
-def _candidate_case(request: Mapping[str, Any], asked: Asked, *, task: str) -> EvalCase:
+def _candidate_case(request: Mapping[str, Any], asked: Asked, leased: LeasedJob) -> EvalCase:
     answer = asked.answer
     return EvalCase(
         request=request,
@@ -209,8 +209,8 @@ def _candidate_case(request: Mapping[str, Any], asked: Asked, *, task: str) -> E
         ttft_ms=answer.ttft_ms,
         cost_usd=answer.cost.billed_usd,
         exchange_id=answer.exchange_id,
-        task=task,
-        model=answer.candidate,
+        task=leased.job.task,
+        model=leased.job.candidate,  # by this name its money was reserved, also where the primary is asked again
         role="candidate",
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shadow.records import ENDED_WELL, EvalCase, Outcome, ToolCall, Usage
+from shadow.store.base import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from shadow.evaluators import EvaluatorSet
     from shadow.records import ExchangeRecord, StoredScore
     from shadow.store.base import FeedbackDoor
+
+_log = logging.getLogger(__name__)
 
 CHUNK = 20
 
@@ -46,9 +50,19 @@ class Rescorer:
         """Work through some of what waits; returns how many exchanges."""
         waiting = await self._feedback.to_rescore(limit=CHUNK)
         for exchange_id, expected in waiting:
-            scores = await self._again(exchange_id, expected)
+            scores = await self._again_or_nothing(exchange_id, expected)
             await self._feedback.rescored(exchange_id, expected=expected, scores=scores, now=self._now())
         return len(waiting)
+
+    async def _again_or_nothing(self, exchange_id: str, expected: str) -> list[tuple[str, StoredScore]]:
+        """Score again; a fault of ours costs this exchange its new scores, and no other one its turn."""
+        try:
+            return await self._again(exchange_id, expected)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001  (told once, here; its message may quote a prompt)
+            _log.error("an exchange could not be scored again: %s", type(error).__name__)
+            return []
 
     async def _again(self, exchange_id: str, expected: str) -> list[tuple[str, StoredScore]]:
         exchange, rows = await self._feedback.kept_pairs(exchange_id)

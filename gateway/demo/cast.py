@@ -17,6 +17,7 @@ PRIMARY = SimModel(
     name="demo-atlas",
     quality=Quality(wrong=0.06, off_schema=0.04, fenced=0.02),
     timing=Timing(ttft_ms=140, gap_ms=7, jitter=0.3),
+    phrase="That makes {number}.",
     price=Price(input=3.0, output=15.0, cache_read=0.3, cache_write=3.75),
     # the SDK repeats it after 20 ms, as it would a real hiccup
     faults=(FaultRate(fault="500; retry-after-ms=20", rate=0.02),),
@@ -46,7 +47,15 @@ CANDIDATES = (
         thinks=True,
     ),
 )
-SCRIPT = Script(models=(PRIMARY, *CANDIDATES), seed="demo")
+JUDGE = SimModel(
+    name="demo-judge",
+    timing=Timing(ttft_ms=60, gap_ms=1),
+    price=Price(input=0.1, output=0.5),
+    judge="truthful",
+)
+"""Reads free text for the task `tutor`."""
+
+SCRIPT = Script(models=(PRIMARY, *CANDIDATES, JUDGE), seed="demo")
 
 APP_KEY = "demo-key-of-the-app"
 GATEWAY_KEY = "demo-key-of-the-gateway"
@@ -63,6 +72,13 @@ MIN_CONVERSATIONS = 20
 
 CALCULATOR = "calculator"
 """The task whose answers have a known truth; everything else is scored by what the request itself asks for."""
+
+
+TUTOR = "tutor"
+"""The task that nothing but a judge can score: free text."""
+
+JUDGED = {"type": "llm-pairwise", "model": JUDGE.name, "quality": True, "control_rate": 0.5}
+"""Half of the judgements come with a control, so that a minute shows how far it can be trusted; 0.05 is usual."""
 
 
 def config_of(*, upstream: str) -> Mapping[str, object]:
@@ -82,7 +98,10 @@ def config_of(*, upstream: str) -> Mapping[str, object]:
             "max_concurrency": 48,
             "content": "full",
         },
-        "tasks": [{"name": CALCULATOR, "match": {"header": {"x-app": CALCULATOR}}, "evaluators": [truth]}],
+        "tasks": [
+            {"name": CALCULATOR, "match": {"header": {"x-app": CALCULATOR}}, "evaluators": [truth]},
+            {"name": TUTOR, "match": {"header": {"x-app": TUTOR}}, "evaluators": [JUDGED]},
+        ],
         # what requests ask for: their schema, their tools; here that is all that matters
         "evaluators": [{"type": "request-checks", "quality": True, "decides": True}],
         "verdict": {
@@ -90,6 +109,8 @@ def config_of(*, upstream: str) -> Mapping[str, object]:
             "failure_margin": FAILURE_MARGIN,
             "min_conversations": MIN_CONVERSATIONS,
         },
+        # the demo will be gone before any night
+        "benchmark": {"schedule": None},
         "prices": prices,
         "store": "sqlite:///shadow.db",
     }

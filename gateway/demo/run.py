@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gateway import config as configuration
 from gateway.demo import history
 from gateway.demo.cast import APP_KEY, CANDIDATES, IDLE_S, PRIMARY, config_text
+from gateway.demo.judging import judge_lines
 from gateway.demo.table import ABOUT, VERDICTS, next_steps
 from gateway.demo.traffic import conversation_count, drive, openai_sdk_is_installed
 from gateway.demo.upstream import UpstreamError, simulated
@@ -67,7 +68,7 @@ async def run(*, once: bool) -> int:
 
 async def _run(folder: Path, say: Console, stop: asyncio.Event, *, once: bool) -> int:
     say.print("DEMO: made-up models, prices and keys; no network, nothing is kept")
-    async with simulated() as upstream, _gateway(folder, upstream) as supervisor:
+    async with simulated() as upstream, _gateway(folder, upstream, with_history=not once) as supervisor:
         base_url, admin_url = f"http://{supervisor.listen}", f"http://{supervisor.admin_listen}"
         say.print(f"primary {PRIMARY.name}; candidates {', '.join(model.name for model in CANDIDATES)}")
         say.print(f"gateway on {base_url}, stats on {admin_url}/stats, simulated models on {upstream}")
@@ -89,14 +90,15 @@ async def _run(folder: Path, say: Console, stop: asyncio.Event, *, once: bool) -
 
 
 @contextlib.asynccontextmanager
-async def _gateway(folder: Path, upstream: str) -> AsyncIterator[Supervisor]:
-    """Gateway and measuring process, started as `serve` starts them."""
+async def _gateway(folder: Path, upstream: str, *, with_history: bool) -> AsyncIterator[Supervisor]:
+    """Gateway and measuring process, started as `serve` starts them, and with a past where somebody may look."""
     file = folder / "config.yaml"
     file.write_text(config_text(upstream=upstream), encoding="utf-8")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
     loaded = configuration.load(file, {})
-    async with await open_store(loaded.measuring.store) as store:
-        await history.fill(store.runs, now=datetime.now(UTC))
+    if with_history:
+        async with await open_store(loaded.measuring.store) as store:
+            await history.fill(store.runs, now=datetime.now(UTC))
     supervisor = Supervisor(replace(loaded, measuring=replace(loaded.measuring, demo=True)), environ=environ)
     await supervisor.start()
     try:
@@ -186,6 +188,9 @@ def _print_result(stats: Stats, *, base_url: str, admin_url: str, once: bool) ->
         console.print(line, markup=False)
     console.print()
     console.print(coverage_table(stats["tasks"], width=console.width))
+    console.print()
+    for line in judge_lines(stats["tasks"]):
+        console.print(line, markup=False, soft_wrap=True)
     console.print()
     for line in next_steps(base_url=base_url, admin_url=admin_url, command=_command(), stays=not once):
         console.print(line, markup=False, soft_wrap=True)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anthropic
 import httpx2
 
-from gateway.demo.cast import APP_KEY, CALCULATOR, PRIMARY
+from gateway.demo.cast import APP_KEY, CALCULATOR, PRIMARY, TUTOR
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
 ROUNDS = 38
-"""Each round holds one conversation of each kind."""
+"""Each round holds one conversation of each kind, and every second one a lesson."""
 _AT_ONCE = 16
 
 MAX_TOKENS = 100
@@ -113,7 +113,7 @@ def _conversations() -> Sequence[Callable[[App], Awaitable[None]]]:
     return [
         held
         for number in range(ROUNDS)
-        for held in (_calculation(number), _order(number), _weather(number), _ticket(number))
+        for held in (_calculation(number), _order(number), _weather(number), _ticket(number), *_lessons(number))
     ]
 
 
@@ -192,6 +192,27 @@ def _ticket(number: int) -> Callable[[App], Awaitable[None]]:
     async def hold(app: App) -> None:
         await app.openai.respond(
             model=PRIMARY.name, input=question, text={"format": schema}, max_output_tokens=MAX_TOKENS, store=False
+        )
+
+    return hold
+
+
+def _lessons(number: int) -> Sequence[Callable[[App], Awaitable[None]]]:
+    """Give one to every second round: each asks the judge many times over."""
+    return [_lesson(number)] if number % 2 == 0 else []
+
+
+def _lesson(number: int) -> Callable[[App], Awaitable[None]]:
+    """Ask once with the anthropic SDK, in free text: what a judge is for."""
+    question = f"I am learning to add. What is {13 + 11 * number} + {8 + 3 * number}?"
+
+    async def hold(app: App) -> None:
+        await app.anthropic.messages.create(
+            model=PRIMARY.name,
+            max_tokens=100,
+            system="You are a patient tutor.",
+            messages=[{"role": "user", "content": question}],
+            extra_headers={"x-app": TUTOR},
         )
 
     return hold

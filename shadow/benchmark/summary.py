@@ -35,6 +35,8 @@ FAILED = frozenset(
 
 _TRANSIENT = FAILED - {Outcome.INCOMPATIBLE}
 
+_ERRORS_TOLD = 3
+
 PAIRWISE = "a pairwise evaluator gives no answer an absolute quality; see the comparisons"
 
 Row = dict[str, Any]
@@ -146,6 +148,7 @@ def model_row(
         "outcomes": _counted(answers),
         "error_rate": ratio(sum(each.answer.outcome in FAILED for each in answers), _ended(answers)),
         "error_rate_ci": _error_interval(answers, cases, alpha),
+        "errors": _errors(answers),
         "latency_ms": latency_ms,
         "ttft_ms": ttft_ms,
         "tokens": _tokens(answers),
@@ -285,6 +288,19 @@ def _latency_diff(pairs: Sequence[tuple[Case, RunAnswer, RunAnswer]]) -> Row:
 def _counted(answers: Sequence[RunAnswer]) -> dict[str, int]:
     counts = Counter(each.answer.outcome.value for each in answers)
     return {outcome.value: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
+
+
+def _errors(answers: Sequence[RunAnswer]) -> list[Row]:
+    """Say what the failures were, the most frequent first; `error` is what the endpoint said, or what we know."""
+    told = Counter(
+        (each.answer.outcome.value, each.answer.status, each.answer.error)
+        for each in answers
+        if each.answer.outcome in FAILED
+    )
+    return [
+        {"outcome": outcome, "status": status, "error": error, "count": count}
+        for (outcome, status, error), count in told.most_common(_ERRORS_TOLD)
+    ]
 
 
 def _ended(answers: Sequence[RunAnswer]) -> int:

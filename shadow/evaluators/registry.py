@@ -339,9 +339,10 @@ class _AllOfOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 def closest_type(name: str) -> str:
     """Say which type may have been meant, else which there are."""
-    known = known_types()
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+    known, base = known_types(), name.removeprefix(NEGATION)
+    close = difflib.get_close_matches(base, known, n=1)
+    prefix = name.removesuffix(base)
+    return f"did you mean '{prefix}{close[0]}'?" if close else f"there are: {', '.join(known)}"
 
 
 def _from_options(spec: EvaluatorSpec, kind: type[Any]) -> Check:

@@ -13,7 +13,7 @@ import msgspec
 from shadow.dialects import estimate_input_tokens
 from shadow.judge.client import NO_RULING, Question
 from shadow.judge.prompt import Shown, answer_of, system_prompt
-from shadow.records import Judgement
+from shadow.records import NOISE_FLOOR, Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -56,8 +56,11 @@ class Terms:
         return f"1:{self.model}:{hashlib.sha256(parts.encode()).hexdigest()[:8]}"
 
     def control_due(self, exchange_id: str, candidate: str) -> bool:
-        """Tell whether a pair's judgement comes with a control: the same for the same pair, on every machine."""
-        return share("control", exchange_id, candidate) < self.control_rate
+        """Tell whether a pair's judgement comes with a control: the same for the same pair, on every machine.
+
+        Two answers of the primary test the judge as they are.
+        """
+        return candidate != NOISE_FLOOR and share("control", exchange_id, candidate) < self.control_rate
 
 
 class Bench:

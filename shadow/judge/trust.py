@@ -175,7 +175,9 @@ def trust_of(
     low, _ = rate_interval(tally.controls_passed, tally.controls)
     if low < LEAST_CONTROL_PASS_RATE:
         return Trust(trusted=None, reason=_unproven(tally, low))
-    passed = f"it passed {tally.controls_passed} of {tally.controls} controls (at least {low:.0%} in the long run)"
+    passed = (
+        f"it passed {tally.controls_passed} of {tally.controls} controls (at least {_at_least(low)} in the long run)"
+    )
     told = f"{passed}, and its orders disagree in {_of(tally.flips, tally.ruled)} pairs"
     return Trust(trusted=True, reason=f"the judge {tally.model} can be trusted: {told}")
 
@@ -245,7 +247,9 @@ def _faults(tally: Tally, *, max_missing: float, alpha: float, aa_counts: Mappin
     _, high = rate_interval(tally.controls_passed, tally.controls)
     if high < LEAST_CONTROL_PASS_RATE:
         passed = f"it passed {tally.controls_passed} of {tally.controls} controls"
-        faults.append(f"{passed}, at most {high:.0%} in the long run where {LEAST_CONTROL_PASS_RATE:.0%} are needed")
+        faults.append(
+            f"{passed}, at most {_at_most(high)} in the long run where {LEAST_CONTROL_PASS_RATE:.0%} are needed"
+        )
     if tally.ruled >= LEAST_JUDGEMENTS and tally.flips > MOST_FLIPS * tally.ruled:
         flips = f"its ruling changes with the order of the answers in {_of(tally.flips, tally.ruled)} pairs"
         faults.append(f"{flips}, at most {MOST_FLIPS:.0%} are allowed")
@@ -264,11 +268,14 @@ def _faults(tally: Tally, *, max_missing: float, alpha: float, aa_counts: Mappin
 def _unproven(tally: Tally, low: float) -> str:
     told = f"it is not known yet whether the judge {tally.model} can be trusted: "
     if tally.controls:
-        told += f"it passed {tally.controls_passed} of {tally.controls} controls (at least {low:.0%} in the long run)"
+        passed = f"it passed {tally.controls_passed} of {tally.controls} controls"
+        told += f"{passed} (at least {_at_least(low)} in the long run)"
     else:
         told += "it has had no control yet"
     more = controls_needed(tally.controls_passed, tally.controls)
-    return told if more is None else f"{told}; {more} more passed ones would do"
+    if more is None:
+        return told
+    return f"{told}; {more} more, all passed, would do"
 
 
 def _aa_evidence(counts: Mapping[float, int] | None, reason: str) -> dict[str, Any]:
@@ -324,6 +331,15 @@ def _beyond_chance(agreement: float, chance: float) -> float:
 
 def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
+
+
+def _at_least(rate: float) -> str:
+    """Round a lower bound down: it must not look as if it had reached what it has not."""
+    return f"{math.floor(100 * rate)}%"
+
+
+def _at_most(rate: float) -> str:
+    return f"{math.ceil(100 * rate)}%"
 
 
 def _of(part: int, whole: int) -> str:

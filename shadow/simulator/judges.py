@@ -1,7 +1,8 @@
 """Judges the simulator plays: one that knows the truth, and those that must not be trusted.
 
 A judge's prompt is recognised by its fences (see `shadow.judge.prompt`). The truthful one knows what `answer` knows:
-arithmetic; an answer that breaks off or says nothing is worse than one that does not; all else is a tie.
+arithmetic; an answer to something else, one that breaks off, and one that says nothing are worse than a wrong one; all
+else is a tie.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _FENCED = re.compile(r"^<<<([A-Z ]+) ([0-9a-f]{16})>>>\n(.*?)\n<<<END \1 \2>>>$", re.DOTALL | re.MULTILINE)
 _NUMBER = re.compile(r"-?\d+")
+_NEAR = 10
+"""A wrong answer of the simulator's misses the truth by no more; what is further off answers something else."""
 _WHOLE_ENDS = (".", "!", "?", "}", "]", '"', "'", ")", "`")
 
 
@@ -101,17 +104,22 @@ def _grade(sheet: _Sheet, question: Question, manner: str | None, seed: tuple[st
         return 1 + int(5 * draw(*seed, "grade"))
     if manner != "truthful":
         return 5
-    return 1 + 2 * _worth(sheet.parts["ANSWER"], sheet, question)
+    return (1, 2, 3, 5)[_worth(sheet.parts["ANSWER"], sheet, question)]
 
 
 def _worth(answer: str, sheet: _Sheet, question: Question) -> int:
-    """Say how good an answer is: 0 nothing or a refusal, 1 wrong or broken off, 2 nothing is wrong with it."""
+    """Say how good an answer is.
+
+    0: nothing, or a refusal. 1: broken off, or about something else. 2: wrong. 3: nothing is wrong with it.
+    """
     said = answer.strip()
     if not said or said == REFUSAL:
         return 0
     asked = replace(question, turns=(("user", sheet.parts.get("REQUEST", "")),), tools=(), schema=None)
     truth = true_number(asked) if kind_of(asked) == "number" else None
-    if truth is not None:
-        numbers = _NUMBER.findall(said)
-        return 2 if numbers and int(numbers[-1]) == truth else 1
-    return 2 if said.endswith(_WHOLE_ENDS) else 1
+    if truth is None:
+        return 3 if said.endswith(_WHOLE_ENDS) else 1
+    numbers = _NUMBER.findall(said)
+    if not numbers or abs(int(numbers[-1]) - truth) > _NEAR:
+        return 1
+    return 3 if int(numbers[-1]) == truth else 2

@@ -117,6 +117,8 @@ class SimModel:
     """Thinks before it answers: thinking blocks with signatures, reasoning tokens."""
     words: int = 40
     """Length of an answer in prose."""
+    phrase: str = "The answer is {number}."
+    """How it says a number: models that mean the same seldom use the same words."""
     faults: tuple[FaultRate, ...] = ()
     judge: JudgeManner | None = None
     """How it rules when answers are put before it as a judge; None: it answers such a prompt like any other."""

@@ -6,7 +6,11 @@ import asyncio
 import contextlib
 import gc
 import math
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +19,7 @@ from shadow.evaluators import EVALUATOR_TYPES, Services, build_evaluators
 from shadow.evaluators.cells import Cells
 from shadow.records import Dialect, EvalCase, EvaluatorSpec
 from tests.support.hostile_answers import REQUESTS, TEXTS, corpus, doubling_schema
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -151,6 +156,34 @@ async def test_a_child_has_no_key_of_ours_in_its_environment(
     cells.close()
     assert "PATH" in told.reason
     assert "EZAI_API_KEY" not in told.reason
+
+
+_ORPHAN = """
+import os, signal
+from shadow.evaluators.cells import Cells
+from shadow.evaluators.is_json import IsJson
+from shadow.records import EvalCase
+cells = Cells()
+cells.run_here(IsJson().check, EvalCase(request={}, output="[]"))
+print(cells._idle[0]._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_child_whose_parent_was_killed_ends_itself() -> None:
+    killed = subprocess.run([sys.executable, "-c", _ORPHAN], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    child = int(killed.stdout)
+    eventually(lambda: not _is_running(child), within_s=30)
+
+
+def _is_running(pid: int) -> bool:
+    """Tell whether it computes or waits; one that has ended may still be listed until somebody looks after it."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text("ascii")
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def _end_this_process() -> Any:

@@ -106,6 +106,7 @@ def test_check_shows_what_is_in_force_with_prices_and_without_secrets() -> None:
             '  unheard-of: not shadowed: price unknown, add prices: {"unheard-of": '
             "{input: <USD per 1M tokens>, output: <USD per 1M tokens>}}"
         ),
+        "  noise floor: the primary is asked again about 20 % of these conversations, the first 30 always",
         f"{DEFAULT_JUDGE} (judge of task default, two calls a pair)",
         "cost of shadowing unknown: no traffic is recorded yet; never more than $5.00 a day",
         "config.yaml: ok",
@@ -392,7 +393,7 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
 
 def test_a_wrong_option_is_exit_2_and_a_missing_command_too() -> None:
     assert run("serve", "--colour").exit_code == 2
-    assert run("report").exit_code == 2
+    assert run("no-such-command").exit_code == 2
 
 
 @pytest.mark.parametrize("arguments", [(), ("--debug",)])

@@ -149,6 +149,27 @@ async def test_without_kept_content_there_is_nothing_to_score_again_and_no_text_
     assert b"secret words" not in (tmp_path / "shadow.db").read_bytes()
 
 
+class Broken:
+    """Evaluators with a fault of ours."""
+
+    async def score_free(self, primary: Any, candidate: Any) -> Any:
+        raise KeyError(f"a secret prompt {primary} {candidate}")
+
+
+async def test_an_exchange_that_cannot_be_scored_again_holds_up_no_other(
+    shop: Workshop, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with port(shop) as client:
+        await said(shop.store, client, request_id="exchange-0001", expected=EXPECTED)
+    broken: Any = {"default": Broken()}
+    again = Rescorer(feedback=shop.store.feedback, evaluators=broken, keeper=KEEPER, now=shop.now)
+    assert await again.once() == 1
+    assert await again.once() == 0
+    assert "could not be scored again: KeyError" in caplog.text
+    assert "secret prompt" not in caplog.text
+    assert (await scores(shop))["equals", "primary"] == "not_applicable"
+
+
 async def test_what_redaction_changes_is_kept_redacted_and_never_used(shop: Workshop, tmp_path: Path) -> None:
     async with port(shop) as client:
         text = f"write to ada@example.org with {KEY}"

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from shadow.records import EvaluatorSpec
+from shadow.records import NOISE_FLOOR, EvaluatorSpec
 from shadow.simulator import Quality, Script, SimModel, Simulator
-from shadow.worker import WorkerLimits
+from shadow.worker import NoiseFloor, WorkerLimits
 from tests.support.judging import JUDGES
-from tests.support.shadowing import PRIMARY, batch, candidate, question, running, workshop
+from tests.support.shadowing import (
+    PRIMARY,
+    batch,
+    candidate,
+    eventually_async,
+    question,
+    running,
+    workshop,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +48,7 @@ def judged_by(model: str, **options: Any) -> tuple[EvaluatorSpec, ...]:
     return (EvaluatorSpec(type="llm-pairwise", options={"model": model, **options}, quality=True),)
 
 
-def asked(number: int, rival: str, *, said: str | None = None, **given: Any) -> Batch:
+def asked(number: int, *rivals: str, said: str | None = None, **given: Any) -> Batch:
     """An exchange in which the primary answered a sum, right unless it is told otherwise."""
     text = said or f"I get {number + 10}."
     answer = {
@@ -50,7 +61,7 @@ def asked(number: int, rival: str, *, said: str | None = None, **given: Any) -> 
         "usage": {"input_tokens": 12, "output_tokens": 6},
     }
     prompt = question(prompt=f"What is {number} + 10?", max_tokens=100)
-    return batch(number, rival, request=prompt, response=json.dumps(answer).encode(), **given)
+    return batch(number, *rivals, request=prompt, response=json.dumps(answer).encode(), **given)
 
 
 async def judged(shop: Workshop, count: int, rival: str, **given: Any) -> dict[str, Any]:
@@ -126,6 +137,22 @@ async def test_a_judge_that_looks_ends_trusted(tmp_path: Path, simulator: Simula
     assert comparison["scored"] == 25  # controls are no pairs
 
 
+async def test_candidates_beside_one_live_answer_put_one_control_between_them(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    names = ["half-wrong", "wrong"]
+    rivals = [candidate(name, simulator.base_url) for name in names]
+    spec = judged_by("truthful", control_rate=1.0)
+    async with workshop(tmp_path, *rivals, evaluators=spec, judges=["truthful"], judges_at=simulator.base_url) as shop:
+        await shop.add(*(asked(number, *names) for number in range(6)))
+        async with running(shop.worker()):
+            await shop.ended(12, within_s=90)
+        (task,) = (await shop.stats())["tasks"]
+
+    # They put the same question, so that two of them prove no more than one.
+    assert [each["judge"]["control_pass_rate"]["n"] for each in task["comparisons"]] == [6, 6]
+
+
 @pytest.mark.parametrize(
     ("model", "flips"), [("always-a", 1.0), ("always-tie", 0.0), ("random", None)], ids=["always A", "tie", "random"]
 )
@@ -169,6 +196,35 @@ async def test_a_judge_without_rulings_leaves_pairs_missing_counted_and_itself_u
     candidate_usd = sum(row["cost_billed_usd"] for row in answers)
     assert spent["spent_usd"] == pytest.approx(candidate_usd + block["cost_usd"], abs=1e-6)
     assert block["cost_usd"] > 0
+
+
+async def test_two_answers_of_the_primary_are_judged_without_a_control_and_tell_whether_it_invents_a_difference(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    rival, again = candidate("wrong", simulator.base_url), candidate(PRIMARY, simulator.base_url)
+    spec = judged_by("truthful", control_rate=1.0)
+    async with workshop(tmp_path, rival, evaluators=spec, judges=["truthful"], judges_at=simulator.base_url) as shop:
+        for number in range(6):
+            made = asked(number, "wrong", conversation=f"{number:032x}")
+            twin = msgspec.structs.replace(made.jobs[0], candidate=NOISE_FLOOR)
+            await shop.add(dataclasses.replace(made, jobs=[*made.jobs, twin]))
+        async with running(shop.worker(noise_floor=NoiseFloor(primary=again, rate=1, first=0))):
+            await shop.ended(6, within_s=90)
+            await eventually_async(
+                lambda: asyncio.sleep(0, len(simulator.log.calls(model="truthful")) >= 6 * 4 + 6 * 2),
+                within_s=60,
+                what="the judgements of all pairs",
+            )
+        (task,) = (await shop.stats())["tasks"]
+        judge_usd = await shop.store.reader.judge_spent_usd(day=shop.now().date().isoformat())
+        spent = await shop.spent()
+
+    block = task["comparisons"][0]["judge"]
+    assert block["aa_evidence"]["n"] == 6
+    assert block["aa_evidence"]["greater"] < 1 / 0.05
+    assert block["control_pass_rate"]["n"] == 6  # of the pairs alone
+    assert judge_usd > block["cost_usd"]
+    assert spent["reserved_usd"] == 0
 
 
 async def test_what_a_judge_says_is_redacted_and_with_content_none_not_kept(

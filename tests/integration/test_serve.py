@@ -79,7 +79,7 @@ def test_serve_tells_where_it_is_and_relays_records_and_ends_with_0(tmp_path: Pa
         assert serving.stop() == 0
 
     told = serving.stdout.splitlines()
-    weekly = told.pop(next(at for at, line in enumerate(told) if line.startswith("weekly run")))
+    weekly = told.pop(next(number for number, line in enumerate(told) if line.startswith("weekly run")))
     assert re.fullmatch(
         r"weekly run: At 03:00 on Sunday \(UTC\), next \d{4}-\d\d-\d\d 03:00 UTC, 100 prompts, at most \$5\.00", weekly
     )
@@ -89,6 +89,7 @@ def test_serve_tells_where_it_is_and_relays_records_and_ends_with_0(tmp_path: Pa
         f"stats on http://{serving.admin}/stats",
         "shadowing 100 % of conversations to 1 candidate, at most $5.00 a day",
         "  candidate: $1.00 in, $2.00 out per 1M tokens (config)",
+        "  noise floor: the primary is asked again about 20 % of these conversations, the first 30 always",
         (
             f"  claude-haiku-4-5: $1.00 in, $5.00 out per 1M tokens (genai-prices {metadata.version('genai-prices')})"
             " (judge of task default, two calls a pair)"

@@ -84,7 +84,7 @@ def test_what_a_case_says_of_itself_is_kept() -> None:
         (line(prompt=""), "prompt is an empty text, not a text with something in it"),
         (line(prompt=["a"]), "prompt is a list"),
         (line(messages="a"), "messages is a text, not a list of turns"),
-        (line(messages=[]), "messages is a list, not a list of turns"),
+        (line(messages=[]), "messages is empty, not a list of turns"),
         (line(messages=[{"role": "user"}]), "messages[0] must be"),
         (line(prompt="a", model="gpt-4o"), "the models are chosen by --models"),
         (line(prompt="a", system=3), "system is a number, not a text"),

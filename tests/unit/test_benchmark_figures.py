@@ -215,6 +215,12 @@ def test_a_failure_is_no_answer_in_the_average_and_zero_in_what_gates_use() -> N
     assert told["outcomes"] == {"ok": 10, "error_http": 10}
 
 
+def test_failures_say_what_they_were_the_most_frequent_first() -> None:
+    kinds = [Outcome.TIMEOUT, *[Outcome.ERROR_HTTP] * 3, Outcome.OK]
+    [row] = summarize(result(*(answer(at, outcome=kind) for at, kind in enumerate(kinds))))["tasks"][0]["models"]
+    assert [(each["outcome"], each["count"]) for each in row["errors"]] == [("error_http", 3), ("timeout", 1)]
+
+
 def test_what_was_given_up_by_us_counts_for_nothing() -> None:
     told = row(result(answer(1), answer(2, outcome=Outcome.ABORTED), answer(3, outcome=Outcome.PAUSED)))
     assert (told["error_rate"], told["quality"]["with_failures"]["units"]) == (0.0, 1)

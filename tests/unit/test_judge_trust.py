@@ -118,8 +118,8 @@ def test_a_few_pairs_prove_nothing_against_a_judge() -> None:
 @pytest.mark.parametrize(
     ("given", "ending"),
     [
-        ({"controls": 0, "controls_passed": 0}, "it has had no control yet; 19 more passed ones would do"),
-        ({"controls": 12, "controls_passed": 12}, "(at least 73% in the long run); 7 more passed ones would do"),
+        ({"controls": 0, "controls_passed": 0}, "it has had no control yet; 19 more, all passed, would do"),
+        ({"controls": 12, "controls_passed": 12}, "(at least 72% in the long run); 7 more, all passed, would do"),
         ({"ruled": 0, "flips": 0, "identical": 9}, "all pairs were identical, it was never asked"),
         ({"ruled": 0, "flips": 0}, "no pair is judged yet"),
     ],

@@ -25,6 +25,14 @@ WITH trial AS (
     WHERE exchange.started_at >= :since AND exchange.started_at < :until AND (:task IS NULL OR exchange.task = :task)
         AND judgement.quality
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+), told AS (
+    -- Beside one live answer several candidates may come with a control; they put the same question and count as one.
+    SELECT
+        trial.*,
+        control IS NOT NULL AND row_number() OVER (
+            PARTITION BY exchange_id, evaluator, version, model, control IS NOT NULL ORDER BY candidate
+        ) = 1 AS is_control
+    FROM trial
 )
 SELECT
     task, "primary", candidate, evaluator, version, model,
@@ -41,10 +49,10 @@ SELECT
     sum(counts AND control IS NULL AND first IS NOT NULL AND second IS NOT NULL AND first <> second) AS flips,
     sum(counts AND control IS NULL AND first IS NOT NULL AND second IS NOT NULL
         AND (first <> second OR first = 'tie')) AS ties,
-    sum(control IS NOT NULL AND first IS NOT NULL AND second IS NOT NULL) AS controls,
-    sum(control IS NOT NULL AND first IS NOT NULL AND second IS NOT NULL AND first = 'primary' AND second = 'primary')
+    sum(is_control AND first IS NOT NULL AND second IS NOT NULL) AS controls,
+    sum(is_control AND first IS NOT NULL AND second IS NOT NULL AND first = 'primary' AND second = 'primary')
         AS controls_passed,
-    sum(control IS NOT NULL AND (first IS NULL OR second IS NULL)) AS controls_failed_to_rule,
+    sum(is_control AND (first IS NULL OR second IS NULL)) AS controls_failed_to_rule,
     coalesce(sum(CASE WHEN counts AND control IS NULL AND first IS NOT NULL AND second IS NOT NULL
         THEN primary_chars END), 0) AS primary_chars,
     coalesce(sum(CASE WHEN counts AND control IS NULL AND first IS NOT NULL AND second IS NOT NULL
@@ -53,7 +61,7 @@ SELECT
     coalesce(sum(cost_usd), 0.0) AS cost_usd,
     coalesce(sum(CASE WHEN control IS NOT NULL THEN cost_usd END), 0.0) AS control_cost_usd,
     sum(unpriced_calls) AS unpriced_calls
-FROM trial
+FROM told
 GROUP BY task, "primary", candidate, evaluator, version, model
 ORDER BY task, "primary", candidate, latest;
 
