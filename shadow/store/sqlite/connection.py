@@ -79,6 +79,17 @@ class Connection:
                     await asyncio.shield(connection.rollback())
                 raise
 
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Transaction]:
+        """Several questions about one moment, whatever others write meanwhile. Raises StoreError."""
+        async with self._lock:
+            await self._ready()
+            await self._fetch("BEGIN", ())
+            try:
+                yield Transaction(self)
+            finally:
+                await asyncio.shield(self._fetch("ROLLBACK", ()))
+
     async def run_to_end(self, sql: str) -> None:
         """Run one statement outside of any transaction through all its steps.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +10,8 @@ import msgspec
 
 from shadow.store.base import StoreError
 from shadow.store.sqlite.queries import load_queries
-from shadow.store.sqlite.rows import cost_columns, exchange_of, micros, usd
+from shadow.store.sqlite.rollups import DeltaLog
+from shadow.store.sqlite.rows import exchange_of, micros, usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ Sort = Literal["newest", "worst"]
 
 _PRUNED = ("prune_content", "prune_scores", "prune_answers", "prune_bodies", "prune_jobs", "prune_exchanges")
 _PRICED_AT_ONCE = 200
-"""Prices worked out between two turns of the event loop (a few milliseconds)."""
+"""Prices decided in one transaction, between two turns of the event loop (a few milliseconds)."""
 _CONTENT = ("prompt", "primary_output", "primary_tool_calls", "candidate_output", "candidate_tool_calls")
 _NO_DIFFERENCE = 2.0
 """Sorts after every real difference; the index on `shadow_answer` uses the same number."""
@@ -36,6 +36,7 @@ class SqliteReader:
     def __init__(self, reader: Connection, writer: Connection) -> None:
         self._reader = reader
         self._writer = writer
+        self._log = DeltaLog()
         self._sql = load_queries("reader.sql")
 
     async def exchanges(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
@@ -124,15 +125,11 @@ class SqliteReader:
         An exchange without token counts was decided when it was written: no costs, source `no usage`.
         """
         rows = await self._fetch("unpriced", {"limit": limit})
-        priced: list[tuple[Any, ...]] = []
         for start in range(0, len(rows), _PRICED_AT_ONCE):
-            exchanges = [exchange_of(row) for row in rows[start : start + _PRICED_AT_ONCE]]
-            priced += [(*cost_columns(price(exchange)), exchange.id) for exchange in exchanges]
-            await asyncio.sleep(0)
-        if priced:
+            costs = {row["id"]: (row, price(exchange_of(row))) for row in rows[start : start + _PRICED_AT_ONCE]}
             async with self._writer.transaction() as transaction:
-                await transaction.run_many(self._sql["set_price"], priced)
-        return len(priced)
+                await self._log.price(transaction, costs, set_price=self._sql["set_price"])
+        return len(rows)
 
     async def prune(self, *, before: datetime, limit: int = 500) -> int:
         """Really delete exchanges older than `before` with all that belongs to them, a small chunk; returns how many.

@@ -82,6 +82,10 @@ def _text(value: str | None) -> str | None:
     return value.encode("utf-8", "replace").decode() if _has_surrogate(value) else value
 
 
+stored_text = _text
+"""For others who must name a thing as it is stored."""
+
+
 def _has_surrogate(value: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in value)
 

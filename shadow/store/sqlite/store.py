@@ -9,6 +9,7 @@ from shadow.store.sqlite.file import path_of
 from shadow.store.sqlite.intake import SqliteIntake
 from shadow.store.sqlite.jobs import SqliteJobs
 from shadow.store.sqlite.reader import SqliteReader
+from shadow.store.sqlite.rollups import SqliteRollups
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,6 +28,7 @@ class SqliteStore:
         self.intake = SqliteIntake(writer)
         self.jobs = SqliteJobs(writer)
         self.reader = SqliteReader(reader, writer)
+        self.rollups = SqliteRollups(reader, writer)
 
     @classmethod
     async def open(cls, url: str) -> Self:
