@@ -37,6 +37,7 @@ from shadow.redaction import Redactor, Scrubber
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
+from shadow.storekeeper import StoreKeeper
 from shadow.web import AdminSettings, build_app
 from shadow.worker import Upkeep, Worker, WorkerLimits
 
@@ -232,6 +233,16 @@ class Crew:
             retention_days=settings.retention_days,
         )
 
+    def keeper(self, store: Store) -> StoreKeeper:
+        """Make the one who keeps the store quick and small, shadowing or not."""
+        return StoreKeeper(
+            rollups=store.rollups,
+            reader=store.reader,
+            room=store.room,
+            holder=f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}",
+            retention_days=self.settings.retention_days,
+        )
+
 
 class Measuring:
     """The measuring side at work: one crew at a time, exchanged as a whole at a reload."""
@@ -277,18 +288,19 @@ class Measuring:
         client = crew.client()
         worker = self._worker = crew.worker(store, client)
         tidying = asyncio.create_task(crew.upkeep(store).run())
+        keeping = asyncio.create_task(crew.keeper(store).run())
         asking = asyncio.create_task(worker.run() if crew.settings.shadow_enabled else self._changed.wait())
         changing = asyncio.create_task(self._changed.wait())
         try:
-            done, _ = await asyncio.wait((tidying, asking, changing), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((tidying, keeping, asking, changing), return_when=asyncio.FIRST_COMPLETED)
             if changing not in done:  # a fault that no loop caught: end, and be started again by the supervisor
                 await asyncio.gather(*done)
             worker.stop()
             await asking
         finally:
-            for task in (tidying, asking, changing):
+            for task in (tidying, keeping, asking, changing):
                 task.cancel()
-            await asyncio.gather(tidying, asking, changing, return_exceptions=True)
+            await asyncio.gather(tidying, keeping, asking, changing, return_exceptions=True)
             await client.aclose()
 
     @contextlib.asynccontextmanager

@@ -40,8 +40,9 @@ QUEUE_BYTES = 1 << 30
 RESTS_MAX_AGE_S = 0.25
 _LONGEST_REST = timedelta(seconds=MAX_REST_S)
 _MAX_BACKOFF_S = 5.0
-_PRUNE_CHUNK = 500
 _PRICE_CHUNK = 5000
+_FIRST_CHUNK, _SMALLEST_CHUNK, _LARGEST_CHUNK = 100, 10, 2000
+_LONG_CHUNK_S = 0.02
 
 
 def utc_now() -> datetime:
@@ -409,9 +410,9 @@ class Upkeep:
     async def run(self) -> None:
         """Repeat until cancelled; a store that is away is tried again, told once."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(_repeat(self.tidy, every_s=self._every_s, what="tidy the shadow jobs"))
-            group.create_task(_repeat(self.price, every_s=self._every_s, what="price exchanges"))
-            group.create_task(_repeat(self.prune, every_s=self._prune_every_s, what="prune old exchanges"))
+            group.create_task(repeat(self.tidy, every_s=self._every_s, what="tidy the shadow jobs"))
+            group.create_task(repeat(self.price, every_s=self._every_s, what="price exchanges"))
+            group.create_task(repeat(self.prune, every_s=self._prune_every_s, what="prune old exchanges"))
 
     async def tidy(self) -> Mapping[str, int]:
         """Settle what crashed workers left, drop what is too old or too much; returns counts by what was done."""
@@ -424,7 +425,7 @@ class Upkeep:
 
     async def price(self) -> int:
         """Give every exchange its cost; returns how many were done."""
-        return await _in_chunks(
+        return await in_chunks(
             lambda: self._reader.price_pending(
                 lambda exchange: price_exchange(exchange, prices=self._prices), limit=_PRICE_CHUNK
             ),
@@ -434,7 +435,7 @@ class Upkeep:
     async def prune(self) -> int:
         """Delete what is older than the retention, in small chunks so that writers never wait long."""
         before = self._now() - self._retention
-        return await _in_chunks(lambda: self._reader.prune(before=before, limit=_PRUNE_CHUNK), chunk=_PRUNE_CHUNK)
+        return await paced(lambda limit: self._reader.prune(before=before, limit=limit))
 
 
 class _Backoff:
@@ -464,7 +465,8 @@ class _Backoff:
         return 0
 
 
-async def _repeat(step: Callable[[], Awaitable[object]], *, every_s: float, what: str) -> None:
+async def repeat(step: Callable[[], Awaitable[object]], *, every_s: float, what: str) -> None:
+    """Do one step again and again until cancelled; a store that is away is told once and tried again."""
     backoff = _Backoff(what)
 
     async def counted() -> int:
@@ -476,7 +478,28 @@ async def _repeat(step: Callable[[], Awaitable[object]], *, every_s: float, what
         await asyncio.sleep(backoff.pause_s or every_s)
 
 
-async def _in_chunks(step: Callable[[], Awaitable[int]], *, chunk: int) -> int:
+async def paced(step: Callable[[int], Awaitable[int]]) -> int:
+    """Repeat a step, told how much to do, until it finds less: as much at once as keeps writers waiting briefly.
+
+    A chunk that took long (the rows lie scattered, the disk is slow) is followed by a smaller one.
+    """
+    total, limit = 0, _FIRST_CHUNK
+    while True:
+        began_s = time.monotonic()
+        done = await step(limit)
+        took_s = time.monotonic() - began_s
+        total += done
+        if done < limit:
+            return total
+        if took_s > _LONG_CHUNK_S:
+            limit = max(limit // 2, _SMALLEST_CHUNK)
+        elif took_s < _LONG_CHUNK_S / 4:
+            limit = min(2 * limit, _LARGEST_CHUNK)
+        await asyncio.sleep(max(_LONG_CHUNK_S, 2 * took_s))  # others write meanwhile
+
+
+async def in_chunks(step: Callable[[], Awaitable[int]], *, chunk: int) -> int:
+    """Repeat a step until it does less than a whole chunk; returns the sum."""
     total = 0
     while True:
         done = await step()

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shadow.records import Batch, Cost, ExchangeRecord, LeasedJob, PairResult
+    from shadow.store.rollups import Window
 
 
 class StoreError(Exception):
@@ -17,6 +18,10 @@ class StoreError(Exception):
 
 class UnstorableError(StoreError):
     """A value the store can never hold; writing the same batch again would fail again."""
+
+
+class FullStoreError(StoreError):
+    """There is no room on the disk for what should be written."""
 
 
 class IntakeDoor(Protocol):
@@ -204,6 +209,75 @@ class Reader(Protocol):
         ...
 
 
+class Rollups(Protocol):
+    """Sums and histograms of what the raw rows say, and what the one who leads does about them."""
+
+    async def window(self, *, since: datetime, until: datetime, task: str | None = None) -> Window:
+        """Read [since, until), widened to whole minutes, or to whole hours or days where no finer sums are kept."""
+        ...
+
+    async def steps(self, *, since: datetime, until: datetime, grain: int, task: str | None = None) -> list[Window]:
+        """Read [since, until) in steps of one grain (60, 3600 or 86400 seconds), oldest first, without empty ones."""
+        ...
+
+    async def lead(
+        self, name: str, *, holder: str, now: datetime, lease_s: float = 120.0, by_force: bool = False
+    ) -> bool:
+        """Become, or stay, the one who does `name`; false while another one holds that lease, unless `by_force`."""
+        ...
+
+    async def resign(self, name: str, *, holder: str) -> None:
+        """Give a lease back."""
+        ...
+
+    async def fold(self, *, limit: int = 200, holder: str | None = None) -> int:
+        """Fold the oldest deltas, in one short transaction; returns how many. 0 for one who holds the lease no more."""
+        ...
+
+    async def due(self) -> int | None:
+        """Tell before which second the rollups of an older file are still to be made; None when all are there."""
+        ...
+
+    async def set_due(self, before: int | None) -> None:
+        """Keep how far the rollups of an older file are made; None: all are there."""
+        ...
+
+    async def raw_span(self) -> tuple[int, int] | None:
+        """Give the hours [from, until), in seconds, for which the raw rows are whole; None when there are none."""
+        ...
+
+    async def rebuild_day(self, day: int, *, since: int, until: int, holder: str | None = None) -> int:
+        """Make the rollups of one day anew from its raw rows; returns how many exchanges were read.
+
+        Raises StoreError when another one has taken the lease meanwhile.
+        """
+        ...
+
+    async def prune(self, *, grain: int, before: int, limit: int = 500) -> int:
+        """Delete sums of one grain whose bucket begins before that second, some at a time; returns how many."""
+        ...
+
+
+class Room(Protocol):
+    """The disk the store is on."""
+
+    async def free_bytes(self) -> int:
+        """How much may still be written there."""
+        ...
+
+    async def keep_reserve(self) -> bool:
+        """Put space aside for retention on a full disk, where there is enough of it; returns whether it is there."""
+        ...
+
+    async def give_up_reserve(self) -> None:
+        """Free what was put aside."""
+        ...
+
+    async def shrink(self) -> None:
+        """Give free pages back to the file system and empty the write-ahead log."""
+        ...
+
+
 class Store(Protocol):
     """The whole door, as the measuring side opens it."""
 
@@ -220,6 +294,16 @@ class Store(Protocol):
     @property
     def reader(self) -> Reader:
         """Questions, prices and retention."""
+        ...
+
+    @property
+    def rollups(self) -> Rollups:
+        """Sums by minute, hour and day."""
+        ...
+
+    @property
+    def room(self) -> Room:
+        """The disk it is on."""
         ...
 
     async def close(self) -> None:

@@ -143,7 +143,9 @@ class SqliteReader:
             ids = {"ids": msgspec.json.encode([row["id"] for row in rows]).decode()}
             for name in _PRUNED if rows else ():
                 await transaction.run(self._sql[name], ids)
-            await transaction.run(self._sql["prune_admissions"], limits)
+            if rows:
+                await self._log.raw_gone(transaction, before=before)
+            await transaction.run(self._sql["prune_admissions"], limits | {"limit": limit})
         await self._writer.run_to_end(self._sql["shrink"])
         return len(rows)
 

@@ -159,7 +159,9 @@ DELETE FROM exchange WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: prune_admissions
 -- Delete old admission decisions.
-DELETE FROM admission WHERE decided_at < :before;
+DELETE FROM admission WHERE conversation IN (
+    SELECT conversation FROM admission WHERE decided_at < :before ORDER BY decided_at LIMIT :limit
+);
 
 -- name: shrink
 -- Give up to 256 free pages (1 MiB) back to the file system.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shadow.store.base import StoreError
 from shadow.store.contributions import add_bundle, add_move, add_price, bundles
 from shadow.store.rollups import (
     DAY,
@@ -48,6 +49,8 @@ _PAGE = 1000
 """Exchanges read at once while rollups are made anew."""
 _LEASE_S = 120.0
 _BUSY_TIMEOUT_S = 10.0
+LEASE = "rollups"
+"""The lease of the one who folds."""
 DUE = "rollups_due_before"
 """The fact that rollups before this second are still to be made; absent when all are there."""
 RAW_FROM = "raw_complete_from"
@@ -150,6 +153,10 @@ class DeltaLog:
         await self.append(transaction, plain)
         return len(rows)
 
+    async def raw_gone(self, transaction: Transaction, *, before: datetime) -> None:
+        """Remember that raw rows before then are not whole any more."""
+        await transaction.run(self._sql["raise_meta"], {"key": RAW_FROM, "value": str(micros(before))})
+
     async def dropped(self, transaction: Transaction, counts: Mapping[str, int], *, now: datetime) -> None:
         """Append how many copies or records were lost, by reason."""
         if counts:
@@ -185,12 +192,15 @@ class SqliteRollups:
             by_step.setdefault(row["bucket"], []).append(row)
         return [Window(since=step, until=step + grain, rows=by_step[step]) for step in sorted(by_step)]
 
-    async def fold(self, *, limit: int = 200) -> int:
+    async def fold(self, *, limit: int = 200, holder: str | None = None) -> int:
         """Fold the oldest deltas into minutes, hours and days, in one short transaction; returns how many.
 
-        For the holder of the lease `rollups`. A crash in between changes nothing: folding and deleting are one.
+        A crash in between changes nothing: folding and deleting are one. `holder` must hold the lease `rollups`, else
+        nothing is done; None: there is nobody else.
         """
         async with self._writer.transaction() as transaction:
+            if not await self._leads(transaction, holder):
+                return 0
             rows = await transaction.run(self._sql["oldest_deltas"], {"limit": limit})
             if not rows:
                 return 0
@@ -198,13 +208,15 @@ class SqliteRollups:
             await transaction.run(self._sql["delete_deltas"], {"last": rows[-1]["id"]})
         return len(rows)
 
-    async def lead(self, name: str, *, holder: str, now: datetime, lease_s: float = _LEASE_S) -> bool:
-        """Become, or stay, the one who does `name`; false while another one holds that lease."""
+    async def lead(
+        self, name: str, *, holder: str, now: datetime, lease_s: float = _LEASE_S, by_force: bool = False
+    ) -> bool:
+        """Become, or stay, the one who does `name`; false while another one holds that lease, unless `by_force`."""
         until = micros(now + timedelta(seconds=lease_s))
         # A lease that ends later than any could comes from a clock that went back.
         farthest = micros(now + timedelta(seconds=2 * max(lease_s, _LEASE_S)))
         parameters = {"name": name, "holder": holder, "now": micros(now), "until": until, "farthest": farthest}
-        return bool(await self._writer.fetch(self._sql["take_lease"], parameters))
+        return bool(await self._writer.fetch(self._sql["seize_lease" if by_force else "take_lease"], parameters))
 
     async def resign(self, name: str, *, holder: str) -> None:
         """Give a lease back."""
@@ -231,26 +243,28 @@ class SqliteRollups:
         whole_from = -(-(await self._fact(RAW_FROM) or 0) // hour) * HOUR
         return max(found["oldest"] // hour * HOUR, whole_from), found["newest"] // hour * HOUR + HOUR
 
-    async def rebuild_day(self, day: int, *, since: int, until: int) -> int:
+    async def rebuild_day(self, day: int, *, since: int, until: int, holder: str | None = None) -> int:
         """Make the rollups of one day anew from its raw rows, hour by hour within [since, until) seconds.
 
-        For the holder of the lease `rollups`. Each hour is read as of one moment, and only the deltas of before it go,
-        so what is written meanwhile is kept. Returns how many exchanges were read.
+        `holder` must hold the lease `rollups`, else StoreError; None: there is nobody else. Each hour is read as of one
+        moment, and only the deltas of before it go, so what is written meanwhile is kept. Returns how many exchanges
+        were read.
         """
         snapshots = await Connection.open(self._reader.path, busy_timeout_s=_BUSY_TIMEOUT_S, read_only=True)
         try:
             hours = range(max(day, since), min(day + DAY, until), HOUR)
-            read = sum([await self._rebuild_hour(snapshots, hour) for hour in hours])
+            read = sum([await self._rebuild_hour(snapshots, hour, holder) for hour in hours])
         finally:
             await snapshots.close()
         async with self._writer.transaction() as transaction:
+            await self._must_lead(transaction, holder)
             window = {"since": day, "until": day + DAY}
             of_hours = await transaction.run(self._sql["folded_between"], window | {"grain": HOUR})
             await transaction.run(self._sql["delete_folded_between"], window | {"grain": DAY, "dropped": DROPPED})
             await self._add(transaction, by_grain([row for row in of_hours if row["detail"] != DROPPED], [DAY]))
         return read
 
-    async def _rebuild_hour(self, snapshots: Connection, hour: int) -> int:
+    async def _rebuild_hour(self, snapshots: Connection, hour: int, holder: str | None) -> int:
         async with snapshots.snapshot() as moment:
             last = (await moment.run(self._sql["last_delta"]))[0]["id"]
             truth, read = await self._log.raw(moment, since=hour, until=hour + HOUR)
@@ -260,6 +274,7 @@ class SqliteRollups:
         ]
         window = {"since": hour, "until": hour + HOUR, "dropped": DROPPED}
         async with self._writer.transaction() as transaction:
+            await self._must_lead(transaction, holder)
             for grain in (MINUTE, HOUR):
                 await transaction.run(self._sql["delete_folded_between"], window | {"grain": grain})
             await transaction.run(self._sql["delete_deltas_between"], window | {"last": last})
@@ -288,6 +303,14 @@ class SqliteRollups:
         new = [(grain, *key, *found.encoded()) for (grain, key), found in totals.items() if (grain, key) not in held]
         await transaction.run_many(self._sql["update_folded"], changed)
         await transaction.run_many(self._sql["insert_folded"], new)
+
+    async def _leads(self, transaction: Transaction, holder: str | None) -> bool:
+        lease = {"name": LEASE, "holder": holder}
+        return holder is None or bool(await transaction.run(self._sql["holds_lease"], lease))
+
+    async def _must_lead(self, transaction: Transaction, holder: str | None) -> None:
+        if not await self._leads(transaction, holder):
+            raise StoreError(f"store {self._reader.path}: another process has begun to make rollups anew; try again")
 
     async def _fact(self, name: str) -> int | None:
         rows = await self._reader.fetch(self._sql["meta"], {"key": name})

@@ -145,6 +145,16 @@ ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = exclude
 WHERE holder = excluded.holder OR lease_until < :now OR lease_until > :farthest
 RETURNING 1;
 
+-- name: seize_lease
+-- Become the one who does this, whoever did it before.
+INSERT INTO lease (name, holder, lease_until) VALUES (:name, :holder, :until)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
+RETURNING 1;
+
+-- name: holds_lease
+-- Whether this one (still) does it.
+SELECT 1 FROM lease WHERE name = :name AND holder = :holder;
+
 -- name: give_lease
 -- Let another one do it.
 DELETE FROM lease WHERE name = :name AND holder = :holder;

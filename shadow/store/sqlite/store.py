@@ -10,6 +10,7 @@ from shadow.store.sqlite.intake import SqliteIntake
 from shadow.store.sqlite.jobs import SqliteJobs
 from shadow.store.sqlite.reader import SqliteReader
 from shadow.store.sqlite.rollups import SqliteRollups
+from shadow.store.sqlite.room import SqliteRoom
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,6 +30,7 @@ class SqliteStore:
         self.jobs = SqliteJobs(writer)
         self.reader = SqliteReader(reader, writer)
         self.rollups = SqliteRollups(reader, writer)
+        self.room = SqliteRoom(writer)
 
     @classmethod
     async def open(cls, url: str) -> Self:
