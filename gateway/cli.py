@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gateway.commands.db import db
 from gateway.terminal import (
     FAILED,
     OK,
@@ -36,6 +37,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(db)
 
 RoleOption = Annotated[
     Literal["all", "gateway", "shadow"],

@@ -273,8 +273,12 @@ class Room(Protocol):
         """Free what was put aside."""
         ...
 
-    async def shrink(self) -> None:
-        """Give free pages back to the file system and empty the write-ahead log."""
+    async def shrink(self) -> int:
+        """Give some free pages back to the file system and empty the write-ahead log; returns the pages left."""
+        ...
+
+    def size_bytes(self) -> int:
+        """How large the store is on the disk."""
         ...
 
 

@@ -57,10 +57,17 @@ class SqliteRoom:
         """Free what was put aside."""
         self.reserve.unlink(missing_ok=True)
 
-    async def shrink(self) -> None:
-        """Give free pages back to the file system, a MiB at a time, and empty the write-ahead log."""
+    async def shrink(self) -> int:
+        """Give a MiB of free pages back to the file system and empty the write-ahead log; returns the pages left."""
         await self._writer.run_to_end(self._sql["shrink"])
         await self._writer.checkpoint()
+        return int((await self._writer.fetch("PRAGMA freelist_count"))[0]["freelist_count"])
+
+    def size_bytes(self) -> int:
+        """How large the file and its log are."""
+        path = self._writer.path
+        names = (path, path.with_name(path.name + "-wal"))
+        return sum(name.stat().st_size for name in names if name.exists())
 
 
 def _put_aside(path: Path) -> bool:
