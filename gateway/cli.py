@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gateway.commands.db import db
+from gateway.commands.transfer import export, import_
 from gateway.terminal import (
     FAILED,
     OK,
@@ -39,6 +40,8 @@ app = typer.Typer(
 )
 
 app.add_typer(db)
+app.command()(export)
+app.command("import")(import_)
 
 RoleOption = Annotated[
     Literal["all", "gateway", "shadow"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
 
     from shadow.records import Batch, Cost, ExchangeRecord, LeasedJob, PairResult
@@ -282,6 +282,22 @@ class Room(Protocol):
         ...
 
 
+class Export(Protocol):
+    """Everything of a kind, for a file."""
+
+    def rows(
+        self,
+        kind: Literal["pairs", "exchanges", "runs"],
+        *,
+        since: datetime,
+        until: datetime,
+        task: str | None = None,
+        candidate: str | None = None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Give every row of [since, until), oldest first, in constant memory."""
+        ...
+
+
 class Store(Protocol):
     """The whole door, as the measuring side opens it."""
 
@@ -308,6 +324,11 @@ class Store(Protocol):
     @property
     def room(self) -> Room:
         """The disk it is on."""
+        ...
+
+    @property
+    def export(self) -> Export:
+        """Whole files of rows."""
         ...
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from shadow.store.sqlite.connection import Connection
+from shadow.store.sqlite.export import SqliteExport
 from shadow.store.sqlite.file import path_of
 from shadow.store.sqlite.intake import SqliteIntake
 from shadow.store.sqlite.jobs import SqliteJobs
@@ -31,6 +32,7 @@ class SqliteStore:
         self.reader = SqliteReader(reader, writer)
         self.rollups = SqliteRollups(reader, writer)
         self.room = SqliteRoom(writer)
+        self.export = SqliteExport(reader)
 
     @classmethod
     async def open(cls, url: str) -> Self:
