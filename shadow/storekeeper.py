@@ -7,8 +7,8 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from shadow.rollups import DAY, HOUR, MINUTE
 from shadow.store.base import FullStoreError
-from shadow.store.rollups import DAY, HOUR, MINUTE
 from shadow.worker import in_chunks, paced, repeat, utc_now
 
 if TYPE_CHECKING:

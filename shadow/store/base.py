@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shadow.records import Batch, Cost, ExchangeRecord, LeasedJob, PairResult
-    from shadow.store.rollups import Window
+    from shadow.rollups import Window
 
 
 class StoreError(Exception):

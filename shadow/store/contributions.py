@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from shadow.records import ENDED_WELL, FAILURES, Outcome
-from shadow.store.rollups import WHOLE, Deltas, Key, Row, Sums, minute_of, score_detail
+from shadow.rollups import WHOLE, Deltas, Key, Row, Sums, minute_of, score_detail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

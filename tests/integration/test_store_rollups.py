@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shadow.records import Batch, Cost, Outcome, Score, StoredScore, Usage
+from shadow.rollups import DAY, DROPPED, HOUR, MINUTE, Series
 from shadow.store import open_store
-from shadow.store.rollups import DAY, DROPPED, HOUR, MINUTE, Series
 from tests.support.rolled import differences, told, truth
 from tests.support.stored import NOW, Day, exchange, job, locked, pair_result, rows, sampled, url
 

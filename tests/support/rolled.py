@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from shadow import histogram
-from shadow.store.rollups import DROPPED, Series, Totals, decode_histograms, encode_histograms
+from shadow.rollups import DROPPED, Series, Totals, decode_histograms, encode_histograms
 from shadow.store.sqlite.rollups import DeltaLog
 
 if TYPE_CHECKING:

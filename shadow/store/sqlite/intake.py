@@ -6,8 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from shadow.rollups import Deltas
 from shadow.store.contributions import add_exchange
-from shadow.store.rollups import Deltas
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rollups import DeltaLog, delta_rows
 from shadow.store.sqlite.rows import body_row, exchange_row, job_row, micros, stored_text

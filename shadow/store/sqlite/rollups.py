@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shadow.store.base import StoreError
-from shadow.store.contributions import add_bundle, add_move, add_price, bundles
-from shadow.store.rollups import (
+from shadow.rollups import (
     DAY,
     DROPPED,
     HOUR,
@@ -27,6 +25,8 @@ from shadow.store.rollups import (
     minute_of,
     spans,
 )
+from shadow.store.base import StoreError
+from shadow.store.contributions import add_bundle, add_move, add_price, bundles
 from shadow.store.sqlite.connection import Connection
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import micros
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shadow.records import Cost, LeasedJob
-    from shadow.store.rollups import Totals
+    from shadow.rollups import Totals
     from shadow.store.sqlite.connection import Row, Transaction
 
 DeltaRow = tuple[int, str, str | None, str, str, str, bytes | None]
