@@ -26,7 +26,14 @@ from gateway.configsource import (
     read_file,
 )
 from gateway.control import Tls
-from gateway.settings import LiveSettings, MeasuringSettings, RecordingSettings, RedactionRule, Upstream
+from gateway.settings import (
+    LiveSettings,
+    MeasuringSettings,
+    RecordingSettings,
+    RedactionRule,
+    Upstream,
+    VerdictSettings,
+)
 from gateway.yamltree import Path, Problem
 from shadow.records import Candidate, Dialect, EvaluatorSpec, Price, Task, TaskMatch
 from shadow.redaction import names_credential
@@ -215,6 +222,7 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
         candidates=_candidates(model),
         tasks=_tasks(model),
         evaluators=_specs(model.evaluators),
+        verdict=VerdictSettings(**model.verdict.model_dump()),
         config_dir=str(source.folder),
         prices={name: Price(**price.model_dump()) for name, price in model.prices.items()},
         budget_usd_per_day=shadow.budget_usd_per_day,

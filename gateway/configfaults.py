@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from gateway.addresses import ListenAddress, same_origin
-from gateway.configshape import closest, shown
+from gateway.configshape import shown
 from gateway.configsource import dotted
 from gateway.yamltree import Path
 from shadow.records import EvaluatorSpec
@@ -20,12 +20,7 @@ if TYPE_CHECKING:
     from gateway.configmodel import ConfigFile, EvaluatorSection
     from gateway.configsource import Source
 
-_EVALUATORS_NOT_BUILT = frozenset(
-    {
-        "agreement", "all-of", "cost", "icontains-all", "icontains-any", "is-refusal", "json-diff", "latency",
-        "levenshtein", "llm-pairwise", "llm-rubric", "numeric-diff", "starts-with", "word-count",
-    }
-)  # fmt: skip
+_EVALUATORS_NOT_BUILT = frozenset({"llm-pairwise", "llm-rubric"})
 """Names that are promised; each leaves this refusal by entering the registry of `shadow.evaluators`."""
 
 
@@ -47,6 +42,7 @@ def faults(model: ConfigFile, source: Source) -> Iterator[Finding]:
     yield from _task_findings(model)
     for path, entries in _evaluator_lists(model):
         yield from _evaluator_findings(path, entries, source)
+    yield from _verdict_findings(model)
     yield from _file_findings(model, source)
     yield from _store_findings(model)
 
@@ -151,45 +147,63 @@ def _evaluator_findings(path: Path, entries: list[EvaluatorSection], source: Sou
             sentence = f"an evaluator is called '{name}' already; give this one a name of its own"
             yield Finding(path=(*path, index), sentence=sentence)
         names.add(name)
-        yield from _one_evaluator_findings((*path, index), entry, source)
+        decides = bool(entry.quality) or (len(entries) == 1 and entry.quality is not False)
+        yield from _role_findings((*path, index), entry, decides=decides)
+        yield from _one_evaluator_findings((*path, index), entry, source, decides=decides or len(entries) == 1)
 
 
-def _one_evaluator_findings(path: Path, entry: EvaluatorSection, source: Source) -> Iterator[Finding]:
-    if "guard" in entry.options:
-        sentence = "guards are not built yet; remove this key (the scores are shown, but hold nothing back)"
+def _role_findings(path: Path, entry: EvaluatorSection, *, decides: bool) -> Iterator[Finding]:
+    """One evaluator decides; the others may be guards."""
+    if entry.guard is not None and decides:
+        sentence = "the deciding evaluator is judged by verdict.margin; a guard is one of the others, remove this key"
         yield Finding(path=(*path, "guard"), sentence=sentence)
-    elif (fault := _evaluator_type_fault(entry.type)) is not None:
+    if entry.decides and not decides:
+        sentence = "is said of the deciding evaluator alone; remove this key, or mark this one with quality: true"
+        yield Finding(path=(*path, "decides"), sentence=sentence)
+
+
+def _one_evaluator_findings(path: Path, entry: EvaluatorSection, source: Source, *, decides: bool) -> Iterator[Finding]:
+    if (fault := _evaluator_type_fault(entry.type)) is not None:
         yield Finding(path=(*path, "type"), sentence=fault)
-    elif (fault := _evaluator_options_fault(entry, source)) is not None:
+    elif (fault := _evaluator_options_fault(entry, source, decides=decides)) is not None:
         yield Finding(path=path, sentence=fault)
 
 
 def _evaluator_type_fault(name: str) -> str | None:
-    from shadow.evaluators import EVALUATOR_TYPES  # noqa: PLC0415  (loads the evaluators' libraries, only when asked)
+    from shadow.evaluators import closest_type, known_types  # noqa: PLC0415  (loads the evaluators' libraries, when asked)
 
-    if name in EVALUATOR_TYPES:
-        return None
-    known = "; there are: " + ", ".join(sorted(EVALUATOR_TYPES))
+    known = known_types()
     base = name.removeprefix("not-")
-    if base in _EVALUATORS_NOT_BUILT or base in EVALUATOR_TYPES:
-        return f"'{name}' is not built yet{known}"
-    return f"'{name}' is no evaluator{closest(name, EVALUATOR_TYPES) or known}"
+    if name in known or base in known:
+        return None
+    if base in _EVALUATORS_NOT_BUILT:
+        return f"'{name}' is not built yet; there are: {', '.join(sorted(known))}"
+    return f"'{name}' is no evaluator; {closest_type(name)}"
 
 
-def _evaluator_options_fault(entry: EvaluatorSection, source: Source) -> str | None:
-    from shadow.evaluators import EvaluatorConfigError, build_evaluators  # noqa: PLC0415
+def _evaluator_options_fault(entry: EvaluatorSection, source: Source, *, decides: bool) -> str | None:
+    from shadow.evaluators import EvaluatorConfigError, check_spec, loads_code  # noqa: PLC0415
     from shadow.evaluators.probe import loading_fault  # noqa: PLC0415
     from shadow.evaluators.python import target_of  # noqa: PLC0415
 
-    spec, config_dir = spec_of(entry, quality=True), str(source.folder)
+    spec, config_dir = spec_of(entry, quality=decides), str(source.folder)
     try:
-        if entry.type != "python":
-            build_evaluators((spec,), config_dir=config_dir)
-        elif target_of(spec.options) and source.load_python:
-            return loading_fault(spec, config_dir=config_dir)
+        if not loads_code(spec):
+            check_spec(spec, config_dir=config_dir)
+            return None
+        if entry.type.removeprefix("not-") == "python":
+            target_of(spec.options)
+        return loading_fault(spec, config_dir=config_dir) if source.load_python else None
     except EvaluatorConfigError as error:
         return str(error)
-    return None
+
+
+def _verdict_findings(model: ConfigFile) -> Iterator[Finding]:
+    least, most = model.verdict.min_conversations, model.verdict.max_conversations
+    if most < least:
+        sentence = f"must not be below min_conversations ({least}): every candidate would be given up undecided"
+        about = (("verdict", "min_conversations"),)
+        yield Finding(path=("verdict", "max_conversations"), sentence=sentence, about=about)
 
 
 def _file_findings(model: ConfigFile, source: Source) -> Iterator[Finding]:
@@ -255,4 +269,11 @@ def database_name(store: str) -> str:
 
 def spec_of(entry: EvaluatorSection, *, quality: bool) -> EvaluatorSpec:
     """One evaluator as the measuring side takes it."""
-    return EvaluatorSpec(type=entry.type, options=dict(entry.options), quality=quality, name=entry.name)
+    return EvaluatorSpec(
+        type=entry.type,
+        options=dict(entry.options),
+        quality=quality,
+        name=entry.name,
+        guard_margin=None if entry.guard is None else entry.guard.margin,
+        decides=entry.decides,
+    )

@@ -108,6 +108,7 @@ def _pattern(value: str) -> str:
 
 
 Rate = Annotated[float, AfterValidator(_between(0, 1)), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
+Between01 = Annotated[float, Field(gt=0, lt=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Dollars = Annotated[float, Field(ge=0)]
@@ -261,6 +262,13 @@ class ShadowSection(Section):
     retention_days: Annotated[float, Field(gt=0)] = 30
 
 
+class GuardSection(Section):
+    """Makes an evaluator a guard: no verdict recommends a candidate unless it is proved not to fall below this."""
+
+    margin: Between01 = 0.05
+    """By how much its scores may fall, from 0 to 1."""
+
+
 class EvaluatorSection(Section):
     """One evaluator; every key but these is an option of its type."""
 
@@ -271,6 +279,10 @@ class EvaluatorSection(Section):
     """True for the one that decides."""
     name: Text | None = None
     """Shown in place of the type."""
+    guard: GuardSection | None = None
+    """What may not fall, besides the quality."""
+    decides: bool = False
+    """On the deciding one: that answers have the right shape is all that matters, so a verdict may rest on it."""
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -307,6 +319,26 @@ class TaskSection(Section):
     evaluators: Evaluators = None
 
 
+class VerdictSection(Section):
+    """When a candidate is recommended, and when it is given up."""
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """The most a false verdict may happen with, over all candidates of a task and primary together."""
+    margin: Between01 = 0.05
+    """How much worse, in quality from 0 to 1, a cheaper model may be."""
+    min_saving: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the primary's cost that a candidate must save to be `promote`."""
+    min_conversations: Count = 50
+    max_conversations: Count = 3000
+    """After so many a candidate is given up as `equivalent`: more would be spent for ever."""
+    max_missing: Rate = 0.05
+    """Share of conversations whose score may be missing before `promote` is withheld."""
+    failure_margin: Between01 = 0.02
+    """By how much the candidate's share of failed answers may exceed the primary's."""
+    slo_ms: Annotated[float, Field(gt=0)] | None = None
+    """An answer should come within this time; then the candidate may not miss it more often than the primary."""
+
+
 class PriceSection(Section):
     """USD per one million tokens."""
 
@@ -337,6 +369,7 @@ class ConfigFile(Section):
     shadow: ShadowSection = ShadowSection()
     tasks: list[TaskSection] = Field(default_factory=list)
     evaluators: Evaluators = None
+    verdict: VerdictSection = VerdictSection()
     prices: dict[Text, PriceSection] = Field(default_factory=dict)
     """Model -> prices that win over the price list."""
     store: Text = "sqlite:///shadow.db"

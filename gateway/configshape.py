@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _NOT_BUILT: Mapping[Path, str] = {
-    ("verdict",): "verdicts are not built yet; remove this key (/stats shows every number, and verdicts as null)",
     ("benchmark",): "scheduled benchmarks are not built yet; remove this key (nothing is re-run on a schedule)",
     ("alerts",): "alerts are not built yet; remove this key (nothing is sent; read /stats)",
     ("shadow", "noise_floor_rate"): (
@@ -96,6 +95,7 @@ _EXAMPLES: Mapping[Path, str] = {  # of an entry, where a bare name or number su
 _BOUND_SENTENCES = {
     "greater_than": ("must be greater than", "gt"),
     "greater_than_equal": ("must be at least", "ge"),
+    "less_than": ("must be less than", "lt"),
     "less_than_equal": ("must be at most", "le"),
 }
 

@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from secrets import token_hex
@@ -29,6 +29,8 @@ import uvicorn
 from gateway import control, logs
 from gateway.adminport import AdminConnection
 from gateway.settings import MeasuringSettings
+from gateway.verdictplan import PriceFacts, verdict_plan
+from shadow.bookkeeper import Bookkeeper, Routine
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, build_evaluators
@@ -38,8 +40,8 @@ from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
 from shadow.storekeeper import StoreKeeper
-from shadow.web import AdminSettings, build_app
-from shadow.worker import Upkeep, Worker, WorkerLimits
+from shadow.web import AdminSettings, VerdictApi, build_app
+from shadow.worker import Decided, Upkeep, Worker, WorkerLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from shadow.store import Store
-    from shadow.store.base import Reader
+    from shadow.store.base import Ledger, Reader
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -83,11 +85,19 @@ class LateReader:
 
     def __init__(self) -> None:
         self._reader: Reader | None = None
+        self._ledger: Ledger | None = None
         self._reason = "the store is being opened"
 
-    def found(self, reader: Reader) -> None:
-        """Take the reader of the store that is open now."""
+    def found(self, reader: Reader, ledger: Ledger) -> None:
+        """Take the reader and the ledger of the store that is open now."""
         self._reader = reader
+        self._ledger = ledger
+
+    async def views(self, *, task: str | None = None) -> list[dict[str, Any]]:
+        """Show the ledger."""
+        if self._ledger is None:
+            raise StoreError(self._reason)
+        return await self._ledger.views(task=task)
 
     def missing(self, reason: str) -> None:
         """Keep why the store cannot be opened; this is told meanwhile."""
@@ -161,6 +171,16 @@ class Crew:
             evaluators=_evaluators(settings),
         )
 
+    @property
+    def conversations(self) -> ConversationRules:
+        """When a conversation is over."""
+        settings = self.settings
+        return ConversationRules(
+            idle_s=settings.conversation_idle_s,
+            max_turns=settings.conversation_max_turns,
+            max_age_s=settings.conversation_max_age_s,
+        )
+
     def admin_settings(self) -> AdminSettings:
         """Give what the admin port shows of these settings."""
         settings = self.settings
@@ -171,11 +191,7 @@ class Crew:
             hosts=settings.admin_hosts,
             tasks=("default", *(task.name for task in settings.tasks)),
             candidates=tuple(candidate.model for candidate in settings.candidates),
-            conversations=ConversationRules(
-                idle_s=settings.conversation_idle_s,
-                max_turns=settings.conversation_max_turns,
-                max_age_s=settings.conversation_max_age_s,
-            ),
+            conversations=self.conversations,
             budget_usd_per_day=settings.budget_usd_per_day,
             shadow_off_reason=settings.shadow_off_reason,
         )
@@ -214,11 +230,32 @@ class Crew:
             ),
             prices=self.prices,
             redactor=self.redactor,
+            decided=Decided(store.ledger),
             limits=WorkerLimits(
                 budget_usd_per_day=settings.budget_usd_per_day,
                 max_concurrency=settings.max_concurrency,
                 max_job_age_s=settings.max_job_age_s,
             ),
+        )
+
+    def bookkeeper(self, store: Store) -> Bookkeeper:
+        """Make the one who keeps the ledger of verdicts."""
+        settings = self.settings
+        rates = {
+            candidate.model: settings.sample_rate if candidate.sample_rate is None else candidate.sample_rate
+            for candidate in settings.candidates
+        }
+        return Bookkeeper(
+            ledger=store.ledger,
+            plan=verdict_plan(settings, self.evaluators),
+            routine=Routine(
+                conversations=self.conversations,
+                max_job_age_s=settings.max_job_age_s,
+                retention_days=settings.retention_days,
+                sample_rates=rates,
+                budget_usd_per_day=settings.budget_usd_per_day,
+            ),
+            facts=PriceFacts(self.prices),
         )
 
     def upkeep(self, store: Store) -> Upkeep:
@@ -253,10 +290,17 @@ class Measuring:
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._worker: Worker | None = None
+        self._bookkeeper: Bookkeeper | None = None
 
     def admin_settings(self) -> AdminSettings:
         """Give the settings in force, for the admin app."""
         return self._crew.admin_settings()
+
+    async def open_epochs(self, *, because: str, task: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Begin new epochs at somebody's word. Raises StoreError."""
+        if self._bookkeeper is None:
+            raise StoreError("the store is being opened")
+        return await self._bookkeeper.open_epochs(because=because, task=task)
 
     def replace(self, settings: MeasuringSettings) -> None:
         """Work by new settings from now on. Raises EvaluatorConfigError or ValueError, and then nothing has changed."""
@@ -278,7 +322,7 @@ class Measuring:
         async with self._store(store_url) as store:
             if store is None:
                 return
-            self._reader.found(store.reader)
+            self._reader.found(store.reader, store.ledger)
             while not self._stopping.is_set():
                 self._changed.clear()
                 await self._shift(self._crew, store)
@@ -289,18 +333,21 @@ class Measuring:
         worker = self._worker = crew.worker(store, client)
         tidying = asyncio.create_task(crew.upkeep(store).run())
         keeping = asyncio.create_task(crew.keeper(store).run())
+        bookkeeper = self._bookkeeper = crew.bookkeeper(store)
+        bookkeeping = asyncio.create_task(bookkeeper.run())
         asking = asyncio.create_task(worker.run() if crew.settings.shadow_enabled else self._changed.wait())
         changing = asyncio.create_task(self._changed.wait())
+        tasks = (tidying, keeping, bookkeeping, asking, changing)
         try:
-            done, _ = await asyncio.wait((tidying, keeping, asking, changing), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if changing not in done:  # a fault that no loop caught: end, and be started again by the supervisor
                 await asyncio.gather(*done)
             worker.stop()
             await asking
         finally:
-            for task in (tidying, keeping, asking, changing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(tidying, keeping, asking, changing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await client.aclose()
 
     @contextlib.asynccontextmanager
@@ -342,6 +389,7 @@ async def _run() -> None:
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
             settings=measuring.admin_settings,
+            verdicts=VerdictApi(reader, measuring),
             reload=_reload_signal(),
         )
     )

@@ -84,6 +84,20 @@ class RecordingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictSettings:
+    """When a candidate is recommended, and when it is given up; `shadow.verdict.Rules` says what each means."""
+
+    alpha: float = 0.05
+    margin: float = 0.05
+    min_saving: float = 0.05
+    min_conversations: int = 50
+    max_conversations: int = 3000
+    max_missing: float = 0.05
+    failure_margin: float = 0.02
+    slo_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuringSettings:
     """All the measuring process needs."""
 
@@ -99,6 +113,7 @@ class MeasuringSettings:
     tasks: tuple[Task, ...] = ()
     evaluators: tuple[EvaluatorSpec, ...] | None = None
     """None: `auto`."""
+    verdict: VerdictSettings = VerdictSettings()
     config_dir: str = "."
     """Folder of the config file: where `python` evaluators are found first."""
     prices: Mapping[str, Price] = field(default_factory=dict)

@@ -132,6 +132,10 @@ class EvaluatorSpec:
     quality: bool = False
     name: str | None = None
     """Shown name; None means the type."""
+    guard_margin: float | None = None
+    """By how much its scores may fall before no candidate is recommended; None: it guards nothing."""
+    decides: bool = False
+    """The right shape of an answer is all that matters, so that a verdict may rest on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +334,10 @@ class StoredScore:
     quality: bool
     role: Literal["primary", "candidate", "pair"]
     score: Score
+    measures: Literal["content", "format"] = "content"
+    """What the evaluator speaks about: whether the answer is right, or whether it has the right shape."""
+    absolute: bool = True
+    """False when it is about two answers, not about one alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,10 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from shadow.repeat import in_chunks, paced, repeat
 from shadow.rollups import DAY, HOUR, MINUTE
 from shadow.store.base import FullStoreError
-from shadow.worker import in_chunks, paced, repeat, utc_now
+from shadow.worker import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -8,29 +8,28 @@ import functools
 import itertools
 import logging
 import time
-import traceback
 from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from shadow.breaker import Breaker
 from shadow.budget import budget_day
 from shadow.candidates import ShadowCopy, UnsendableError, bounded, copy_for, origin_of
 from shadow.pricing import price_exchange
+from shadow.repeat import Backoff, in_chunks, paced, repeat, where
 from shadow.retry_after import MAX_REST_S
 from shadow.store.base import StoreError, UnstorableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from shadow.candidates import Asked, CandidateClient
     from shadow.compare import Comparer
     from shadow.pricing import PriceBook
     from shadow.records import Candidate, JobBody, LeasedJob, PairResult
     from shadow.redaction import Redactor
-    from shadow.store.base import Jobs, Reader
+    from shadow.store.base import Jobs, Ledger, Reader
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +37,9 @@ POLL_S = 0.1
 QUEUE_BYTES = 1 << 30
 """How large the copies of waiting jobs may be on disk, all together."""
 RESTS_MAX_AGE_S = 0.25
+DECIDED_MAX_AGE_S = 1.0
 _LONGEST_REST = timedelta(seconds=MAX_REST_S)
-_MAX_BACKOFF_S = 5.0
 _PRICE_CHUNK = 5000
-_FIRST_CHUNK, _SMALLEST_CHUNK, _LARGEST_CHUNK = 100, 10, 2000
-_LONG_CHUNK_S = 0.02
 
 
 def utc_now() -> datetime:
@@ -104,6 +101,29 @@ class _Desk:
             _log.warning("candidate %s %s", self.candidate.model, state)
 
 
+class Decided:
+    """Which candidates the verdict is done with: nobody need ask them any more, and their money is free for others."""
+
+    def __init__(self, ledger: Ledger, *, max_age_s: float = DECIDED_MAX_AGE_S) -> None:
+        self._ledger = ledger
+        self._max_age_s = max_age_s
+        self._read_s = float("-inf")
+        self._stopped: frozenset[tuple[str, str, str, str]] = frozenset()
+
+    async def refresh(self) -> None:
+        """Read it anew where it is older than a second. Raises StoreError."""
+        if time.monotonic() - self._read_s < self._max_age_s:
+            return
+        rows = await self._ledger.stopped()
+        self._stopped = frozenset((row["task"], row["primary"], row["version"], row["candidate"]) for row in rows)
+        self._read_s = time.monotonic()
+
+    def holds(self, leased: LeasedJob) -> bool:
+        """Say whether this job would teach nothing any more."""
+        job = leased.job
+        return (job.task, job.primary, leased.exchange.version or "", job.candidate) in self._stopped
+
+
 class Worker:
     """Asks candidates what the app asked, off the live path, until told to stop.
 
@@ -122,9 +142,11 @@ class Worker:
         prices: PriceBook,
         redactor: Redactor,
         limits: WorkerLimits,
+        decided: Decided | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._name = name
+        self._decided = decided
         self._deployment_id = deployment_id
         self._jobs = jobs
         self._client = client
@@ -160,7 +182,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop`. What is still under way at the end of the drain stays `sent` and counts as lost."""
-        backoff = _Backoff("lease shadow jobs")
+        backoff = Backoff("lease shadow jobs")
         try:
             while not self._stopping.is_set():
                 self._wake.clear()
@@ -185,6 +207,8 @@ class Worker:
         await self._settle_left()
         await self._renew()
         await self._read_rests()
+        if self._decided is not None:
+            await self._decided.refresh()
         room = self._limits.max_concurrency - len(self._running)
         rooms = {model: self._room(desk) for model, desk in self._desks.items()}
         # The queue does not know our bounds per candidate: lease no more than the tightest open one has room for.
@@ -262,7 +286,7 @@ class Worker:
             self._left.append(leased)
             return
         self.errors[type(error).__name__] += 1
-        _log.error("a shadow job failed: %s", _where(error))
+        _log.error("a shadow job failed: %s", where(error))
         try:
             await self._jobs.drop(leased, reason="worker_error")
         except StoreError:
@@ -275,6 +299,9 @@ class Worker:
             return None
         if desk is None:
             await self._jobs.skip(leased, reason="not_configured")
+            return None
+        if self._decided is not None and self._decided.holds(leased) and leased.job.counted:
+            await self._jobs.skip(leased, reason="decided")
             return None
         try:
             return await self._ask_within_budget(leased, body, desk)
@@ -436,85 +463,3 @@ class Upkeep:
         """Delete what is older than the retention, in small chunks so that writers never wait long."""
         before = self._now() - self._retention
         return await paced(lambda limit: self._reader.prune(before=before, limit=limit))
-
-
-class _Backoff:
-    """Tries something again and again; a store that is away costs growing pauses and two log lines, not one a try."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self.pause_s = 0.0
-
-    async def attempt(self, step: Callable[[], Awaitable[int]]) -> int:
-        """Do one step; 0 when the store could not be used, and `pause_s` then says how long to wait."""
-        try:
-            done = await step()
-        except StoreError as error:
-            return self._failed(str(error))
-        except Exception as error:  # noqa: BLE001  (a loop must outlive any fault of one step; told once, here)
-            return self._failed(_where(error))
-        if self.pause_s:
-            _log.warning("can %s again", self._what)
-        self.pause_s = 0.0
-        return done
-
-    def _failed(self, why: str) -> int:
-        if not self.pause_s:
-            _log.warning("cannot %s, trying again: %s", self._what, why)
-        self.pause_s = min(max(2 * self.pause_s, POLL_S), _MAX_BACKOFF_S)
-        return 0
-
-
-async def repeat(step: Callable[[], Awaitable[object]], *, every_s: float, what: str) -> None:
-    """Do one step again and again until cancelled; a store that is away is told once and tried again."""
-    backoff = _Backoff(what)
-
-    async def counted() -> int:
-        await step()
-        return 1
-
-    while True:
-        await backoff.attempt(counted)
-        await asyncio.sleep(backoff.pause_s or every_s)
-
-
-async def paced(step: Callable[[int], Awaitable[int]]) -> int:
-    """Repeat a step, told how much to do, until it finds less: as much at once as keeps writers waiting briefly.
-
-    A chunk that took long (the rows lie scattered, the disk is slow) is followed by a smaller one.
-    """
-    total, limit = 0, _FIRST_CHUNK
-    while True:
-        began_s = time.monotonic()
-        done = await step(limit)
-        took_s = time.monotonic() - began_s
-        total += done
-        if done < limit:
-            return total
-        if took_s > _LONG_CHUNK_S:
-            limit = max(limit // 2, _SMALLEST_CHUNK)
-        elif took_s < _LONG_CHUNK_S / 4:
-            limit = min(2 * limit, _LARGEST_CHUNK)
-        await asyncio.sleep(max(_LONG_CHUNK_S, 2 * took_s))  # others write meanwhile
-
-
-async def in_chunks(step: Callable[[], Awaitable[int]], *, chunk: int) -> int:
-    """Repeat a step until it does less than a whole chunk; returns the sum."""
-    total = 0
-    while True:
-        done = await step()
-        total += done
-        if done < chunk:
-            return total
-        await asyncio.sleep(0.05)
-
-
-def _where(error: BaseException) -> str:
-    """Name the kind of an error and the line that raised it: never its message, which may quote a prompt or a key."""
-    frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1] if frames else None
-    return (
-        type(error).__name__
-        if last is None
-        else f"{type(error).__name__} at {PurePath(last.filename).name}:{last.lineno}"
-    )

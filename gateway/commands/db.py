@@ -58,8 +58,9 @@ def prune(
     import asyncio  # noqa: PLC0415
     from datetime import timedelta  # noqa: PLC0415
 
+    from shadow.repeat import paced  # noqa: PLC0415
     from shadow.store import open_store  # noqa: PLC0415
-    from shadow.worker import paced, utc_now  # noqa: PLC0415
+    from shadow.worker import utc_now  # noqa: PLC0415
 
     async def pruned() -> tuple[int, int]:
         loaded = loaded_config(chosen_file(config, quiet=as_json), load_python=False)

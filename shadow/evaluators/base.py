@@ -31,7 +31,7 @@ _LOOKS = 25
 """How often a thread is looked at before it is taken to wait: a busy machine may not let it compute for a while."""
 
 MAX_OUTPUT_CHARS = 2_000_000
-"""Answers longer than this are not looked at; `failed` with that reason."""
+"""Answers longer than this, their tool calls and the expected text included, are not looked at: `failed` with that."""
 
 
 class EvaluatorConfigError(Exception):
@@ -64,15 +64,58 @@ class PairEvaluator(Protocol):
         ...
 
 
-class Check(Protocol):
-    """A built-in evaluator: plain, without I/O, run in a thread under a time limit by `EvaluatorSet`."""
+@runtime_checkable
+class Paid(Protocol):
+    """An evaluator that asks a model: what scoring one pair may cost is reserved before anything of it is sent."""
 
-    version: str
-    measures: Measures
-    absolute: bool
+    def worst_case_usd(self, primary: EvalCase, *, candidate: str) -> float:
+        """Say what scoring this live answer and a candidate's may cost at most, USD, retries included."""
+        ...
+
+
+class Check(Protocol):
+    """A built-in evaluator: plain, without I/O, picklable, run off the event loop under a time limit.
+
+    `measures` says what its scores speak about, `absolute` that they are about one answer alone. One that looks at the
+    request says so by `needs_request = True`; one that may work long on little text by a method `is_heavy(case)`.
+    """
+
+    @property
+    def version(self) -> str:
+        """Stored with each score; another one whenever the same answer might be scored differently."""
+        ...
+
+    @property
+    def measures(self) -> Measures:
+        """What its scores speak about."""
+        ...
+
+    @property
+    def absolute(self) -> bool:
+        """True: about one answer alone."""
+        ...
 
     def check(self, case: EvalCase) -> Score:
         """Score one answer."""
+        ...
+
+
+@runtime_checkable
+class AgainstPrimary(Protocol):
+    """A built-in that scores the candidate's answer with the primary's as its reference: never about quality."""
+
+    @property
+    def version(self) -> str:
+        """Stored with each score."""
+        ...
+
+    @property
+    def measures(self) -> Measures:
+        """What its scores speak about."""
+        ...
+
+    def check_against(self, primary: EvalCase, candidate: EvalCase) -> Score:
+        """Score the candidate's answer."""
         ...
 
 
@@ -99,6 +142,19 @@ def not_applicable(reason: str) -> Score:
 def failed(reason: str) -> Score:
     """Say that the evaluator should have judged and could not; counted as missing."""
     return Score(status="failed", reason=reason)
+
+
+def chars_of(case: EvalCase) -> int:
+    """How much text a check may have to look at: the answer, its tool calls, and what was expected."""
+    calls = sum(len(call.name) + len(call.arguments) for call in case.tool_calls)
+    return len(case.output) + len(case.expected or "") + calls
+
+
+def too_long(*cases: EvalCase) -> Score | None:
+    """Refuse texts beyond `MAX_OUTPUT_CHARS`; None when they may be looked at."""
+    if all(chars_of(case) <= MAX_OUTPUT_CHARS for case in cases):
+        return None
+    return failed(f"the answer has more than {MAX_OUTPUT_CHARS} characters")
 
 
 async def off_loop(work: Callable[[], Score], *, limit_s: float = TIME_LIMIT_S, whose: str = "check") -> Score:

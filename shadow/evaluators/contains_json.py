@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 class ContainsJson(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """1 when the answer is, or holds, a JSON object or array: alone, in a Markdown fence or between words; else 0.
 
-    Lenient where `is-json` is strict. Not applicable to an answer that is only tool calls.
+    Lenient where `is-json` is strict. Not applicable to an answer that is only tool calls; never `failed` but for its
+    time limit.
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     measures: ClassVar[Measures] = "format"
     absolute: ClassVar[bool] = True
 

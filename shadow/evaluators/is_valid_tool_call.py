@@ -20,12 +20,17 @@ class IsValidToolCall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """1 when all tool calls of the answer are valid; 0 when one is not, or none came though the request forces one.
 
     Tools and their schemas come from the request. Not applicable when the request offers no tools, or when the model
-    was free not to call one and did not.
+    was free not to call one and did not. `failed` when a schema cannot be used.
     """
 
     version: ClassVar[str] = "1"
     measures: ClassVar[Measures] = "format"
     absolute: ClassVar[bool] = True
+    needs_request: ClassVar[bool] = True
+
+    def is_heavy(self, case: EvalCase) -> bool:
+        """Tell whether a schema is to be used: a few lines of one can ask for hours of work."""
+        return bool(case.tool_calls) and bool(case.request.get("tools"))
 
     def check(self, case: EvalCase) -> Score:
         """Check each call in turn; the first that is wrong is the reason."""

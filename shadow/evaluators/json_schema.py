@@ -27,9 +27,10 @@ class JsonSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     schema: dict[str, Any] | None = None
     lenient: bool = False
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     measures: ClassVar[Measures] = "format"
     absolute: ClassVar[bool] = True
+    needs_request: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.schema is not None:
@@ -37,6 +38,10 @@ class JsonSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 validator_of(self.schema)
             except UnusableSchemaError as error:
                 raise EvaluatorConfigError(f"json-schema: {error}") from error
+
+    def is_heavy(self, case: EvalCase) -> bool:
+        """Tell whether a schema is to be used: a few lines of one can ask for hours of work."""
+        return self.schema is not None or schema_of(case.request) is not None
 
     def check(self, case: EvalCase) -> Score:
         """Read the answer and validate it."""

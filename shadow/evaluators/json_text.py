@@ -47,7 +47,7 @@ def embedded(text: str) -> Parsed:
         return whole
     for block in islice(_FENCE.finditer(text), MAX_STARTS):
         inside = strict(block[1])
-        if inside.error is None:
+        if inside.error is None and isinstance(inside.value, dict | list):
             return inside
     scanned = 0
     for start in islice(_START.finditer(text), MAX_STARTS):

@@ -1,4 +1,4 @@
-"""Loads one `python` evaluator in a process of its own and tells what is wrong with it.
+"""Loads one evaluator of the user's in a process of its own and tells what is wrong with it.
 
 The code is the user's and may do anything at import: print, hang, end the process, start threads. Whoever checks a
 configuration (`serve`, at a reload too) must not depend on it.
@@ -34,7 +34,7 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
 def loading_fault(spec: EvaluatorSpec, *, config_dir: str, limit_s: float = LOAD_LIMIT_S) -> str | None:
     """Load an evaluator elsewhere; None when it loads, else a sentence. What it prints is thrown away."""
     asked = msgspec.json.encode(_Asked(spec=spec, config_dir=config_dir))
-    target = spec.options.get("target")
+    target = _called(spec)
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "shadow.evaluators.probe"],
         stdin=subprocess.PIPE,
@@ -45,13 +45,18 @@ def loading_fault(spec: EvaluatorSpec, *, config_dir: str, limit_s: float = LOAD
         try:
             told, _ = process.communicate(asked, timeout=limit_s)
         except subprocess.TimeoutExpired:
-            return f"python: {target} was not loaded within {limit_s:g} s"
+            return f"{target} was not loaded within {limit_s:g} s"
         finally:
             _kill_group(process.pid)
     try:
         return msgspec.json.decode(told, type=_Told).fault
     except msgspec.DecodeError:
-        return f"python: {target} ended the process that loads it (exit code {process.returncode})"
+        return f"{target} ended the process that loads it (exit code {process.returncode})"
+
+
+def _called(spec: EvaluatorSpec) -> str:
+    target = spec.options.get("target")
+    return spec.type if target is None else f"{spec.type}: {target}"
 
 
 def _kill_group(pid: int) -> None:
@@ -75,7 +80,7 @@ def _fault(asked: _Asked) -> str | None:
     except EvaluatorConfigError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  (foreign code: whatever it raises is the answer)
-        return f"python: {asked.spec.options.get('target')} cannot be used: {type(error).__name__}: {error}"
+        return f"{_called(asked.spec)} cannot be used: {type(error).__name__}: {error}"
     return None
 
 

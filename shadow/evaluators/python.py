@@ -9,9 +9,11 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
     from shadow.evaluators.base import Measures
     from shadow.records import EvalCase
+
+
+MAX_REASON_CHARS = 2_000
+"""How much is kept of what foreign code says about its score."""
 
 
 class Adapter:
@@ -129,9 +135,20 @@ def load(
     found = getattr(module, attribute, None)
     if found is None:
         raise EvaluatorConfigError(f"python: module {module_name!r} has no {attribute!r}")
+    return adapted(found, target=f"python: {target}", arguments=arguments, version=_source_version(module))
+
+
+def adapted(
+    found: Any, *, target: str, arguments: Mapping[str, Any], version: str
+) -> ScoreAdapter | EvaluateAdapter | CompareAdapter:
+    """Make an evaluator of a class, an object or a function of the user's, as `load` tells.
+
+    `target` is what messages call it, `version` what it is stored under when it names none. Raises
+    EvaluatorConfigError.
+    """
     built = _built(found, target=target, arguments=arguments)
     adapter = _adapt(built, target=target)
-    adapter.version = str(getattr(built, "version", None) or _source_version(module))
+    adapter.version = str(getattr(built, "version", None) or version)
     adapter.measures = "format" if getattr(built, "measures", None) == "format" else "content"
     return adapter
 
@@ -184,21 +201,29 @@ def _scored(function: Callable[..., Any], arguments: tuple[Any, ...], into: Call
 
 def _as_score(result: Any, *, into: Callable[[object], Score]) -> Score:
     if isinstance(result, Score):
-        return result if result.value is None else into(result.value)
+        judged = result if result.value is None else into(result.value)
+        kept = judged.reason if judged.status != result.status else str(result.reason)[:MAX_REASON_CHARS]
+        return replace(judged, reason=kept, cost_usd=_cost(result.cost_usd))
     if result is None:
         return not_applicable("returned None")
     return into(result)
 
 
+def _cost(cost_usd: object) -> float:
+    """What it says it spent; a sum that is none counts as nothing."""
+    usable = isinstance(cost_usd, int | float) and math.isfinite(cost_usd) and cost_usd >= 0
+    return float(cost_usd) if usable else 0.0  # type: ignore[arg-type]  # it is a number by then
+
+
 def _built(found: Any, *, target: str, arguments: Mapping[str, Any]) -> Any:
     if not inspect.isclass(found):
         if arguments:
-            raise EvaluatorConfigError(f"python: {target} is no class, so it takes no options ({', '.join(arguments)})")
+            raise EvaluatorConfigError(f"{target} is no class, so it takes no options ({', '.join(arguments)})")
         return found
     try:
         return found(**arguments)
     except Exception as error:
-        raise EvaluatorConfigError(f"python: {target} could not be built: {type(error).__name__}: {error}") from error
+        raise EvaluatorConfigError(f"{target} could not be built: {type(error).__name__}: {error}") from error
 
 
 def _source_version(module: ModuleType) -> str:
@@ -217,7 +242,7 @@ def _adapt(built: Any, *, target: str) -> ScoreAdapter | EvaluateAdapter | Compa
     if count in {1, 2}:
         return ScoreAdapter(built, takes_case=count == 1, needs_expected=False)
     raise EvaluatorConfigError(
-        f"python: {target} must be a function of (case) or (output, expected), or have score, evaluate or compare"
+        f"{target} must be a function of (case) or (output, expected), or have score, evaluate or compare"
     )
 
 

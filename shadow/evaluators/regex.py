@@ -27,7 +27,13 @@ class Regex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def check(self, case: EvalCase) -> Score:
         """Search the answer."""
-        return passed(ok=compiled(self.pattern).search(case.output) is not None, reason="the pattern is not found")
+        found = compiled(self.pattern).search(_encodable(case.output))
+        return passed(ok=found is not None, reason="the pattern is not found")
+
+
+def _encodable(text: str) -> str:
+    """Half of a surrogate pair, which UTF-8 and therefore RE2 cannot hold, counts as `?`."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def compiled(pattern: str) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shadow.budget import budget_day
 from shadow.records import Outcome
-from shadow.stats.comparisons import Conversations, comparison
+from shadow.stats.comparisons import Conversations, comparison, no_epoch
 from shadow.stats.coverage import coverage_figures, coverage_of
 from shadow.stats.figures import finite
 from shadow.stats.insights import crowded_key, insights
@@ -45,15 +45,24 @@ def build_stats(
     model: str | None = None,
     tasks: Sequence[str] = (),
     candidates: Sequence[str] = (),
+    verdicts: Iterable[Mapping[str, Any]] = (),
     shadow_off_reason: str | None = None,
 ) -> dict[str, Any]:
     """Build the answer of `/stats`.
 
     All times are aware UTC; `now` decides which conversations are still open. `task` is what `rows` were read with,
     `model` keeps only this model's rows and comparisons. `tasks` and `candidates` are the configured names, shown even
-    without a single exchange. `missing_line` gives the line of `prices:` to add, None for a model whose price is known.
+    without a single exchange. `verdicts` is what the ledger shows of the present epochs (`shadow.ledger.figures`).
+    `missing_line` gives the line of `prices:` to add, None for a model whose price is known.
     """
-    window = _Window(rows, rules=rules, as_of=min(now, until), candidates=candidates, missing_line=missing_line)
+    window = _Window(
+        rows,
+        rules=rules,
+        as_of=min(now, until),
+        candidates=candidates,
+        missing_line=missing_line,
+        epochs={(each["task"], each["primary"], each["candidate"]): each for each in verdicts},
+    )
     shown = [task] if task is not None else _shown_tasks(tasks, window.tasks())
     return {
         "since": since,
@@ -76,7 +85,9 @@ class _Window:
         as_of: datetime,
         candidates: Sequence[str],
         missing_line: Callable[[str], str | None],
+        epochs: Mapping[ComparisonKey, Mapping[str, Any]],
     ) -> None:
+        self._epochs = epochs
         self._rules, self._as_of, self._candidates, self._missing_line = rules, as_of, candidates, missing_line
         exchanges = read_exchanges(rows.exchanges)
         answers = read_answers(rows.answers, exchanges)
@@ -87,7 +98,13 @@ class _Window:
         self._eligible, self._coverage = coverage_figures(rows.coverage)
 
     def tasks(self) -> set[str]:
-        return {*self._exchanges, *(name for name, _ in self._eligible), *(name for name, _, _ in self._coverage)}
+        decided = (name for name, _, _ in self._epochs)
+        return {
+            *decided,
+            *self._exchanges,
+            *(name for name, _ in self._eligible),
+            *(name for name, _, _ in self._coverage),
+        }
 
     def task(self, name: str) -> dict[str, Any]:
         by_primary = _grouped(self._exchanges.get(name, []), lambda exchange: exchange.call.model)
@@ -189,6 +206,8 @@ class _Window:
                 conversations=conversations.get(primary) or Conversations([], self._rules, as_of=self._as_of),
                 pairwise=pairwise,
                 coverage=self._coverage_of(task, primary, candidate),
+                epoch=self._epochs.get((task, primary, candidate)) or no_epoch(),
+                as_of=self._as_of,
                 price_line=self._missing_line(candidate),
             )
             for primary, candidate in self._compared(task, by_pair)
@@ -203,7 +222,8 @@ class _Window:
             if name == task and candidate != primary
         }
         with_jobs = {(primary, candidate) for name, primary, candidate in self._coverage if name == task}
-        return sorted({*by_pair, *configured, *with_jobs}, key=lambda pair: (pair[0] or "", pair[1]))
+        decided = {(primary, candidate) for name, primary, candidate in self._epochs if name == task}
+        return sorted({*by_pair, *configured, *with_jobs, *decided}, key=lambda pair: (pair[0] or "", pair[1]))
 
     def _coverage_of(self, task: str, primary: str | None, candidate: str) -> dict[str, Any]:
         key: ComparisonKey = (task, primary, candidate)

@@ -8,8 +8,8 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from shadow.stats.conversations import ConversationRules, Extent, extent
-from shadow.stats.figures import difference, mean, nearest_rank, ratio, total
-from shadow.stats.quality import NO_INTERVAL, Judged
+from shadow.stats.figures import difference, finite, mean, nearest_rank, ratio, total
+from shadow.stats.quality import Judged
 from shadow.stats.rows import FAILURES, Answer, Call
 
 if TYPE_CHECKING:
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from shadow.stats.quality import ScoreBook
     from shadow.stats.rows import Exchange
 
-NOT_DECIDED = "not decided: verdicts are not built yet; the numbers beside this are what is known so far"
+NO_EPOCH = "no verdict yet: an epoch begins with the first sampled conversation"
+
+NO_INTERVAL = "of this window alone: an interval comes with the first conversation that enters the epoch"
+
+MIN_HOURS = 1.0
+"""Less traffic than that is no basis for a month."""
+
+HOURS_PER_MONTH = 730.5
+"""A twelfth of a year of 365.25 days."""
 
 _COMPARED = frozenset({"scored", "missing", "not_applicable"})
 """Pairs in which both sides gave an answer, or the candidate could not take the request at all."""
@@ -76,35 +84,32 @@ def comparison(
     conversations: Conversations,
     pairwise: bool,
     coverage: Mapping[str, Any],
+    epoch: Mapping[str, Any],
+    as_of: datetime,
     price_line: str | None,
 ) -> dict[str, Any]:
     """Compare one candidate with one primary.
 
-    `answers` are the candidate's, `exchanges` all of the primary's in the task. `price_line` is
-    the line to add to `prices:` when the candidate's price is unknown.
+    `answers` are the candidate's, `exchanges` all of the primary's in the task. `epoch` is what the ledger knows about
+    both, or `no_epoch()`. `price_line` is the line to add to `prices:` when the candidate's price is unknown.
     """
     pairs = [conversations.place(answer, scores.judge(answer, pairwise=pairwise)) for answer in answers]
     counted = [pair for pair in pairs if pair.counted]
     scored = [pair for pair in counted if pair.judged.state == "scored"]
     answered = [pair for pair in counted if pair.answer.call.ended_well]
     by_conversation = _differences_by_conversation(scored)
-    closed = [found for found in by_conversation if not found[0].conversation.open]
+    figures = _told(epoch, _window(by_conversation, counted, answered))
     return {
         "primary": primary,
         "candidate": candidate,
-        "epoch": {"number": None, "started": None, "reason": "epochs are not built yet"},
+        **figures,
+        "why": _why(epoch["why"], pairs, price_line=price_line),
+        "projected_saving_usd_per_month": _projected_saving(exchanges, figures["cost_ratio"], as_of=as_of),
         "pairs": sum(pair.judged.state in _COMPARED for pair in counted),
         "scored": len(scored),
-        "conversations": len(closed),
-        "open": len({pair.answer.exchange.conversation for pair in counted if pair.conversation.open}),
         "left_out": _left_out(pairs),
-        "verdict": None,
-        "why": _why(pairs, price_line=price_line),
         "add_to_config": price_line,
-        "quality_diff": _quality_diff(by_conversation, closed),
         **_win_rates(scored, pairwise=pairwise),
-        "cost_ratio": _cost_ratio(answered),
-        "projected_saving_usd_per_month": {"value": None, "ci": None, "reason": "projections are not built yet"},
         "latency_diff_ms": _latency_diff(answered),
         "ttft_diff_ms": _ttft_diff(answered),
         "failure_rate": _failure_rate(exchanges, counted),
@@ -115,22 +120,79 @@ def comparison(
             "reason": "the noise floor is not built yet",
         },
         "judge": {"trusted": None, "reason": "the judge is not built yet"},
-        "more_needed": {
-            "conversations": {"low": None, "high": None},
-            "days": None,
-            "usd": None,
-            "advice": None,
-            "reason": "estimates come with the verdict",
-        },
         "representative": _representative(counted),
         "coverage": dict(coverage),
     }
 
 
-def _why(pairs: Sequence[Pair], *, price_line: str | None) -> str:
-    if price_line is not None:
-        return f"{NOT_DECIDED}; not shadowed: the price of this candidate is unknown, add {price_line}"
-    return NOT_DECIDED if pairs else f"{NOT_DECIDED}; this candidate has no pairs in this window"
+def no_epoch() -> dict[str, Any]:
+    """Say that nothing is decided, and why, where a comparison has no epoch yet."""
+    more = {"conversations": {"low": None, "high": None}, "days": None, "usd": None, "advice": None}
+    return {
+        "epoch": {"number": None, "started": None, "reason": NO_EPOCH},
+        "verdict": None,
+        "why": NO_EPOCH,
+        "more_needed": {**more, "reason": NO_EPOCH},
+        "proofs": [],
+        "guards": {},
+        "missing": {"conversations": 0.0, "share": None, "effective_margin": None},
+        "entry": None,
+        "spent_usd": None,
+        "stopped": {"because": None, "at": None},
+    }
+
+
+def _told(epoch: Mapping[str, Any], window: Mapping[str, Any]) -> dict[str, Any]:
+    """Put both together: what the epoch does not know yet is told of the window, and `scope` says which is which."""
+    known = {
+        name: epoch[name]
+        for name in epoch
+        if name not in {"task", "primary", "candidate", "pairs"} and not _is_empty(epoch[name])
+    }
+    of_window = [name for name in window if name not in known]
+    return {
+        **window,
+        **known,
+        "scope": {"epoch": sorted(known), "window": ["all other fields", *of_window]},
+        "window": dict(window),
+    }
+
+
+def _is_empty(figures: Any) -> bool:
+    """Tell whether these are a mean or a ratio of nothing."""
+    return isinstance(figures, dict) and figures.get("n") == 0
+
+
+def _why(decided: str, pairs: Sequence[Pair], *, price_line: str | None) -> str:
+    if price_line is not None and not pairs:
+        return f"{decided}; not shadowed: the price of this candidate is unknown, add {price_line}"
+    return decided
+
+
+def _projected_saving(
+    exchanges: Sequence[Exchange], cost_ratio: Mapping[str, Any], *, as_of: datetime
+) -> dict[str, Any]:
+    """Project this window's live cost to a month, times what the candidate saves of it in the epoch.
+
+    The window's time begins with its first exchange: a gateway of yesterday says nothing about the days before.
+    """
+    known = [cost for exchange in exchanges if (cost := exchange.call.uncached_usd) is not None]
+    began = min((exchange.started_at for exchange in exchanges), default=as_of)
+    hours = (as_of - began).total_seconds() / 3600
+    value, ci = cost_ratio["value"], cost_ratio["ci"]
+    figures = {"value": None, "ci": None, "level": None, "live_usd_per_month": None, "hours": hours, "reason": None}
+    spent = total(known)
+    if spent is None or hours < MIN_HOURS:
+        return {
+            **figures,
+            "reason": f"needs {MIN_HOURS:g} hours of priced live traffic in this window, not {hours:.1f}",
+        }
+    per_month = finite(spent / hours * HOURS_PER_MONTH)
+    figures |= {"live_usd_per_month": per_month}
+    if value is None or per_month is None:
+        return {**figures, "reason": "the cost ratio is not known yet"}
+    interval = None if ci is None else [per_month * (1 - ci[1]), per_month * (1 - ci[0])]
+    return {**figures, "value": finite(per_month * (1 - value)), "ci": interval, "level": cost_ratio["level"]}
 
 
 def _left_out(pairs: Sequence[Pair]) -> dict[str, int]:
@@ -146,16 +208,26 @@ def _differences_by_conversation(scored: Sequence[Pair]) -> list[list[Pair]]:
     return list(found.values())
 
 
-def _quality_diff(by_conversation: Sequence[Sequence[Pair]], closed: Sequence[Sequence[Pair]]) -> dict[str, Any]:
-    """Each conversation weighs the same, however many turns it has: its turns are not independent of one another."""
+def _window(
+    by_conversation: Sequence[Sequence[Pair]], counted: Sequence[Pair], answered: Sequence[Pair]
+) -> dict[str, Any]:
+    """Give what this window tells, conversations that are still open included; none of it is a verdict's.
+
+    Each conversation weighs the same, however many turns it has: its turns are not independent of one another.
+    """
     first_turns = [[pair for pair in pairs if pair.answer.exchange.first_turn] for pairs in by_conversation]
     return {
-        "mean": _mean_of_means(by_conversation),
-        "closed_mean": _mean_of_means(closed),
-        "ci": None,
-        "level": None,
-        "first_turn": _mean_of_means([pairs for pairs in first_turns if pairs]),
-        "reason": f"ci is null: {NO_INTERVAL}" if by_conversation else "no pair is scored yet",
+        "conversations": sum(not pairs[0].conversation.open for pairs in by_conversation),
+        "open": len({pair.answer.exchange.conversation for pair in counted if pair.conversation.open}),
+        "quality_diff": {
+            "mean": _mean_of_means(by_conversation),
+            "ci": None,
+            "level": None,
+            "n": len(by_conversation),
+            "first_turn": _mean_of_means([pairs for pairs in first_turns if pairs]),
+            "reason": NO_INTERVAL if by_conversation else "no pair is scored yet",
+        },
+        "cost_ratio": _cost_ratio(answered),
     }
 
 
@@ -192,8 +264,8 @@ def _cost_ratio(answered: Sequence[Pair]) -> dict[str, Any]:
             "the costs of both sides are known for no pair" if left_out else "no pair was answered by both sides yet"
         )
     else:
-        reason = f"ci is null: {NO_INTERVAL}" + (f"; {left_out} pairs of unknown cost are left out" if left_out else "")
-    return {"value": value, "ci": None, "n": len(known), "basis": "uncached", "reason": reason}
+        reason = NO_INTERVAL + (f"; {left_out} pairs of unknown cost are left out" if left_out else "")
+    return {"value": value, "ci": None, "level": None, "n": len(known), "basis": "uncached", "reason": reason}
 
 
 def _latency_diff(answered: Sequence[Pair]) -> dict[str, Any]:

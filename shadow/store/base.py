@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from shadow.records import Batch, Cost, ExchangeRecord, LeasedJob, PairResult
@@ -298,6 +299,114 @@ class Export(Protocol):
         ...
 
 
+class Book(Protocol):
+    """The ledger of verdicts inside one transaction. Rows are plain dicts with the schema's column names."""
+
+    async def inbox(self, *, limit: int) -> list[dict[str, Any]]:
+        """Jobs made or ended since the last look, oldest first; `conversation` is None for one that is gone."""
+        ...
+
+    async def forget(self, ids: Sequence[int]) -> None:
+        """Take these out of the inbox."""
+        ...
+
+    async def epochs(self) -> list[dict[str, Any]]:
+        """Every epoch, oldest first within its task and primary."""
+        ...
+
+    async def ledgers(self) -> list[dict[str, Any]]:
+        """Every candidate of every epoch in the order in which they joined, without what is known about it."""
+        ...
+
+    async def open_epoch(self, **values: Any) -> dict[str, Any]:
+        """Begin an epoch: task, primary, version, started_at, because, alpha, evaluators (JSON); gives its row."""
+        ...
+
+    async def touch_epoch(self, epoch: int, *, first: datetime, last: datetime) -> None:
+        """Remember from when to when an epoch has conversations."""
+        ...
+
+    async def open_ledger(self, **values: Any) -> dict[str, Any]:
+        """Let a candidate join: epoch, candidate, definition, batch, alpha, joined_at; gives its row."""
+        ...
+
+    async def ledger(self, ledger: int) -> dict[str, Any]:
+        """One candidate of one epoch."""
+        ...
+
+    async def save(self, ledger: int, **values: Any) -> None:
+        """Keep state, facts, verdict (JSON), entered, entered_until, entered_last, stopped_because and stopped_at."""
+        ...
+
+    async def change(self, ledger: int, **values: Any) -> None:
+        """Remember that a verdict changed: changed_at, verdict_before, verdict, why."""
+        ...
+
+    async def conversations_of_key(self, **key: str) -> list[dict[str, Any]]:
+        """What is known of a key (conversation, candidate, task, primary), in all epochs, latest first."""
+        ...
+
+    async def put_conversation(self, row: Mapping[str, Any]) -> None:
+        """Keep what is known of a conversation; a row as the questions here give it."""
+        ...
+
+    async def due(self, *, now: datetime, limit: int) -> list[dict[str, Any]]:
+        """Conversations that must be looked at now."""
+        ...
+
+    async def turns(self, *, since: datetime, limit: int, **key: str) -> list[dict[str, Any]]:
+        """The turns of a key (conversation, candidate, task, primary) from then on, each beside what the primary did.
+
+        Columns of `exchange`, of the job (`state`, `reason`, `reserved_nano_usd`, `counted`), and the candidate's
+        answer with `candidate_` in front of what the primary has too; `asked_at` is None where it has none.
+        """
+        ...
+
+    async def scores(self, *, exchange_ids: Sequence[str], candidate: str) -> list[dict[str, Any]]:
+        """Scores of the candidate's answers to these exchanges, and of the primary's own."""
+        ...
+
+    async def heads(self, ledger: int, *, limit: int) -> list[dict[str, Any]]:
+        """The first conversations that have not entered, in order of their start."""
+        ...
+
+    async def largest_reserve_usd(self, **key: str) -> float:
+        """The most that was set aside for one call of a candidate, task and primary."""
+        ...
+
+
+class Ledger(Protocol):
+    """What verdicts rest on: epochs, candidates' evidence, and which conversation entered when."""
+
+    async def any_work(self, *, now: datetime) -> bool:
+        """Say whether anything waits to be looked at; takes no lock."""
+        ...
+
+    def book(self) -> AbstractAsyncContextManager[Book]:
+        """Open the ledger for one change, all of it or nothing; other processes wait meanwhile, so keep it short."""
+        ...
+
+    async def views(self, *, task: str | None = None) -> list[dict[str, Any]]:
+        """Every candidate of every epoch, of one task or of all, with how many conversations have not entered yet."""
+        ...
+
+    async def stopped(self) -> list[dict[str, Any]]:
+        """Candidates that are decided in their newest epoch: task, primary, version, candidate, stopped_because."""
+        ...
+
+    async def current(self) -> list[dict[str, Any]]:
+        """Every candidate in its newest epoch: id, task, primary, candidate, and the facts it was last decided by."""
+        ...
+
+    async def changes(self, ledger: int) -> list[dict[str, Any]]:
+        """How one candidate's verdict changed in one epoch, oldest first."""
+        ...
+
+    async def prune(self, *, before: datetime, limit: int = 500) -> int:
+        """Forget conversations that entered before then, a small chunk; what they taught stays. Returns how many."""
+        ...
+
+
 class Store(Protocol):
     """The whole door, as the measuring side opens it."""
 
@@ -329,6 +438,11 @@ class Store(Protocol):
     @property
     def export(self) -> Export:
         """Whole files of rows."""
+        ...
+
+    @property
+    def ledger(self) -> Ledger:
+        """What verdicts rest on."""
         ...
 
     async def close(self) -> None:

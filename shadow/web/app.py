@@ -21,6 +21,7 @@ from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.openapi import openapi
 from shadow.web.parameters import ParameterError, Window
+from shadow.web.verdicts import VerdictApi, not_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,6 @@ _NOT_BUILT = {
     "/runs": "benchmark runs",
     "/trends": "trends",
     "/feedback": "feedback",
-    "/epochs": "epochs",
     "/ui": "the dashboard",
 }
 """Paths of the API whose part does not exist yet: first segment -> what it will be."""
@@ -49,22 +49,26 @@ def build_app(
     *,
     reader: Reader,
     settings: Callable[[], AdminSettings],
+    verdicts: VerdictApi | None = None,
     reload: Callable[[], None] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Starlette:
     """Build the admin app.
 
-    `settings` is asked once per request, so that a reload needs no new app. `reload` tells the supervisor to read its
-    configuration again and returns at once; None when nobody supervises this process. `now` gives aware UTC.
+    `settings` is asked once per request, so that a reload needs no new app. `verdicts` shows the ledger; None where
+    there is none. `reload` tells the supervisor to read its configuration again and returns at once; None when nobody
+    supervises this process. `now` gives aware UTC.
     """
-    api = AdminApi(reader=reader, settings=settings, reload=reload, now=now)
+    verdicts = verdicts or VerdictApi()
+    api = AdminApi(reader=reader, settings=settings, verdicts=verdicts, reload=reload, now=now)
     app = Starlette(
         routes=[
             Route("/", api.home, methods=["GET"]),
             Route("/healthz", api.healthz, methods=["GET"]),
             Route("/readyz", api.readyz, methods=["GET"]),
             Route("/stats", api.stats, methods=["GET"]),
-            Route("/verdicts", api.verdicts, methods=["GET"]),
+            Route("/verdicts", verdicts.verdicts, methods=["GET"]),
+            Route("/epochs", verdicts.epochs, methods=["POST"]),
             Route("/pairs", api.pairs, methods=["GET"]),
             # a path, because a candidate's name may hold slashes
             Route("/pairs/{pair_id:path}", api.pair, methods=["GET"]),
@@ -93,11 +97,13 @@ class AdminApi:
         *,
         reader: Reader,
         settings: Callable[[], AdminSettings],
+        verdicts: VerdictApi,
         reload: Callable[[], None] | None,
         now: Callable[[], datetime],
     ) -> None:
         self._reader = reader
         self._settings = settings
+        self._verdicts = verdicts
         self._reload = reload
         self._now = now
         # All rows of a window are in memory while they are added up; two impatient readers must not double that.
@@ -128,19 +134,6 @@ class AdminApi:
         window = parameters.window(values, now=self._now())
         task, model = parameters.text(values, "task"), parameters.text(values, "model")
         return JsonAnswer(await self._stats(window, task=task, model=model))
-
-    async def verdicts(self, request: Request) -> Response:
-        """Tell the verdict of each task, primary and candidate, with how much is known."""
-        values = _values(request, "since", "until", "task")
-        window = parameters.window(values, now=self._now())
-        stats = await self._stats(window, task=parameters.text(values, "task"), model=None)
-        shown = ("primary", "candidate", "epoch", "verdict", "why", "pairs", "conversations", "open")
-        verdicts = [
-            {"task": task["task"], **{name: comparison[name] for name in shown}}
-            for task in stats["tasks"]
-            for comparison in task["comparisons"]
-        ]
-        return JsonAnswer({"since": stats["since"], "until": stats["until"], "verdicts": verdicts})
 
     async def pairs(self, request: Request) -> Response:
         """Give one page of pairs, without their content."""
@@ -175,9 +168,9 @@ class AdminApi:
 
     async def reload(self, request: Request) -> Response:
         """Ask the supervisor to read its configuration again; it decides and logs, this answer does not wait."""
-        if not _is_json(request.headers.get("content-type")):
-            message = "POST needs the header `content-type: application/json`"
-            return ErrorAnswer(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, kind="content_type", message=message)
+        wrong = not_json(request)
+        if wrong is not None:
+            return wrong
         if self._reload is None:
             message = "this process has no supervisor to signal; restart it to read the configuration again"
             return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_supervisor", message=message)
@@ -205,6 +198,7 @@ class AdminApi:
                 budget_usd_per_day=settings.budget_usd_per_day,
                 shadow_off_reason=settings.shadow_off_reason,
                 missing_line=_missing_line(settings.prices),
+                verdicts=await self._verdicts.current(task=task),
             )
 
     async def _price_pending(self, prices: Prices) -> None:
@@ -233,10 +227,6 @@ def _missing_line(prices: Prices) -> Callable[[str], str | None]:
 
 def _values(request: Request, *known: str) -> dict[str, str]:
     return parameters.single_values(request.query_params.multi_items(), known=known)
-
-
-def _is_json(content_type: str | None) -> bool:
-    return content_type is not None and content_type.partition(";")[0].strip().lower() == "application/json"
 
 
 def _unknown(noun: str, whose: str) -> ErrorAnswer:

@@ -60,11 +60,17 @@ def _paths() -> Json:
         "/verdicts": {
             "get": _operation(
                 "verdicts",
-                "The verdict of each task, primary and candidate.",
+                "The verdict of each task, primary and candidate, over the whole present epoch.",
                 {"200": _json("Verdicts"), **_errors("400", "503")},
-                [*_window(), _task()],
+                [
+                    _task(),
+                    _text("primary", "Only this primary's candidates."),
+                    _text("candidate", "Only this candidate."),
+                    _text("epoch", "A number, or `all`. Default: the present one."),
+                ],
             )
         },
+        "/epochs": {"post": _epochs()},
         "/pairs": {
             "get": _operation(
                 "pairs",
@@ -113,6 +119,17 @@ def _reload() -> Json:
     responses = {"202": _json("ReloadAsked"), **_errors("403", "415", "503")}
     body = {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}
     return _operation("reload", "Have the configuration read again.", responses) | {"requestBody": body}
+
+
+def _epochs() -> Json:
+    responses = {
+        "201": _json("NewEpochs"),
+        "200": _json("NewEpochs", "There was none to follow on."),
+        **_errors("400", "403", "415", "503"),
+    }
+    told = {"type": "object", "properties": {"task": {"type": "string"}, "because": {"type": "string"}}}
+    body = {"required": False, "content": {"application/json": {"schema": told}}}
+    return _operation("epochs", "Begin a new epoch.", responses) | {"requestBody": body}
 
 
 def _answer(description: str, schema: Json) -> Json:

@@ -29,6 +29,7 @@ def schemas() -> dict[str, Schema]:
         "Coverage": _coverage(),
         "Insight": _insight(),
         "Verdicts": _verdicts(),
+        "NewEpochs": _new_epochs(),
         "PairPage": _pair_page(),
         "PairSummary": _object(_pair_fields()),
         "Pair": _pair(),
@@ -100,8 +101,12 @@ def _interval() -> Schema:
         "items": {"type": "number"},
         "minItems": 2,
         "maxItems": 2,
-        "description": "Low and high end; null until intervals are built.",
+        "description": "Low and high end at the level beside it; null with a reason.",
     }
+
+
+def _level() -> Schema:
+    return _maybe(_number("How sure the interval is: at every moment at once, but for percentiles."))
 
 
 def _share(description: str) -> Schema:
@@ -248,45 +253,42 @@ def _cost_per_quality_point() -> Schema:
 
 
 def _comparison() -> Schema:
+    epoch = _epoch_figures()
     return _object(
         {
             "primary": _maybe(_text("Model that answered the app.")),
             "candidate": _text("Model under test."),
-            "epoch": _object({"number": _not_built("integer"), "started": _not_built("string"), "reason": _reason()}),
-            "pairs": _count("Exchanges both sides answered (or the candidate could not take at all)."),
-            "scored": _count("Those of them with a quality difference."),
-            "conversations": _count("Closed conversations among them."),
-            "open": _count("Conversations that may still grow."),
-            "left_out": _counts("Pairs that are not among `pairs`, by reason."),
-            "verdict": {"type": ["string", "null"], "description": "Null until decided; `why` says more."},
-            "why": _text("One sentence about the verdict."),
-            "add_to_config": _maybe(_text("The line of `prices:` that lets this candidate be shadowed.")),
-            "quality_diff": _object(
+            **epoch,
+            "scope": _object(
+                {"epoch": _list({"type": "string"}), "window": _list({"type": "string"})},
+                "Which fields speak of the whole present epoch, and which of the window that was asked for.",
+            ),
+            "window": _object(
                 {
-                    "mean": _maybe(_number("Candidate less primary, averaged per conversation, closed and open.")),
-                    "closed_mean": _maybe(_number("The same over closed conversations alone.")),
-                    "ci": _interval(),
-                    "level": _not_built("number"),
-                    "first_turn": _maybe(_number("The same over first turns alone.")),
-                    "reason": _reason(),
+                    "conversations": _count("Closed conversations of the window."),
+                    "open": _count("Those that may still grow."),
+                    "quality_diff": epoch["quality_diff"],
+                    "cost_ratio": epoch["cost_ratio"],
                 }
             ),
+            "pairs": _count("Exchanges both sides answered (or the candidate could not take at all)."),
+            "scored": _count("Those of them with a quality difference."),
+            "left_out": _counts("Pairs that are not among `pairs`, by reason."),
+            "add_to_config": _maybe(_text("The line of `prices:` that lets this candidate be shadowed.")),
             "win_rate": _share("Share of pairs the candidate is better in."),
             "tie_rate": _share("Share of pairs without a difference (below 0.005)."),
             "loss_rate": _share("Share of pairs the candidate is worse in."),
             "q_cand": _share("Candidate's quality over the pairs; win + tie/2 for a pairwise evaluator."),
             "q_prim": _share("Primary's quality over the pairs; loss + tie/2 for a pairwise evaluator."),
-            "cost_ratio": _object(
+            "projected_saving_usd_per_month": _object(
                 {
-                    "value": _maybe(_number("Candidate's cost by primary's over pairs both answered.")),
+                    "value": _maybe(_number("The window's live cost projected to a month, times what is saved of it.")),
                     "ci": _interval(),
-                    "n": _count("Pairs of known cost."),
-                    "basis": {"const": "uncached"},
+                    "level": _level(),
+                    "live_usd_per_month": _maybe(_number("The primary's uncached cost projected to a month.")),
+                    "hours": _number("Of live traffic that this is projected from."),
                     "reason": _reason(),
                 }
-            ),
-            "projected_saving_usd_per_month": _object(
-                {"value": _not_built("number"), "ci": _interval(), "reason": _reason()}
             ),
             "latency_diff_ms": _quantiles(
                 "Candidate less primary per pair; the candidate is measured off the live path."
@@ -307,15 +309,6 @@ def _comparison() -> Schema:
                 }
             ),
             "judge": _object({"trusted": _not_built("boolean"), "reason": _reason()}),
-            "more_needed": _object(
-                {
-                    "conversations": _object({"low": _not_built("integer"), "high": _not_built("integer")}),
-                    "days": _not_built("number"),
-                    "usd": _not_built("number"),
-                    "advice": _not_built("string"),
-                    "reason": _reason(),
-                }
-            ),
             "representative": _object(
                 {
                     "n": _count("Counted pairs."),
@@ -328,6 +321,88 @@ def _comparison() -> Schema:
             "coverage": ref("Coverage"),
         }
     )
+
+
+def _epoch_figures() -> dict[str, Schema]:
+    """List what is known of a candidate over its whole epoch."""
+    some = {"type": ["object", "null"]}
+    return {
+        "epoch": _object(
+            {
+                "number": _maybe(_typed("integer", "Counted within task and primary; null before the first.")),
+                "started": _maybe(_time("When it began.")),
+                "reason": _reason(),
+            }
+        ),
+        "conversations": _count("Conversations that have entered."),
+        "open": _count("Conversations that have not: open, waiting for an answer, or behind one that does."),
+        "verdict": {"enum": [*_STATES, None], "description": "Null before the epoch; `why` says more."},
+        "why": _text("One sentence about the verdict: what is proved, what is not, and the numbers."),
+        "quality_diff": _object(
+            {
+                "mean": _maybe(_number("Candidate less primary, averaged per conversation.")),
+                "ci": _interval(),
+                "level": _level(),
+                "n": _count("Conversations."),
+                "first_turn": _maybe(_number("The same over first turns alone.")),
+                "reason": _reason(),
+            }
+        ),
+        "cost_ratio": _object(
+            {
+                "value": _maybe(_number("Candidate's cost by primary's over conversations.")),
+                "ci": _interval(),
+                "level": _level(),
+                "n": _count("Conversations (pairs, of a window) of known cost."),
+                "basis": {"const": "uncached"},
+                "reason": _reason(),
+            }
+        ),
+        "more_needed": _object(
+            {
+                "conversations": _object(
+                    {"low": _maybe(_count("At best.")), "high": _maybe(_count("At worst, or until the count ends."))}
+                ),
+                "days": _maybe(_number("Until then, at the present traffic.")),
+                "usd": _maybe(_number("Until then.")),
+                "advice": _maybe(_text("What could be set, and what comes of it.")),
+                "reason": _reason(),
+            }
+        ),
+        "proofs": _list(
+            _object(
+                {
+                    "name": _text("`not_worse`, `worse`, `better`, `cheaper:1`, `failures`, `guard:<name>`, ..."),
+                    "claim": _text("The claim in words."),
+                    "log_e": _maybe(_number("Natural logarithm of the evidence for it.")),
+                    "line": _number("Where it counts as proved."),
+                }
+            )
+        ),
+        "guards": {"type": "object", "description": "Mean difference by guard."},
+        "missing": _object(
+            {
+                "conversations": _number("Whose score is missing, by the share of their turns."),
+                "share": _share("Of what has entered."),
+                "effective_margin": _maybe(_number("verdict.margin and the missing share.")),
+            }
+        ),
+        "entry": {**some, "description": "Who waits to enter and for what, what was late, and what does not count."},
+        "spent_usd": _maybe(_number("What asking and scoring this candidate was billed in this epoch.")),
+        "stopped": _object({"because": _reason(), "at": _maybe(_time("Since when it is no longer asked."))}),
+    }
+
+
+_STATES = (
+    "insufficient_data",
+    "withheld",
+    "undecided",
+    "promote",
+    "better_costlier",
+    "equivalent",
+    "reject",
+    "withdrawn",
+)
 
 
 def _quantiles(description: str) -> Schema:
@@ -367,10 +442,30 @@ def _insight() -> Schema:
 
 
 def _verdicts() -> Schema:
-    comparison = _comparison()["properties"]
-    shown = ("primary", "candidate", "epoch", "verdict", "why", "pairs", "conversations", "open")
-    verdict = _object({"task": _text("Name of the task."), **{name: comparison[name] for name in shown}})
-    return _object({"since": _time("As in /stats."), "until": _time("As in /stats."), "verdicts": _list(verdict)})
+    verdict = _object(
+        {
+            "task": _text("Name of the task."),
+            "primary": _text("Model that answered the app."),
+            "candidate": _text("Model under test."),
+            **_epoch_figures(),
+            "pairs": _count("Exchanges both sides answered (or the candidate could not take at all)."),
+        }
+    )
+    return _object({"verdicts": _list(verdict)})
+
+
+def _new_epochs() -> Schema:
+    opened = _object(
+        {
+            "task": _text("Name of the task."),
+            "primary": _text("Model that answers the app."),
+            "version": _text("x-shadow-version; empty for none."),
+            "number": _count("Its number."),
+            "started": _time("When it began."),
+            "because": _text("Why."),
+        }
+    )
+    return _object({"epochs": _list(opened)})
 
 
 def _answer_fields() -> dict[str, Schema]:

@@ -251,6 +251,12 @@ def damage(path: Path, *, at: int = 0) -> bytes:
     return path.read_bytes()
 
 
+def empty_the_log(folder: Path) -> None:
+    """Bring all that is in the write-ahead log into the file."""
+    with closing(sqlite3.connect(folder / "shadow.db", timeout=30)) as connection:
+        eventually(lambda: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0, what="no reader")
+
+
 def asides(folder: Path) -> list[Path]:
     return sorted(folder.glob("shadow.db.corrupt-*"))
 
@@ -281,7 +287,7 @@ def test_a_file_that_becomes_corrupt_costs_what_was_in_it_and_no_answer(tmp_path
         wait_until_stored(tmp_path, 20)
         wait_until_done(tmp_path)
         with app.asking():
-            rows(tmp_path, "PRAGMA wal_checkpoint(TRUNCATE)")  # what is still in the log would heal the damage
+            empty_the_log(tmp_path)  # what is still in it would heal the damage
             damage(tmp_path / "shadow.db")
             eventually(lambda: asides(tmp_path), within_s=30, what="the corrupt file moved aside")
             eventually(lambda: stored(tmp_path) >= 10, within_s=30, what="records in a new file")

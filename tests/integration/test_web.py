@@ -13,6 +13,7 @@ import pytest
 from shadow.records import Outcome, StoredContent
 from shadow.store import open_store
 from shadow.store.base import StoreError
+from shadow.web import VerdictApi
 from tests.support.admin import (
     CANDIDATE,
     NOW,
@@ -25,6 +26,7 @@ from tests.support.admin import (
     settings,
     url_of,
 )
+from tests.support.ledger import Books
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -133,14 +135,6 @@ async def test_a_model_of_unknown_price_is_said_with_the_line_to_add(store: Stor
     assert (cost["total"], cost["unpriced"]) == (None, 1)
     assert cost["add_to_config"] == PRICES.missing_line("my-model")
     assert "my-model" in cost["add_to_config"]
-
-
-async def test_verdicts_are_not_decided_yet_and_say_so(filled: Store) -> None:
-    async with admin_port(filled.reader) as client:
-        (verdict,) = (await get(client, "/verdicts"))["verdicts"]
-    assert (verdict["task"], verdict["primary"], verdict["candidate"]) == ("default", PRIMARY, CANDIDATE)
-    assert (verdict["verdict"], verdict["pairs"]) == (None, 3)
-    assert verdict["why"].startswith("not decided")
 
 
 async def test_pairs_come_page_by_page_worst_or_newest_first(filled: Store) -> None:
@@ -286,7 +280,7 @@ async def test_without_a_store_the_process_is_healthy_and_not_ready() -> None:
     async with admin_port(Gone()) as client:  # type: ignore[arg-type]
         assert await get(client, "/healthz") == {"status": "ok"}
         assert await get(client, "/readyz", 503) == {"ready": False, "reason": "shadow.db: disk I/O error"}
-        for path in ("/stats", "/verdicts", "/pairs", "/pairs/x:y", "/exchanges/x"):
+        for path in ("/stats", "/pairs", "/pairs/x:y", "/exchanges/x"):
             assert await sentence(client, path, 503) == "shadow.db: disk I/O error; free some space"
 
 
@@ -417,7 +411,8 @@ async def test_an_empty_stats_answer_is_as_the_document_says(store: Store) -> No
 
 async def test_every_route_is_documented_and_every_documented_route_answers(filled: Store) -> None:
     called: list[str] = []
-    async with admin_port(filled.reader, reload=lambda: called.append("reload")) as client:
+    verdicts = VerdictApi(filled.ledger, Books(store=filled, now=NOW).bookkeeper())
+    async with admin_port(filled.reader, verdicts=verdicts, reload=lambda: called.append("reload")) as client:
         document = await get(client, "/openapi.json")
         ids = {"/pairs/{id}": f"/pairs/x1:{CANDIDATE}", "/exchanges/{id}": "/exchanges/x1"}
         for path, operations in document["paths"].items():
@@ -437,6 +432,7 @@ async def test_every_route_is_documented_and_every_documented_route_answers(fill
         "/exchanges/{id}",
         "/openapi.json",
         "/reload",
+        "/epochs",
     }
 
 
@@ -452,9 +448,7 @@ async def test_the_schemas_are_valid_and_every_reference_leads_somewhere(store: 
 # ---- paths and methods
 
 
-@pytest.mark.parametrize(
-    "path", ["/metrics", "/runs", "/runs/7", "/trends", "/feedback", "/epochs", "/ui/", "/ui/pairs"]
-)
+@pytest.mark.parametrize("path", ["/metrics", "/runs", "/runs/7", "/trends", "/feedback", "/ui/", "/ui/pairs"])
 async def test_a_part_that_is_not_built_says_so(store: Store, path: str) -> None:
     async with admin_port(store.reader) as client:
         assert (await sentence(client, path, 404)).startswith("not built yet: ")

@@ -29,7 +29,7 @@ from shadow.records import (
     StoredScore,
     Usage,
 )
-from shadow.web import AdminSettings, build_app
+from shadow.web import AdminSettings, VerdictApi, build_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -71,6 +71,7 @@ async def admin_port(
     reader: Reader,
     chosen: Callable[[], AdminSettings] = settings,
     *,
+    verdicts: VerdictApi | None = None,
     reload: Callable[[], None] | None = None,
     now: Callable[[], datetime] = lambda: NOW,
     address: str = "127.0.0.1",
@@ -78,7 +79,7 @@ async def admin_port(
     """Serve the admin app on a free port and give a client of it."""
     listening = socket.socket()
     listening.bind((address, 0))
-    app = build_app(reader=reader, settings=chosen, reload=reload, now=now)
+    app = build_app(reader=reader, settings=chosen, verdicts=verdicts, reload=reload, now=now)
     server = Server(uvicorn.Config(app, log_config=None, lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:

@@ -372,7 +372,7 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
     ),
     "an evaluator's option nobody knows": (
         "evaluators: [{type: icontains, vlue: x}]\n",
-        ["c.yaml:1:14: evaluators[0]: icontains: Object contains unknown field `vlue`"],
+        ["c.yaml:1:14: evaluators[0]: icontains: unknown option `vlue`; did you mean `value`?"],
     ),
     "a schema that is none": (
         "evaluators: [{type: json-schema, schema: {type: text}}]\n",
@@ -501,16 +501,43 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
         "store: 'sqlite:///'\n",
         ["c.yaml:1:8: store: needs the name of a file, such as sqlite:///shadow.db"],
     ),
-    # --- not built yet ---
-    "verdict": (
-        "verdict: {alpha: 0.05}\n",
+    # --- verdicts ---
+    "an alpha of one half": (
+        "verdict: {alpha: 0.5}\n",
+        ["c.yaml:1:18: verdict.alpha: must be less than 0.5, not 0.5"],
+    ),
+    "a margin of nothing": (
+        "verdict: {margin: 0}\n",
+        ["c.yaml:1:19: verdict.margin: must be greater than 0, not 0"],
+    ),
+    "an end before the beginning": (
+        "verdict: {min_conversations: 50, max_conversations: 49}\n",
         [
             (
-                "c.yaml:1:1: verdict: verdicts are not built yet; remove this key "
-                "(/stats shows every number, and verdicts as null)"
+                "c.yaml:1:53: verdict.max_conversations: must not be below min_conversations (50): "
+                "every candidate would be given up undecided"
             )
         ],
     ),
+    "a guard that decides": (
+        "evaluators: [{type: is-json, guard: {margin: 0.05}}]\n",
+        [
+            (
+                "c.yaml:1:37: evaluators[0].guard: the deciding evaluator is judged by verdict.margin; "
+                "a guard is one of the others, remove this key"
+            )
+        ],
+    ),
+    "one that decides and yet does not": (
+        "evaluators: [{type: is-json, quality: true}, {type: regex, pattern: a, decides: true}]\n",
+        [
+            (
+                "c.yaml:1:81: evaluators[1].decides: is said of the deciding evaluator alone; "
+                "remove this key, or mark this one with quality: true"
+            )
+        ],
+    ),
+    # --- not built yet ---
     "benchmark": (
         "benchmark: {sample: 100}\n",
         [
@@ -530,15 +557,6 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
             (
                 "c.yaml:2:3: shadow.noise_floor_rate: the noise floor is not built yet; remove this key "
                 "(the primary is not asked a second time)"
-            )
-        ],
-    ),
-    "a guard": (
-        "evaluators: [{type: is-json, guard: {margin: 0.05}}]\n",
-        [
-            (
-                "c.yaml:1:37: evaluators[0].guard: guards are not built yet; remove this key "
-                "(the scores are shown, but hold nothing back)"
             )
         ],
     ),
@@ -591,11 +609,11 @@ def test_a_broken_file_is_refused_with_its_lines_and_exit_code_2_and_nothing_is_
 
 def test_a_judge_that_is_not_built_yet_is_refused_with_what_there_is(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
-    for kind in ("llm-pairwise", "agreement", "not-regex"):
+    for kind in ("llm-pairwise", "llm-rubric"):
         file.write_text(f"evaluators: [{{type: {kind}}}]\n", encoding="utf-8")
         with pytest.raises(ConfigErrors) as refused:
             load(file, {})
-        assert f"'{kind}' is not built yet; there are: contains-json, equals, " in refused.value.lines[0]
+        assert f"'{kind}' is not built yet; there are: agreement, all-of, contains-json, " in refused.value.lines[0]
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 SKIPPED = {
     "primary_error", "stateful", "server_tools", "mcp", "files", "holds_key", "client_retry", "too_large", "unreadable",
     "dialect", "same_model", "no_credentials", "price_unknown", "over_budget", "not_configured",
-    "price_varies", "no_output_limit", "routed_elsewhere",
+    "price_varies", "no_output_limit", "routed_elsewhere", "decided",
 }  # fmt: skip
 DROPPED = {
     "tee_full", "queue_full", "too_old", "lost_on_crash", "worker_error", "buffer_full", "unstorable", "unflushed",
@@ -100,7 +100,6 @@ def test_what_is_not_built_yet_is_refused_and_said_so(key: str, tmp_path: Path) 
     last = key.rpartition(".")[2]
     text = {
         "shadow.noise_floor_rate": "shadow: {noise_floor_rate: 0.2}",
-        "evaluators[].guard": "evaluators: [{type: is-json, guard: {margin: 0.05}}]",
         "store: postgresql://": "store: postgresql://user@host/db",
     }.get(key, f"{last}: {{}}")
     file = tmp_path / "config.yaml"

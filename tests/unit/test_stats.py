@@ -477,7 +477,6 @@ def test_the_difference_is_averaged_per_conversation_not_per_turn() -> None:
     comparison = the_comparison(found)
     assert comparison["quality_diff"]["mean"] == 0.0  # (-0.5 + 0.5) / 2; per turn it would be -0.25
     assert comparison["quality_diff"]["first_turn"] == -0.25  # (-1 + 0.5) / 2
-    assert comparison["quality_diff"]["closed_mean"] is None
     assert (comparison["pairs"], comparison["conversations"], comparison["open"]) == (4, 0, 2)
     assert (comparison["win_rate"], comparison["tie_rate"], comparison["loss_rate"]) == (0.25, 0.25, 0.5)
     assert (comparison["q_cand"], comparison["q_prim"]) == (0.625, 0.875)
@@ -492,7 +491,7 @@ def test_late_turns_are_shown_and_not_counted() -> None:
     )
     comparison = the_comparison(found, rules=ConversationRules(max_turns=2))
     assert (comparison["pairs"], comparison["conversations"], comparison["open"]) == (2, 1, 0)
-    assert comparison["quality_diff"]["mean"] == comparison["quality_diff"]["closed_mean"] == 0.0
+    assert comparison["quality_diff"]["mean"] == 0.0
     assert comparison["left_out"] == {"later_turn": 1}
 
 
@@ -643,13 +642,92 @@ def test_the_compared_pairs_are_described() -> None:
     }
 
 
-def test_what_is_not_built_is_null_beside_a_reason() -> None:
+def test_what_is_not_known_is_null_beside_a_reason() -> None:
     comparison = the_comparison(rows(exchanges=[exchange(1)], answers=[answer(1)]))
     assert comparison["verdict"] is None
-    assert comparison["why"].startswith("not decided: verdicts are not built yet")
-    for name in ("epoch", "projected_saving_usd_per_month", "noise_floor", "judge", "more_needed"):
-        assert "not built yet" in comparison[name]["reason"] or "come with" in comparison[name]["reason"]
+    assert comparison["why"] == "no verdict yet: an epoch begins with the first sampled conversation"
+    for name in ("epoch", "noise_floor", "judge", "more_needed"):
+        assert comparison[name]["reason"]
     assert comparison["quality_diff"]["ci"] is comparison["quality_diff"]["level"] is None
+
+
+# ---- the epoch beside the window
+
+
+def epoch(**given_values: Any) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "task": "default",
+        "primary": PRIMARY,
+        "candidate": CANDIDATE,
+        "epoch": {"number": 3, "started": SINCE, "reason": None},
+        "conversations": 60,
+        "open": 2,
+        "pairs": 99,
+        "verdict": "undecided",
+        "why": "it is not known yet",
+        "quality_diff": {"mean": 0.1, "ci": [0.0, 0.2], "level": 0.96, "n": 60, "first_turn": 0.05, "reason": None},
+        "cost_ratio": {"value": 0.5, "ci": [0.4, 0.6], "level": 0.95, "n": 60, "basis": "uncached", "reason": None},
+        "more_needed": {
+            "conversations": {"low": 1, "high": 9},
+            "days": 1.0,
+            "usd": 0.1,
+            "advice": None,
+            "reason": None,
+        },
+        "proofs": [],
+        "guards": {},
+        "missing": {"conversations": 0.0, "share": 0.0, "effective_margin": 0.05},
+        "entry": None,
+        "spent_usd": 1.5,
+        "stopped": {"because": None, "at": None},
+    }
+    return figures | given_values
+
+
+def test_the_verdict_speaks_of_its_epoch_and_the_rest_of_the_window_and_scope_says_which() -> None:
+    found = rows(exchanges=[exchange(1)], answers=[answer(1)], scores=scores(1, 1.0, 0.0))
+    comparison = the_comparison(found, verdicts=[epoch()])
+    assert (comparison["verdict"], comparison["epoch"]["number"], comparison["conversations"]) == ("undecided", 3, 60)
+    assert comparison["quality_diff"]["ci"] == [0.0, 0.2]
+    assert comparison["window"]["quality_diff"]["mean"] == -1.0
+    assert comparison["pairs"] == 1, "of the window"
+    assert {"verdict", "quality_diff", "cost_ratio", "conversations"} <= set(comparison["scope"]["epoch"])
+    assert "pairs" not in comparison["scope"]["epoch"]
+
+
+def test_before_anything_entered_the_window_tells_the_difference_and_scope_says_so() -> None:
+    found = rows(exchanges=[exchange(1)], answers=[answer(1)], scores=scores(1, 1.0, 0.0))
+    nothing = {"mean": None, "ci": None, "level": None, "n": 0, "first_turn": None, "reason": "nothing yet"}
+    comparison = the_comparison(found, verdicts=[epoch(quality_diff=nothing)])
+    assert comparison["quality_diff"]["mean"] == -1.0
+    assert "quality_diff" not in comparison["scope"]["epoch"]
+    assert "quality_diff" in comparison["scope"]["window"]
+
+
+def test_the_saving_is_what_the_epoch_saves_of_this_windows_live_cost() -> None:
+    """Two exchanges of 0.01 USD in the two hours since the first: 0.01 an hour."""
+    found = rows(exchanges=[exchange(0), exchange(60)])
+    saving = the_comparison(found, verdicts=[epoch()], now=at(120))["projected_saving_usd_per_month"]
+    assert saving["live_usd_per_month"] == pytest.approx(7.305)
+    assert saving["value"] == pytest.approx(7.305 / 2)
+    assert saving["ci"] == pytest.approx([7.305 * 0.4, 7.305 * 0.6])
+    assert saving["level"] == 0.95
+
+
+def test_a_saving_is_not_projected_from_less_than_an_hour_or_without_a_ratio() -> None:
+    short = the_comparison(rows(exchanges=[exchange(0)]), verdicts=[epoch()], now=at(30))
+    assert short["projected_saving_usd_per_month"]["reason"].startswith("needs 1 hours of priced live traffic")
+    unknown = {"value": None, "ci": None, "level": None, "n": 0, "basis": "uncached", "reason": "no cost"}
+    none = the_comparison(rows(exchanges=[exchange(0)]), verdicts=[epoch(cost_ratio=unknown)], now=at(90))
+    assert none["projected_saving_usd_per_month"]["reason"] == "the cost ratio is not known yet"
+    no_interval = {"value": 0.5, "ci": None, "level": None, "n": 9, "basis": "uncached", "reason": "few"}
+    point = the_comparison(rows(exchanges=[exchange(0)]), verdicts=[epoch(cost_ratio=no_interval)], now=at(90))
+    assert point["projected_saving_usd_per_month"]["ci"] is None
+
+
+def test_a_comparison_of_the_ledger_is_shown_without_any_row_in_the_window() -> None:
+    comparison = the_comparison(rows(), verdicts=[epoch()])
+    assert (comparison["candidate"], comparison["verdict"]) == (CANDIDATE, "undecided")
 
 
 # ---- coverage
@@ -702,7 +780,6 @@ def test_a_configured_candidate_is_shown_before_its_first_pair() -> None:
     (comparison,) = task["comparisons"]  # the primary is not compared with itself
     assert (comparison["candidate"], comparison["coverage"]["eligible"]) == (CANDIDATE, 7)
     assert comparison["coverage"]["not_sampled"] == 7
-    assert comparison["why"].endswith("this candidate has no pairs in this window")
 
 
 def test_a_candidate_of_unknown_price_is_said_with_the_line_to_add() -> None:

@@ -50,7 +50,25 @@ def usd(nano: int) -> float:
     return nano / _NANO
 
 
-_TIMES = ("started_at", "exchange_started_at", "created_at", "sent_at", "finished_at", "lease_until", "rest_until")
+_TIMES = (
+    "started_at",
+    "exchange_started_at",
+    "created_at",
+    "sent_at",
+    "finished_at",
+    "lease_until",
+    "rest_until",
+    # the ledger's
+    "asked_at",
+    "changed_at",
+    "due_at",
+    "entered_at",
+    "entered_until",
+    "first_started_at",
+    "joined_at",
+    "last_started_at",
+    "stopped_at",
+)
 _TRUTHS = (
     "streamed",
     "first_turn",

@@ -9,6 +9,7 @@ from shadow.store.sqlite.export import SqliteExport
 from shadow.store.sqlite.file import path_of
 from shadow.store.sqlite.intake import SqliteIntake
 from shadow.store.sqlite.jobs import SqliteJobs
+from shadow.store.sqlite.ledger import SqliteLedger
 from shadow.store.sqlite.reader import SqliteReader
 from shadow.store.sqlite.rollups import SqliteRollups
 from shadow.store.sqlite.room import SqliteRoom
@@ -22,7 +23,7 @@ _INTAKE_BUSY_TIMEOUT_S = 1.0
 
 
 class SqliteStore:
-    """`shadow.store.base.Store`: intake, jobs and reader over a writing and a reading connection. Made by `open`."""
+    """`shadow.store.base.Store`: its four doors over a writing and a reading connection. Made by `open`."""
 
     def __init__(self, writer: Connection, reader: Connection) -> None:
         self._writer = writer
@@ -33,6 +34,7 @@ class SqliteStore:
         self.rollups = SqliteRollups(reader, writer)
         self.room = SqliteRoom(writer)
         self.export = SqliteExport(reader)
+        self.ledger = SqliteLedger(writer, reader)
 
     @classmethod
     async def open(cls, url: str) -> Self:

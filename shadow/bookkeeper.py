@@ -1,0 +1,494 @@
+"""Keeps the ledger of verdicts: closes conversations, enters them in order, and decides, in small steps that resume.
+
+What is new waits in the store's inbox, written there with the job itself. Each step is one transaction that reads some
+of it, changes what is known, and deletes what it read: a process that is killed in between has changed nothing, and two
+of them do each piece of work once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from shadow.entry import Admitted, Place, enter
+from shadow.ledger.epochs import Shelf, joinings, lane_of, openings, read_judging, write_judging
+from shadow.ledger.evidence import Facts, evidence_of
+from shadow.ledger.outcome import conversation_outcome
+from shadow.ledger.state import LedgerState, read_outcome, write_outcome
+from shadow.repeat import in_chunks, repeat
+from shadow.stats.conversations import ConversationRules, extent
+from shadow.verdict import Pace, Watch, decide
+from shadow.verdict.proofs import latched, proofs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from shadow.entry import Entry
+    from shadow.ledger.epochs import Lane, Plan
+    from shadow.ledger.outcome import Outcome
+    from shadow.store.base import Book, Ledger
+    from shadow.verdict import Evidence, Proof, Verdict
+
+    Row = Mapping[str, Any]
+
+_log = logging.getLogger(__name__)
+
+INBOX_CHUNK = 200
+DUE_CHUNK = 100
+ENTRY_CHUNK = 50
+"""How much one transaction does at most: other writers wait meanwhile."""
+_PRUNE_CHUNK = 500
+_PATIENCE = timedelta(seconds=120)
+"""How long an answer may be away beyond a job's own age before it is declared missing."""
+_DAY_S = 86_400.0
+
+
+class FactsSource(Protocol):
+    """Tells what the ledger cannot know by itself: prices, and whether the judge may be trusted."""
+
+    async def facts(self, *, task: str, primary: str, candidate: str) -> Facts:
+        """Say it about one candidate beside one primary of one task."""
+        ...
+
+
+class NoFacts:
+    """Nothing is held back, and no price is known."""
+
+    async def facts(self, *, task: str, primary: str, candidate: str) -> Facts:  # noqa: ARG002  (the protocol's)
+        """Say nothing."""
+        return Facts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routine:
+    """How the bookkeeper works: when conversations close, and how long what is still to come is waited for."""
+
+    conversations: ConversationRules = field(default_factory=ConversationRules)
+    max_job_age_s: float = 600
+    retention_days: float = 30
+    sample_rates: dict[str, float] = field(default_factory=dict)
+    """Candidate -> share of conversations it is asked."""
+    budget_usd_per_day: float = 5.0
+    every_s: float = 1.0
+
+    @property
+    def idle(self) -> timedelta:
+        """The pause that closes a conversation; nothing that began within it enters, because its record may come."""
+        return timedelta(seconds=self.conversations.idle_s)
+
+    @property
+    def patience(self) -> timedelta:
+        """How long after its last turn a conversation waits for answers."""
+        return self.idle + timedelta(seconds=self.max_job_age_s) + _PATIENCE
+
+
+class Bookkeeper:
+    """Does the ledger's work until cancelled. Several at once are safe: each step is a transaction of its own."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        plan: Plan,
+        routine: Routine,
+        facts: FactsSource | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._ledger = ledger
+        self._plan = plan
+        self._routine = routine
+        self._facts = facts or NoFacts()
+        self._now = now
+        self._announced = False
+
+    async def run(self) -> None:
+        """Repeat until cancelled; a store that is away is tried again, told once."""
+        pruned_at = self._now()
+
+        async def step() -> None:
+            nonlocal pruned_at
+            await self.catch_up()
+            if abs(self._now() - pruned_at) > timedelta(hours=1):
+                pruned_at = self._now()
+                await self.prune()
+
+        await repeat(step, every_s=self._routine.every_s, what="keep the ledger of verdicts")
+
+    async def catch_up(self) -> int:
+        """Do all there is to do now; returns how many steps it took."""
+        if not self._announced:
+            await self.announce()
+        steps = 0
+        while await self._ledger.any_work(now=self._now()):
+            await self.step()
+            steps += 1
+        await self.reconsider()
+        return steps
+
+    async def announce(self) -> None:
+        """Compare the configuration with the epochs there are: what changed begins another, who is new joins."""
+        now = self._now()
+        async with self._ledger.book() as book:
+            shelf = await _shelf(book)
+            for opening in openings(shelf, self._plan):
+                await self._open(book, shelf, opening.lane, started_at=now, because=opening.because)
+            for lane in shelf.lanes():
+                await self._join(book, shelf, lane, now=now)
+        self._announced = True
+
+    async def open_epochs(self, *, because: str, task: str | None = None) -> list[Row]:
+        """Begin an epoch in every lane (of one task) that has one, at somebody's word; returns the new ones."""
+        now = self._now()
+        async with self._ledger.book() as book:
+            shelf = await _shelf(book)
+            lanes = [lane for lane in shelf.lanes() if task in {None, lane[0]}]
+            return [await self._open(book, shelf, lane, started_at=now, because=because) for lane in lanes]
+
+    async def step(self) -> None:
+        """Do one transaction's worth of work: read the inbox, look at what is due, enter what may."""
+        now = self._now()
+        async with self._ledger.book() as book:
+            shelf = await _shelf(book)
+            await self._read_inbox(book, shelf, now=now)
+            touched = await self._look_at_due(book, shelf, now=now)
+            for ledger in sorted(touched):
+                await self._enter(book, shelf, ledger, now=now)
+
+    async def reconsider(self) -> None:
+        """Decide anew where what is told from outside has changed since, such as the judge's trust."""
+        changed = [row["id"] for row in await self._ledger.current() if await self._differs(row)]
+        if not changed:
+            return
+        async with self._ledger.book() as book:
+            shelf = await _shelf(book)
+            for ledger in changed:
+                await self._enter(book, shelf, ledger, now=self._now())
+
+    async def prune(self) -> int:
+        """Forget conversations that entered longer ago than the retention; what they taught stays."""
+        before = self._now() - timedelta(days=self._routine.retention_days)
+        return await in_chunks(lambda: self._ledger.prune(before=before, limit=_PRUNE_CHUNK), chunk=_PRUNE_CHUNK)
+
+    async def _differs(self, row: Row) -> bool:
+        facts = await self._facts.facts(task=row["task"], primary=row["primary"], candidate=row["candidate"])
+        known: str = row["facts"]
+        return known != _facts_text(facts, self._plan)
+
+    # ---- epochs
+
+    async def _open(self, book: Book, shelf: Shelf, lane: Lane, *, started_at: datetime, because: str) -> Row:
+        task, primary, version = lane
+        epoch = await book.open_epoch(
+            task=task,
+            primary=primary,
+            version=version,
+            started_at=started_at,
+            because=because,
+            alpha=self._plan.alpha,
+            evaluators=write_judging(self._plan.judging_of(task)),
+        )
+        shelf.opened(epoch)
+        await self._join(book, shelf, lane, now=started_at)
+        return epoch
+
+    async def _join(self, book: Book, shelf: Shelf, lane: Lane, *, now: datetime) -> None:
+        epoch = shelf.newest(lane)
+        if epoch is None:
+            return
+        for joining in joinings(epoch, shelf.candidates(epoch), self._plan):
+            shelf.joined(await book.open_ledger(epoch=epoch["id"], joined_at=now, **asdict(joining)))
+
+    # ---- the inbox: which conversations there are
+
+    async def _read_inbox(self, book: Book, shelf: Shelf, *, now: datetime) -> None:
+        rows = await book.inbox(limit=INBOX_CHUNK)
+        found = [row for row in rows if row["conversation"] is not None and row["started_at"] is not None]
+        for row in sorted(found, key=lambda row: (row["started_at"], row["exchange_id"])):
+            if row["made"]:
+                await self._take_turn(book, shelf, row)
+            else:
+                await self._wake(book, row, now=now)
+        await book.forget([row["id"] for row in rows])
+
+    async def _take_turn(self, book: Book, shelf: Shelf, row: Row) -> None:
+        """Put a turn into its conversation, or begin one with it."""
+        lane: Lane = (row["task"], row["primary"], row["version"] or "")
+        started_at = row["started_at"]
+        epoch = shelf.at(lane, started_at)
+        if epoch is None:
+            because = "first traffic" + (f" of version {lane[2]}" if lane[2] else "")
+            epoch = await self._open(book, shelf, lane, started_at=started_at, because=because)
+        ledger = shelf.candidates(epoch).get(row["candidate"])
+        if ledger is None:
+            return
+        known = await book.conversations_of_key(**_key(row))
+        latest = next(iter(known), None)
+        if latest is not None and self._continues(latest, started_at):
+            await self._lengthen(book, latest, started_at)
+        elif all(each["ledger"] != ledger["id"] for each in known):
+            await self._begin(book, ledger["id"], row["conversation"], started_at)
+            await book.touch_epoch(epoch["id"], first=started_at, last=started_at)
+
+    def _continues(self, conversation: Row, started_at: datetime) -> bool:
+        """Say whether a turn belongs to a conversation that is known: no pause lies between them."""
+        rules = self._routine.conversations
+        first, last = conversation["first_started_at"], conversation["last_started_at"]
+        age: timedelta = started_at - first
+        within: bool = first - self._routine.idle < started_at < last + self._routine.idle
+        return within and age < timedelta(seconds=rules.max_age_s)
+
+    async def _lengthen(self, book: Book, conversation: Row, started_at: datetime) -> None:
+        if conversation["state"] != "open":
+            return  # a later turn: shown, not counted
+        first = min(conversation["first_started_at"], started_at)
+        last = max(conversation["last_started_at"], started_at)
+        turns = conversation["turns"] + 1
+        longer = {**conversation, "first_started_at": first, "last_started_at": last, "turns": turns}
+        await book.put_conversation({**longer, "due_at": self._closes_at(first, last, turns=turns)})
+
+    async def _begin(self, book: Book, ledger: int, conversation: str, started_at: datetime) -> None:
+        await book.put_conversation(
+            {
+                "ledger": ledger,
+                "conversation": conversation,
+                "first_started_at": started_at,
+                "last_started_at": started_at,
+                "turns": 1,
+                "state": "open",
+                "due_at": self._closes_at(started_at, started_at, turns=1),
+                "entry": None,
+                "entered_at": None,
+                "outcome": None,
+            }
+        )
+
+    def _closes_at(self, first: datetime, last: datetime, *, turns: int) -> datetime:
+        """Say when a conversation closes at the latest, if no other turn comes."""
+        rules = self._routine.conversations
+        if turns >= rules.max_turns:
+            return last
+        return min(last + self._routine.idle, first + timedelta(seconds=rules.max_age_s))
+
+    async def _wake(self, book: Book, row: Row, *, now: datetime) -> None:
+        """Have a conversation looked at that waits for an answer: one has come, or will not come."""
+        for conversation in await book.conversations_of_key(**_key(row)):
+            if conversation["state"] == "pending":
+                await book.put_conversation({**conversation, "due_at": now})
+
+    # ---- what is due: closing conversations
+
+    async def _look_at_due(self, book: Book, shelf: Shelf, *, now: datetime) -> set[int]:
+        """Close what has come to its end; returns the ledgers in which something may enter."""
+        touched = set()
+        for conversation in await book.due(now=now, limit=DUE_CHUNK):
+            ledger = shelf.ledger(conversation["ledger"])
+            if conversation["state"] in {"open", "pending"}:
+                looked_at = await self._look_at(book, shelf, ledger, conversation, now=now)
+            else:
+                looked_at = {**conversation, "due_at": None}
+            await book.put_conversation(looked_at)
+            if looked_at["state"] in {"settled", "left_out"} and looked_at["due_at"] is None:
+                touched.add(ledger["id"])
+        return touched
+
+    async def _look_at(self, book: Book, shelf: Shelf, ledger: Row, conversation: Row, *, now: datetime) -> Row:
+        """Say how a conversation stands now."""
+        epoch = shelf.epoch(ledger["epoch"])
+        rules, first = self._routine.conversations, conversation["first_started_at"]
+        task, primary, version = lane_of(epoch)
+        turns = await book.turns(
+            conversation=conversation["conversation"],
+            candidate=ledger["candidate"],
+            task=task,
+            primary=primary,
+            since=first,
+            limit=rules.max_turns + 1,
+        )
+        starts = [turn["started_at"] for turn in turns]
+        span = extent(starts, rules, as_of=now) if starts else None
+        if span is not None and span.open:
+            return {**conversation, "due_at": self._closes_at(starts[0], starts[-1], turns=len(starts))}
+        ends_at = shelf.ends_at(epoch)
+        own = [
+            turn
+            for turn in turns[: span.turns if span else 0]
+            if (turn["version"] or "") == version and (ends_at is None or turn["started_at"] < ends_at)
+        ]
+        scores = await book.scores(exchange_ids=[turn["id"] for turn in own], candidate=ledger["candidate"])
+        give_up_at = conversation["last_started_at"] + self._routine.patience
+        outcome = conversation_outcome(
+            own, scores, judging=read_judging(epoch["evaluators"]), ends_at=ends_at, given_up=now >= give_up_at
+        )
+        closed = {**conversation, "turns": len(own), "state": outcome.standing, "outcome": write_outcome(outcome)}
+        if outcome.standing == "pending":
+            return {**closed, "due_at": give_up_at}
+        known_at = first + self._routine.idle
+        return {**closed, "due_at": known_at if known_at > now else None}
+
+    # ---- entering, in order
+
+    async def _enter(self, book: Book, shelf: Shelf, ledger_id: int, *, now: datetime) -> None:
+        """Let in what may enter now, and decide after each conversation: what is proved once stays proved."""
+        ledger = await book.ledger(ledger_id)
+        epoch = shelf.epoch(ledger["epoch"])
+        task, primary, _ = lane_of(epoch)
+        facts = await self._facts.facts(task=task, primary=primary, candidate=ledger["candidate"])
+        heads = await book.heads(ledger_id, limit=ENTRY_CHUNK)
+        entry = self._who_enters(ledger, heads, facts, now=now)
+        rows: dict[str, Row] = {row["conversation"]: row for row in heads}
+        clerk = _Clerk(self._plan, epoch, ledger, facts)
+        await clerk.price(book, now=now)
+        await self._enter_each(book, clerk, rows, entry, now=now)
+        if len(heads) == ENTRY_CHUNK and not entry.waiting:
+            await self._go_on(book, ledger_id, now=now)
+        verdict = clerk.verdict(pace=self._pace(epoch, ledger, clerk, now=now))
+        await self._keep(book, ledger, clerk, verdict, entry, now=now)
+
+    def _who_enters(self, ledger: Row, heads: Sequence[Row], facts: Facts, *, now: datetime) -> Entry:
+        admitted = [
+            Admitted(conversation=row["conversation"], started_at=row["first_started_at"], standing=row["state"])
+            for row in heads
+        ]
+        until = ledger["entered_until"]
+        return enter(
+            admitted,
+            last=None if until is None else Place(until, ledger["entered_last"]),
+            known_until=now - self._routine.idle,
+            judge_has_money=facts.judge_has_money,
+        )
+
+    async def _enter_each(
+        self, book: Book, clerk: _Clerk, rows: dict[str, Row], entry: Entry, *, now: datetime
+    ) -> None:
+        for each in entry.late:
+            clerk.late()
+            await book.put_conversation({**rows[each.conversation], "state": "late", "due_at": None, "entered_at": now})
+        for each in sorted([*entry.entering, *entry.left_out], key=lambda admitted: admitted.place):
+            row = rows[each.conversation]
+            outcome = read_outcome(row["outcome"])
+            if each.standing == "settled":
+                clerk.enter(outcome, started_at=each.started_at)
+                state, number = "entered", clerk.entered
+            else:
+                clerk.pass_over(outcome)
+                state, number = "passed", None
+            await book.put_conversation({**row, "state": state, "due_at": None, "entry": number, "entered_at": now})
+
+    async def _go_on(self, book: Book, ledger: int, *, now: datetime) -> None:
+        """Have the rest looked at in the next transaction."""
+        for row in await book.heads(ledger, limit=1):
+            if row["state"] in {"settled", "left_out"}:
+                await book.put_conversation({**row, "due_at": now})
+
+    def _pace(self, epoch: Row, ledger: Row, clerk: _Clerk, *, now: datetime) -> Pace | None:
+        """Say how fast evidence came in since the candidate joined; None before the first conversation."""
+        since = max(epoch["started_at"], ledger["joined_at"])
+        days = (now - since).total_seconds() / _DAY_S
+        if not clerk.entered or days <= 0:
+            return None
+        return Pace(
+            conversations_per_day=clerk.entered / days,
+            usd_per_conversation=clerk.state.spent_usd / clerk.entered,
+            sample_rate=self._routine.sample_rates.get(ledger["candidate"], 1.0),
+            budget_usd_per_day=self._routine.budget_usd_per_day,
+        )
+
+    async def _keep(
+        self, book: Book, ledger: Row, clerk: _Clerk, verdict: Verdict, entry: Entry, *, now: datetime
+    ) -> None:
+        before = json.loads(ledger["verdict"]).get("state")
+        stops = verdict.stops or ledger["stopped_at"] is not None
+        await book.save(
+            ledger["id"],
+            state=clerk.state.dumped(),
+            facts=_facts_text(clerk.facts, self._plan),
+            verdict=json.dumps({**asdict(verdict), "waiting": entry.why}, sort_keys=True),
+            entered=clerk.entered,
+            entered_until=None if entry.last is None else entry.last.started_at,
+            entered_last=None if entry.last is None else entry.last.conversation,
+            stopped_because=(ledger["stopped_because"] or verdict.state) if stops else None,
+            stopped_at=(ledger["stopped_at"] or now) if stops else None,
+        )
+        if before != verdict.state:
+            await book.change(
+                ledger["id"], changed_at=now, verdict_before=before, verdict=verdict.state, why=verdict.why
+            )
+
+
+class _Clerk:
+    """One candidate's state while conversations enter it."""
+
+    def __init__(self, plan: Plan, epoch: Row, ledger: Row, facts: Facts) -> None:
+        self._plan, self._epoch, self._ledger, self.facts = plan, epoch, ledger, facts
+        self._judging = read_judging(epoch["evaluators"])
+        self.state = LedgerState.loaded(ledger["state"])
+        self.entered: int = ledger["entered"]
+
+    async def price(self, book: Book, *, now: datetime) -> None:
+        """Begin a cost epoch where there is none, or prices changed; its scale is the largest reserve known then."""
+        rules, facts, cost = self._plan.rules, self.facts, self.state.cost
+        prices = None if facts.prices is None else f"{facts.prices}; saving {rules.min_saving:g}"
+        if prices is None or (cost is not None and cost.prices == prices):
+            return
+        task, primary, _ = lane_of(self._epoch)
+        reserve_usd = await book.largest_reserve_usd(candidate=self._ledger["candidate"], task=task, primary=primary)
+        if reserve_usd > 0:
+            self.state = self.state.priced(
+                prices=prices,
+                w_usd=reserve_usd * max(1.0, facts.primary_factor),
+                min_saving=rules.min_saving,
+                since=self._epoch["started_at"] if cost is None else now,
+            )
+
+    def enter(self, outcome: Outcome, *, started_at: datetime) -> None:
+        """Take one conversation in, and remember what it proves."""
+        self.state = self.state.enter(outcome, started_at=started_at)
+        self.entered += 1
+        proofs = proofs_of(self._evidence())
+        self.state = replace(self.state, latched=latched(self.state.latched, proofs))
+        if self.state.watch is None and self._may_promote(proofs) and self.verdict().state == "promote":
+            self.state = replace(self.state, watch=Watch())
+
+    def _may_promote(self, proofs: Mapping[str, Proof]) -> bool:
+        """Tell cheaply whether a decision is worth its time."""
+        return all(proof.proved for name, proof in proofs.items() if name.partition(":")[0] in {"not_worse", "cheaper"})
+
+    def pass_over(self, outcome: Outcome) -> None:
+        """Pass one over, of which nothing counts."""
+        self.state = self.state.pass_over(outcome)
+
+    def late(self) -> None:
+        """Count one that came too late."""
+        self.state = replace(self.state, late=self.state.late + 1)
+
+    def verdict(self, pace: Pace | None = None) -> Verdict:
+        """Decide by what is known now."""
+        return decide(self._evidence(pace))
+
+    def _evidence(self, pace: Pace | None = None) -> Evidence:
+        return evidence_of(
+            self.state,
+            primary=self._epoch["primary"],
+            candidate=self._ledger["candidate"],
+            alpha=self._ledger["alpha"],
+            rules=self._plan.rules,
+            judging=self._judging,
+            facts=self.facts,
+            pace=pace,
+        )
+
+
+async def _shelf(book: Book) -> Shelf:
+    return Shelf(epochs=list(await book.epochs()), ledgers=list(await book.ledgers()))
+
+
+def _key(row: Row) -> dict[str, str]:
+    return {name: row[name] for name in ("conversation", "candidate", "task", "primary")}
+
+
+def _facts_text(facts: Facts, plan: Plan) -> str:
+    """Write down what a verdict was decided by besides the ledger, so that a change of it is noticed."""
+    return json.dumps({**asdict(facts), "rules": asdict(plan.rules)}, sort_keys=True)

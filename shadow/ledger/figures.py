@@ -1,0 +1,169 @@
+"""The ledger as the admin port shows it: one plain mapping for each candidate in each epoch."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from shadow.ledger.epochs import read_judging
+from shadow.ledger.state import LedgerState
+from shadow.verdict import headline
+from shadow.verdict.eprocess import mean_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shadow.ledger.outcome import Judging
+    from shadow.verdict import Differences, Estimate, FailureShares
+
+Figures = dict[str, Any]
+
+NOT_YET = "no conversation has entered yet"
+
+
+def current_views(views: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Only those of the epoch that each task and primary is in: the one whose last conversation began last."""
+    current: dict[tuple[str, str], tuple[Any, int]] = {}
+    for view in views:
+        key, age = (view["task"], view["primary"]), (view["last_started_at"], view["number"])
+        current[key] = max(current.get(key, age), age)
+    return [
+        view for view in views if current[view["task"], view["primary"]] == (view["last_started_at"], view["number"])
+    ]
+
+
+def verdict_figures(view: Mapping[str, Any]) -> Figures:
+    """Show one candidate in one epoch. `view` is a row of `shadow.store.base.Ledger.views`."""
+    state, verdict = LedgerState.loaded(view["state"]), json.loads(view["verdict"])
+    judging = read_judging(view["evaluators"])
+    waiting = view["waiting"]
+    return {
+        "task": view["task"],
+        "primary": view["primary"],
+        "candidate": view["candidate"],
+        "epoch": {
+            "number": view["number"],
+            "started": view["started_at"],
+            "version": view["version"] or None,
+            "because": view["because"],
+            "quality_by": judging.quality,
+            "alpha": view["epoch_alpha"],
+            "candidate_alpha": view["alpha"],
+            "reason": None,
+        },
+        "conversations": view["entered"],
+        "open": sum(waiting.values()),
+        "pairs": state.pairs,
+        "verdict": verdict.get("state"),
+        "why": verdict.get("why", NOT_YET),
+        "quality_diff": _quality_diff(state, verdict),
+        **_headline(state, judging, alpha=view["epoch_alpha"]),
+        "more_needed": _more_needed(verdict.get("more_needed")),
+        "proofs": verdict.get("proofs", []),
+        "missing": {
+            "conversations": state.missing,
+            "share": verdict.get("missing_share"),
+            "effective_margin": verdict.get("effective_margin"),
+        },
+        "entry": {
+            "waiting": {name: waiting.get(name, 0) for name in ("open", "pending", "settled", "left_out")},
+            "waits_for": verdict.get("waiting", NOT_YET),
+            "entered_until": view["entered_until"],
+            "late": state.late,
+            "turns": state.turns,
+            "pairs": state.pairs,
+            "scored": state.scored,
+            "left_out": dict(state.left_out),
+        },
+        "failures": _failures(state.failures),
+        "guards": {name: _differences(found) for name, found in state.guards.items()},
+        "spent_usd": state.spent_usd,
+        "stopped": {"because": view["stopped_because"], "at": view["stopped_at"]},
+    }
+
+
+def _quality_diff(state: LedgerState, verdict: Mapping[str, Any]) -> Figures:
+    estimate = verdict.get("quality_diff") or {}
+    low, high = estimate.get("low"), estimate.get("high")
+    known = low is not None and high is not None
+    return {
+        "mean": estimate.get("value"),
+        "ci": [low, high] if known else None,
+        "level": estimate.get("level") if known else None,
+        "n": state.quality.conversations,
+        "first_turn": _differences(state.first_turns)["mean"],
+        "first_turns": state.first_turns.conversations,
+        "reason": None if known else estimate.get("reason") or NOT_YET,
+    }
+
+
+def _headline(state: LedgerState, judging: Judging, *, alpha: float) -> Figures:
+    """Cost per quality point of both, its ratio, and the cost ratio. The intervals are for display."""
+    known, cost = state.headline, None if state.cost is None else state.cost.test
+    qualities = (None, None) if judging.pairwise else (known.candidate_quality, known.primary_quality)
+    found = headline(known.sums, alpha=alpha, candidate_quality=qualities[0], primary_quality=qualities[1])
+    beside = {"n": known.sums.conversations, "unknown": known.unknown, "basis": "uncached"}
+    return {
+        "cost_per_quality_point_usd": {
+            "candidate": _estimate(found.candidate),
+            "primary": _estimate(found.primary),
+            "ratio": _estimate(found.ratio),
+            **beside,
+        },
+        "cost_ratio": {
+            **_estimate(found.cost_ratio),
+            **beside,
+            "gate": None
+            if cost is None
+            else {
+                "cost_epoch": cost.number,
+                "w_usd": cost.w_usd,
+                "conversations": cost.conversations,
+                "unpriced": cost.unpriced,
+                "too_large": cost.too_large,
+            },
+        },
+        "faster": {**_differences(state.faster), "ttft": _differences(state.faster_ttft)},
+    }
+
+
+def _estimate(estimate: Estimate) -> Figures:
+    known = estimate.low is not None and estimate.high is not None
+    return {
+        "value": estimate.value,
+        "ci": [estimate.low, estimate.high] if known else None,
+        "level": estimate.level if known else None,
+        "reason": estimate.reason,
+    }
+
+
+def _more_needed(found: Mapping[str, Any] | None) -> Figures:
+    if found is None:
+        none = {"low": None, "high": None}
+        return {
+            "conversations": none,
+            "days": None,
+            "usd": None,
+            "advice": None,
+            "reason": "nothing more is waited for",
+        }
+    return {
+        "conversations": {"low": found["conversations_low"], "high": found["conversations_high"]},
+        **{name: found[name] for name in ("days", "usd", "advice", "reason")},
+    }
+
+
+def _failures(shares: FailureShares) -> Figures:
+    return {
+        "primary": mean_of(shares.primary) if shares.primary else None,
+        "candidate": mean_of(shares.candidate) if shares.candidate else None,
+        "conversations": sum(shares.candidate.values()),
+    }
+
+
+def _differences(differences: Differences) -> Figures:
+    """Mean of the middle between both roundings."""
+    if not differences.conversations:
+        return {"mean": None, "n": 0}
+    middle = (mean_of(differences.good) + mean_of(differences.bad)) / 2
+    return {"mean": middle, "n": differences.conversations}

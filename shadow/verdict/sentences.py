@@ -1,0 +1,198 @@
+"""The one sentence a candidate gets: what is proved, what is not, how long it takes, what it costs to know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shadow.verdict.eprocess import mean_of, merged
+from shadow.verdict.needed import dollars, in_days
+from shadow.verdict.proofs import percent, usable_cost
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shadow.verdict.evidence import Estimate, Evidence, MoreNeeded, Proof, State
+
+_NEEDED = frozenset({"not_worse", "cheaper", "failures", "guard"})
+"""What stands between a candidate and `promote`."""
+
+_SAME = 0.0005
+"""A saving or a rise smaller than this is none."""
+
+_OPEN_CLAIMS_UNTOLD: frozenset[State] = frozenset({"insufficient_data", "reject", "withdrawn", "promote"})
+
+
+def why(
+    evidence: Evidence,
+    *,
+    state: State,
+    proofs: Mapping[str, Proof],
+    quality: Estimate,
+    held_back: Sequence[str],
+    needed: MoreNeeded | None,
+) -> str:
+    """Say why the verdict is what it is, in one sentence of clauses."""
+    clauses = [
+        _lead(evidence, state, proofs, held_back),
+        *_of_proofs(state, proofs),
+        _difference(evidence, quality),
+        *_cost(evidence),
+        *_failures(evidence),
+        *_missing(evidence, state),
+        *_needed(needed),
+        *_share(evidence),
+    ]
+    return "; ".join(clauses) + "."
+
+
+def _lead(evidence: Evidence, state: State, proofs: Mapping[str, Proof], held_back: Sequence[str]) -> str:
+    cand, prim = evidence.candidate, evidence.primary
+    worse, cheaper = proofs["worse"], _named(proofs, "cheaper")
+    reasons = "; ".join(held_back)
+    leads: dict[State, str] = {
+        "reject": f"{cand} is {worse.claim} than {prim}{_since(worse)}, so it is shadowed no longer",
+        "withdrawn": _withdrawn(evidence),
+        "promote": f"{cand} can take over from {prim}",
+        "better_costlier": f"{cand} is better in quality than {prim}, but not shown to be {cheaper.claim}",
+        "equivalent": _equivalent(evidence),
+        "insufficient_data": _too_early(evidence) + (f"; and held back: {reasons}" if reasons else ""),
+        "withheld": f"A verdict on {cand} against {prim} is held back: {reasons}",
+        "undecided": f"It is not known yet whether {cand} can take over from {prim}",
+    }
+    return leads[state]
+
+
+def _too_early(evidence: Evidence) -> str:
+    counted, least = evidence.conversations, evidence.rules.min_conversations
+    of = f"{counted:,} of at least {least:,} conversations"
+    return f"It is too early to judge {evidence.candidate} against {evidence.primary}: {of}"
+
+
+def _equivalent(evidence: Evidence) -> str:
+    cand, prim, entered = evidence.candidate, evidence.primary, evidence.entered
+    if entered >= evidence.rules.max_conversations:
+        ended = f"after {entered:,} conversations, where the count ends, so it is shadowed no longer"
+        return f"{cand} gives no proved reason to leave {prim} {ended}"
+    return f"{cand} gives no reason to leave {prim}, so it is shadowed no longer"
+
+
+def _withdrawn(evidence: Evidence) -> str:
+    blocks = evidence.watch.blocks if evidence.watch is not None else ()
+    counts = merged(blocks)
+    lost = (
+        f" (difference {mean_of(counts):+.3f} over the {sum(counts.values()):,} conversations since)" if counts else ""
+    )
+    return (
+        f"{evidence.candidate} was fit to take over from {evidence.primary}, and has become more than"
+        f" {evidence.rules.margin:g} worse in quality since{lost}"
+    )
+
+
+def _of_proofs(state: State, proofs: Mapping[str, Proof]) -> list[str]:
+    proved = [
+        f"{proof.claim}{_since(proof)}"
+        for proof in proofs.values()
+        if proof.proved and _kind(proof) not in _unsaid(state, proofs)
+    ]
+    told = state not in _OPEN_CLAIMS_UNTOLD
+    missing = [proof.claim for proof in proofs.values() if told and not proof.proved and _kind(proof) in _NEEDED]
+    if state == "better_costlier":
+        missing.remove(_named(proofs, "cheaper").claim)
+    clauses = [f"proved: {', '.join(proved)}"] if proved else []
+    return [*clauses, f"not proved: {', '.join(missing)}"] if missing else clauses
+
+
+def _unsaid(state: State, proofs: Mapping[str, Proof]) -> set[str]:
+    """Give the claims that the lead has made, and those that follow from a stronger one."""
+    unsaid = {"worse", "withdrawn"}
+    if state != "equivalent":
+        unsaid.add("not_better")
+    if proofs["better"].proved:
+        unsaid |= {"not_worse"}
+    if state == "better_costlier":
+        unsaid.add("better")
+    return unsaid
+
+
+def _difference(evidence: Evidence, quality: Estimate) -> str:
+    if quality.value is None or quality.low is None or quality.high is None or quality.level is None:
+        return "no conversation has a quality difference yet"
+    interval = f"{quality.level * 100:.3g} % interval {quality.low:+.3f} to {quality.high:+.3f}"
+    return (
+        f"over {evidence.conversations:,} conversations the quality difference (candidate minus primary, each 0 to 1)"
+        f" is {quality.value:+.3f}, {interval}"
+    )
+
+
+def _cost(evidence: Evidence) -> list[str]:
+    cost = usable_cost(evidence)
+    saving = cost.saving if cost is not None else None
+    if saving is None:
+        return ["costs can not be compared yet"]
+    clause = f"it costs {percent(abs(saving))} {'less' if saving >= 0 else 'more'}"
+    if abs(saving) < _SAME:
+        clause = "it costs the same"
+    return [clause, *_monthly(evidence.saving_usd_per_month)]
+
+
+def _monthly(saving: Estimate | None) -> list[str]:
+    if saving is None or saving.value is None:
+        return []
+    verb, sign = ("saves", 1) if saving.value >= 0 else ("adds", -1)
+    ends = sorted(sign * end for end in (saving.low, saving.high) if end is not None)
+    interval = f" ({' to '.join(map(dollars, ends))})" if ends else ""
+    return [f"at this app's traffic it {verb} about {dollars(sign * saving.value)} a month{interval}"]
+
+
+def _failures(evidence: Evidence) -> list[str]:
+    failures = evidence.failures
+    if failures is None or not failures.candidate or not failures.primary:
+        return []
+    candidate, primary = mean_of(failures.candidate), mean_of(failures.primary)
+    return (
+        [f"{percent(candidate)} of its calls failed ({percent(primary)} of the primary's)"]
+        if candidate or primary
+        else []
+    )
+
+
+def _missing(evidence: Evidence, state: State) -> list[str]:
+    share, margin = evidence.missing_share, evidence.rules.margin
+    if not share or state not in {"promote", "equivalent", "undecided", "better_costlier"}:
+        return []
+    return [
+        f"scoring failed for {percent(share)}, so the loss that can be excluded is {margin + share:.3g}, not {margin:g}"
+    ]
+
+
+def _needed(needed: MoreNeeded | None) -> list[str]:
+    if needed is None or needed.conversations_low is None or needed.conversations_high is None:
+        return []
+    low, high = needed.conversations_low, needed.conversations_high
+    count = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    parts = [f"about {count} conversations more are needed"]
+    if needed.days is not None:
+        parts.append(f"up to {in_days(needed.days)} at present")
+    if needed.usd is not None:
+        parts.append(f"up to {dollars(needed.usd)}")
+    return [", ".join(parts) + (f" ({needed.advice})" if needed.advice else "")]
+
+
+def _share(evidence: Evidence) -> list[str]:
+    if evidence.traffic_share is None:
+        return []
+    return [f"this speaks for {percent(evidence.traffic_share)} of the task's traffic"]
+
+
+def _since(proof: Proof) -> str:
+    if proof.latch is None or not proof.faded:
+        return ""
+    return f" (proved after {proof.latch.conversations:,} conversations, less clear since)"
+
+
+def _kind(proof: Proof) -> str:
+    return proof.name.partition(":")[0]
+
+
+def _named(proofs: Mapping[str, Proof], kind: str) -> Proof:
+    return next(proof for proof in proofs.values() if _kind(proof) == kind)
