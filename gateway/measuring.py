@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from shadow.store import Store
-    from shadow.store.base import Ledger, Reader
+    from shadow.store.base import Ledger, Reader, Rollups
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -102,6 +102,13 @@ class LateReader:
     def missing(self, reason: str) -> None:
         """Keep why the store cannot be opened; this is told meanwhile."""
         self._reason = reason
+
+    @property
+    def rollups(self) -> Rollups:
+        """Show the sums."""
+        if self._reader is None:
+            raise StoreError(self._reason)
+        return self._reader.rollups
 
     async def health(self) -> Mapping[str, Any]:
         """Tell the store's health, or why there is none; never raises."""

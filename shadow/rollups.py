@@ -228,6 +228,12 @@ class Window:
     until: int
     rows: Sequence[Row]
 
+    def first(self) -> int | None:
+        """Give the start of the first bucket that counts exchanges, None when there are none."""
+        return min(
+            (row["bucket"] for row in self.rows if not row["candidate"] and row["detail"] == WHOLE), default=None
+        )
+
     def totals(self) -> dict[Series, Totals]:
         """Add the rows up by series and detail. Takes milliseconds: for a thread."""
         totals: dict[Series, Totals] = {}

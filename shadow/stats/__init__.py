@@ -1,5 +1,5 @@
 from shadow.stats.build import build_stats
 from shadow.stats.conversations import ConversationRules
-from shadow.stats.rows import StatsRows
+from shadow.stats.rows import RolledRows, StatsRows
 
-__all__ = ["ConversationRules", "StatsRows", "build_stats"]
+__all__ = ["ConversationRules", "RolledRows", "StatsRows", "build_stats"]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shadow.budget import budget_day
 from shadow.records import Outcome
 from shadow.stats.comparisons import Conversations, comparison, no_epoch
-from shadow.stats.coverage import coverage_figures, coverage_of
+from shadow.stats.coverage import compared, coverage_figures, coverage_of
 from shadow.stats.figures import finite
 from shadow.stats.insights import crowded_key, insights
 from shadow.stats.models import model_row
 from shadow.stats.quality import ScoreBook, quality_figures
-from shadow.stats.rows import FAILURES, read_answers, read_exchanges, read_scores
+from shadow.stats.rolled import Rolled
+from shadow.stats.rows import FAILURES, RolledRows, read_answers, read_exchanges, read_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-    from datetime import datetime
     from typing import TypeVar
 
     from shadow.stats.conversations import ConversationRules
@@ -33,7 +34,7 @@ _COSTS_WITHOUT_ANSWER = FAILURES | {Outcome.INCOMPATIBLE}
 
 
 def build_stats(
-    rows: StatsRows,
+    rows: StatsRows | RolledRows,
     *,
     since: datetime,
     until: datetime,
@@ -55,18 +56,21 @@ def build_stats(
     without a single exchange. `verdicts` is what the ledger shows of the present epochs (`shadow.ledger.figures`).
     `missing_line` gives the line of `prices:` to add, None for a model whose price is known.
     """
-    window = _Window(
-        rows,
-        rules=rules,
-        as_of=min(now, until),
-        candidates=candidates,
-        missing_line=missing_line,
-        epochs={(each["task"], each["primary"], each["candidate"]): each for each in verdicts},
-    )
+    epochs = {(each["task"], each["primary"], each["candidate"]): each for each in verdicts}
+    as_of = min(now, until)
+    if isinstance(rows, RolledRows):
+        window: Rolled | _Window = Rolled(
+            rows, as_of=as_of, candidates=candidates, missing_line=missing_line, epochs=epochs
+        )
+    else:
+        window = _Window(
+            rows, rules=rules, as_of=as_of, candidates=candidates, missing_line=missing_line, epochs=epochs
+        )
     shown = [task] if task is not None else _shown_tasks(tasks, window.tasks())
     return {
         "since": since,
         "until": until,
+        "read": _read(rows, since=since, until=until),
         "shadowing": {"on": shadow_off_reason is None, "reason": shadow_off_reason},
         "tasks": [_only(model, window.task(name)) for name in shown],
         "dropped": dict(sorted(rows.dropped.items())),
@@ -210,20 +214,15 @@ class _Window:
                 as_of=self._as_of,
                 price_line=self._missing_line(candidate),
             )
-            for primary, candidate in self._compared(task, by_pair)
+            for primary, candidate in compared(
+                task,
+                by_pair,
+                eligible=self._eligible,
+                candidates=self._candidates,
+                jobs=self._coverage,
+                epochs=self._epochs,
+            )
         ]
-
-    def _compared(self, task: str, by_pair: Iterable[tuple[str | None, str]]) -> list[tuple[str | None, str]]:
-        """Pairs of models to show: those with answers or jobs, and each configured candidate beside each primary."""
-        configured = {
-            (primary, candidate)
-            for name, primary in self._eligible
-            for candidate in self._candidates
-            if name == task and candidate != primary
-        }
-        with_jobs = {(primary, candidate) for name, primary, candidate in self._coverage if name == task}
-        decided = {(primary, candidate) for name, primary, candidate in self._epochs if name == task}
-        return sorted({*by_pair, *configured, *with_jobs, *decided}, key=lambda pair: (pair[0] or "", pair[1]))
 
     def _coverage_of(self, task: str, primary: str | None, candidate: str) -> dict[str, Any]:
         key: ComparisonKey = (task, primary, candidate)
@@ -247,7 +246,7 @@ def _only(model: str | None, task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _budget(rows: StatsRows, *, cap_usd: float, now: datetime) -> dict[str, Any]:
+def _budget(rows: StatsRows | RolledRows, *, cap_usd: float, now: datetime) -> dict[str, Any]:
     spent, reserved = finite(rows.budget["spent_usd"]) or 0.0, finite(rows.budget["reserved_usd"]) or 0.0
     return {
         "day": rows.budget_day,
@@ -258,6 +257,19 @@ def _budget(rows: StatsRows, *, cap_usd: float, now: datetime) -> dict[str, Any]
         "left_usd": max(0.0, cap_usd - spent - reserved),
         "closed": bool(rows.budget["closed"]),
     }
+
+
+def _read(rows: StatsRows | RolledRows, *, since: datetime, until: datetime) -> dict[str, Any]:
+    """Say which stretch the numbers are really about: sums are kept by the minute, older ones by the hour or day."""
+    if not isinstance(rows, RolledRows):
+        return {"since": since, "until": until, "reason": None}
+    edges = (datetime.fromtimestamp(edge, UTC) for edge in (rows.window.since, rows.window.until))
+    first, last = edges
+    due = rows.due_before
+    reason = None
+    if due is not None and due > first:
+        reason = f"sums of before {due.isoformat()} are still being made, for an older version kept none"
+    return {"since": first, "until": last, "reason": reason}
 
 
 def _most_first(by_model: Mapping[str | None, Sequence[object]]) -> list[str | None]:

@@ -140,6 +140,11 @@ class BudgetDay(Protocol):
 class Reader(Protocol):
     """Everything the stats side asks. Rows are plain dicts with the column names of the schema; times are aware UTC."""
 
+    @property
+    def rollups(self) -> Rollups:
+        """Sums of what the rows say, for questions about whole windows."""
+        ...
+
     async def exchanges(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
         """Recognised exchanges of the window: one dict per exchange without content."""
         ...
@@ -215,6 +220,14 @@ class Rollups(Protocol):
 
     async def window(self, *, since: datetime, until: datetime, task: str | None = None) -> Window:
         """Read [since, until), widened to whole minutes, or to whole hours or days where no finer sums are kept."""
+        ...
+
+    async def began(self, window: Window) -> datetime | None:
+        """Tell when the first exchange of a window began: exactly while raw rows are whole, else by its bucket."""
+        ...
+
+    async def newest_conversations(self, window: Window, *, task: str | None, limit: int) -> list[dict[str, Any]]:
+        """Give task and conversation of the newest recognised exchanges of a window."""
         ...
 
     async def steps(self, *, since: datetime, until: datetime, grain: int, task: str | None = None) -> list[Window]:

@@ -310,6 +310,8 @@ class _Read:
         """Add what the evaluators say of one candidate's answer."""
         for score in answer.scores:
             sums.numbers["scoring_usd"] += score.cost_usd
+        if answer.deciding is not None and answer.deciding.role == "pair":
+            sums.numbers["decided_by_pair"] += 1
         if answer.call.ended_well:
             if answer.counted:
                 _add_quality(sums, answer.deciding)
@@ -342,6 +344,12 @@ class _Read:
         numbers[f"pair.{state}"] += 1
         if difference is not None:
             _add_difference(sums, difference, first_turn=bool(self._exchange["first_turn"]))
+        if state.startswith("refused.") and q_prim is not None:
+            numbers["refused_q_prim.sum"] += q_prim
+            numbers["refused_loss"] += round(q_prim, 2) > 0
+            if self._exchange["first_turn"]:
+                numbers["first_turn.n"] += 1
+                numbers["first_turn.sum"] -= q_prim
         if q_cand is not None and q_prim is not None:
             numbers["q_pair.n"] += 1
             numbers["q_cand.sum"] += q_cand

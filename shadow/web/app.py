@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from shadow.pricing import price_exchange
-from shadow.stats import StatsRows, build_stats
+from shadow.stats import RolledRows, build_stats
 from shadow.store.base import StoreError
 from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from shadow.web.admin import AdminSettings, Prices
 
 _PRICING_CHUNK = 5000
+NEWEST_CONVERSATIONS = 1000
+"""So many of the window's newest exchanges tell whether one conversation key holds much of the traffic."""
 
 _NOT_BUILT = {
     "/metrics": "metrics for Prometheus",
@@ -208,16 +210,18 @@ class AdminApi:
         while await self._reader.price_pending(price, limit=_PRICING_CHUNK) >= _PRICING_CHUNK:
             pass
 
-    async def _rows(self, window: Window, *, task: str | None, day: str) -> StatsRows:
-        since, until = window.since, window.until
-        return StatsRows(
-            exchanges=await self._reader.exchanges(since=since, until=until, task=task),
-            answers=await self._reader.answers(since=since, until=until, task=task),
-            scores=await self._reader.scores(since=since, until=until, task=task),
-            coverage=await self._reader.coverage(since=since, until=until, task=task),
+    async def _rows(self, window: Window, *, task: str | None, day: str) -> RolledRows:
+        rollups = self._reader.rollups
+        read = await rollups.window(since=window.since, until=window.until, task=task)
+        due = await rollups.due()
+        return RolledRows(
+            window=read,
+            began=await rollups.began(read),
+            conversations=await rollups.newest_conversations(read, task=task, limit=NEWEST_CONVERSATIONS),
             dropped=await self._reader.dropped(),
             budget=await self._reader.budget(day=day),
             budget_day=day,
+            due_before=None if due is None else datetime.fromtimestamp(due, UTC),
         )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from shadow.records import Cost, ExchangeRecord
     from shadow.store.sqlite.connection import Connection, Row
+    from shadow.store.sqlite.rollups import SqliteRollups
 
 Sort = Literal["newest", "worst"]
 
@@ -33,7 +34,8 @@ _NO_DIFFERENCE = 2.0
 class SqliteReader:
     """`shadow.store.base.Reader` on one read connection; prices and retention go through the write connection."""
 
-    def __init__(self, reader: Connection, writer: Connection) -> None:
+    def __init__(self, reader: Connection, writer: Connection, rollups: SqliteRollups) -> None:
+        self.rollups = rollups
         self._reader = reader
         self._writer = writer
         self._log = DeltaLog()

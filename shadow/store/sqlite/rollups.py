@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from datetime import timedelta
 from math import ceil, floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,7 +29,7 @@ from shadow.store.base import StoreError
 from shadow.store.contributions import add_bundle, add_move, add_price, bundles
 from shadow.store.sqlite.connection import Connection
 from shadow.store.sqlite.queries import load_queries
-from shadow.store.sqlite.rows import micros
+from shadow.store.sqlite.rows import micros, moment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -97,14 +97,14 @@ class DeltaLog:
             add_bundle(deltas, bundle)
         return deltas
 
-    async def raw(self, moment: Transaction, *, since: int, until: int) -> tuple[Deltas, int]:
+    async def raw(self, seen: Transaction, *, since: int, until: int) -> tuple[Deltas, int]:
         """Add up what the raw rows of [since, until) seconds say, and count the exchanges."""
         deltas, read = Deltas(), 0
         window: Row = {"since": since * 1_000_000, "until": until * 1_000_000, "limit": _PAGE}
         after: Row = {"after": 0, "after_id": ""}
-        while page := await moment.run(self._sql["exchanges_between"], window | after):
+        while page := await seen.run(self._sql["exchanges_between"], window | after):
             ids = _json([row["id"] for row in page])
-            deltas.add(await self._of(moment, page, ids))
+            deltas.add(await self._of(seen, page, ids))
             read += len(page)
             after = {"after": micros(page[-1]["started_at"]), "after_id": page[-1]["id"]}
         return deltas, read
@@ -181,6 +181,20 @@ class SqliteRollups:
         parameters = {"spans": _json(parts), "since": start, "until": end, "task": task}
         rows = await self._reader.fetch(self._sql["window"], parameters)
         return Window(since=start, until=end, rows=rows)
+
+    async def began(self, window: Window) -> datetime | None:
+        """Tell when the first exchange of a window began: exactly while raw rows are whole, else by its bucket."""
+        if (await self._fact(RAW_FROM) or 0) <= window.since * 1_000_000:
+            bounds = {"since": window.since * 1_000_000, "until": window.until * 1_000_000}
+            first: datetime | None = (await self._reader.fetch(self._sql["first_since"], bounds))[0]["started_at"]
+            return first
+        bucket = window.first()
+        return None if bucket is None else moment(bucket * 1_000_000)
+
+    async def newest_conversations(self, window: Window, *, task: str | None, limit: int) -> list[dict[str, Any]]:
+        """Give task and conversation of the newest recognised exchanges of a window."""
+        bounds = {"since": window.since * 1_000_000, "until": window.until * 1_000_000, "task": task, "limit": limit}
+        return await self._reader.fetch(self._sql["newest_conversations"], bounds)
 
     async def steps(self, *, since: datetime, until: datetime, grain: int, task: str | None = None) -> list[Window]:
         """Read [since, until) in steps of one grain (60, 3600 or 86400 seconds), oldest first, without empty ones."""
@@ -265,9 +279,9 @@ class SqliteRollups:
         return read
 
     async def _rebuild_hour(self, snapshots: Connection, hour: int, holder: str | None) -> int:
-        async with snapshots.snapshot() as moment:
-            last = (await moment.run(self._sql["last_delta"]))[0]["id"]
-            truth, read = await self._log.raw(moment, since=hour, until=hour + HOUR)
+        async with snapshots.snapshot() as seen:
+            last = (await seen.run(self._sql["last_delta"]))[0]["id"]
+            truth, read = await self._log.raw(seen, since=hour, until=hour + HOUR)
         rows = [
             {**key._asdict(), "numbers": encode_numbers(sums.numbers), "histograms": encode_histograms(sums.histograms)}
             for key, sums in truth.items()

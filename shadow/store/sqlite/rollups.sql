@@ -68,13 +68,13 @@ UPDATE rollup SET numbers = ?, histograms = ? WHERE rowid = ?;
 -- name: window
 -- Everything of one window, by the coarsest grains that fill it; `spans` holds [grain, from, until]. Deltas that are not
 -- folded yet count by their minute. One statement, so one moment: what is folded meanwhile is neither missed nor doubled.
-SELECT task, "primary", candidate, detail, numbers, histograms
+SELECT bucket, task, "primary", candidate, detail, numbers, histograms
 FROM json_each(:spans) AS span
 JOIN rollup ON
     grain = span.value ->> 0 AND bucket >= span.value ->> 1 AND bucket < span.value ->> 2
 WHERE :task IS NULL OR task = :task
 UNION ALL
-SELECT task, "primary", candidate, detail, numbers, histograms
+SELECT bucket, task, "primary", candidate, detail, numbers, histograms
 FROM rollup_delta
 WHERE bucket >= :since AND bucket < :until AND (:task IS NULL OR task = :task);
 
@@ -97,6 +97,16 @@ SELECT
 FROM exchange
 WHERE started_at >= :since AND started_at < :until AND (started_at, id) > (:after, :after_id)
 ORDER BY started_at, id LIMIT :limit;
+
+-- name: first_since
+-- When the first exchange of a window began.
+SELECT min(started_at) AS started_at FROM exchange WHERE started_at >= :since AND started_at < :until;
+
+-- name: newest_conversations
+-- The conversations of the newest recognised exchanges of a window.
+SELECT task, coalesce(conversation, id) AS conversation FROM exchange
+WHERE started_at >= :since AND started_at < :until AND dialect IS NOT NULL AND (:task IS NULL OR task = :task)
+ORDER BY started_at DESC LIMIT :limit;
 
 -- name: raw_span
 -- When the oldest and the newest exchange began.

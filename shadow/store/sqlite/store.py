@@ -30,8 +30,8 @@ class SqliteStore:
         self._reader = reader
         self.intake = SqliteIntake(writer)
         self.jobs = SqliteJobs(writer)
-        self.reader = SqliteReader(reader, writer)
         self.rollups = SqliteRollups(reader, writer)
+        self.reader = SqliteReader(reader, writer, self.rollups)
         self.room = SqliteRoom(writer)
         self.export = SqliteExport(reader)
         self.ledger = SqliteLedger(writer, reader)
