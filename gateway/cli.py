@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gateway.commands.db import db
+from gateway.commands.top import top
 from gateway.commands.transfer import export, import_
 from gateway.terminal import (
     FAILED,
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.add_typer(db)
 app.command()(export)
 app.command("import")(import_)
+app.command()(top)
 
 RoleOption = Annotated[
     Literal["all", "gateway", "shadow"],

@@ -19,6 +19,7 @@ from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
 from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
+from shadow.web.metrics import MetricsApi
 from shadow.web.openapi import openapi
 from shadow.web.parameters import ParameterError, Window
 from shadow.web.verdicts import VerdictApi, not_json
@@ -38,7 +39,6 @@ NEWEST_CONVERSATIONS = 1000
 """So many of the window's newest exchanges tell whether one conversation key holds much of the traffic."""
 
 _NOT_BUILT = {
-    "/metrics": "metrics for Prometheus",
     "/runs": "benchmark runs",
     "/trends": "trends",
     "/feedback": "feedback",
@@ -63,11 +63,13 @@ def build_app(
     """
     verdicts = verdicts or VerdictApi()
     api = AdminApi(reader=reader, settings=settings, verdicts=verdicts, reload=reload, now=now)
+    metrics = MetricsApi(reader=reader, settings=settings, now=now)
     app = Starlette(
         routes=[
             Route("/", api.home, methods=["GET"]),
             Route("/healthz", api.healthz, methods=["GET"]),
             Route("/readyz", api.readyz, methods=["GET"]),
+            Route("/metrics", metrics.metrics, methods=["GET"]),
             Route("/stats", api.stats, methods=["GET"]),
             Route("/verdicts", verdicts.verdicts, methods=["GET"]),
             Route("/epochs", verdicts.epochs, methods=["POST"]),
