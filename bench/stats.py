@@ -404,17 +404,19 @@ async def ingest(folder: Path, *, records: int = 100_000) -> dict[str, float]:
 
 
 WRITES = """
-import asyncio, sys, time
+import asyncio, os, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
 from bench.stats import Loader
 from shadow.records import Batch
-from shadow.store import open_intake
+from shadow.store.sqlite.connection import Connection
+from shadow.store.sqlite.intake import SqliteIntake
 
 async def main(path, name, seconds, rate):
     loader = Loader(Path(path), records=0, end=datetime.now(UTC))
     loader.random.seed(name)
-    intake = await open_intake(f"sqlite:///{path}")
+    # A live process gives up after a second and tries again; here a lock that cannot be had at all is an error.
+    intake = SqliteIntake(await Connection.open(Path(path), busy_timeout_s=30))
     print("ready", flush=True)
     sys.stdin.readline()
     began, written, slowest = time.monotonic(), 0, 0.0
@@ -426,13 +428,17 @@ async def main(path, name, seconds, rate):
         due = min(due, 500)
         batch = Batch(exchanges=[loader.exchange(datetime.now(UTC)) for _ in range(due)])
         start = time.monotonic()
-        await intake.write(batch)  # a lock that is not had in a second is an error, and ends this process
+        await intake.write(batch)
         slowest = max(slowest, time.monotonic() - start)
         written += due
     await intake.close()
     print(written, slowest, flush=True)
 
-asyncio.run(main(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])))
+try:
+    asyncio.run(main(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])))
+except BaseException as error:
+    print(repr(error), file=sys.stderr, flush=True)
+    os._exit(1)  # the connection's thread would keep the process
 """
 
 

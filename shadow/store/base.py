@@ -248,6 +248,10 @@ class Rollups(Protocol):
         """Fold the oldest deltas, in one short transaction; returns how many. 0 for one who holds the lease no more."""
         ...
 
+    async def waiting(self) -> int:
+        """Count the deltas that are not folded yet."""
+        ...
+
     async def due(self) -> int | None:
         """Tell before which second the rollups of an older file are still to be made; None when all are there."""
         ...

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.stats import four_writers
 from shadow.records import Batch, Cost, Outcome, Score, StoredScore, Usage
 from shadow.rollups import DAY, DROPPED, HOUR, MINUTE, Series
 from shadow.store import open_store
@@ -453,3 +454,13 @@ async def test_a_locked_store_leaves_neither_rows_nor_deltas_of_a_batch_behind(t
             await asyncio.gather(writing, return_exceptions=True)
         await store.intake.write(sampled(2))
         assert differences(await told(store, **EVER), await truth(store, **EVER)) == []
+
+
+def test_four_processes_write_one_file_at_two_thousand_records_a_second_each_while_a_fifth_folds(
+    tmp_path: Path,
+) -> None:
+    """The short form of what `make bench-stats` does for a minute; it ends the test for any lock error or lost row."""
+    found = four_writers(tmp_path, seconds=5)
+
+    assert found["lock errors"] == 0
+    assert found["records"] > 0

@@ -236,6 +236,10 @@ class SqliteRollups:
         """Give a lease back."""
         await self._writer.fetch(self._sql["give_lease"], {"name": name, "holder": holder})
 
+    async def waiting(self) -> int:
+        """Count the deltas that are not folded yet."""
+        return int((await self._reader.fetch(self._sql["waiting"]))[0]["count"])
+
     async def due(self) -> int | None:
         """Tell before which second the rollups of an older file are still to be made; None when all are there."""
         return await self._fact(DUE)

@@ -114,6 +114,10 @@ SELECT
     (SELECT min(started_at) FROM exchange) AS oldest,
     (SELECT max(started_at) FROM exchange) AS newest;
 
+-- name: waiting
+-- How many deltas are not folded yet.
+SELECT count(*) AS count FROM rollup_delta;
+
 -- name: last_delta
 -- The newest delta there is; 0 when all are folded.
 SELECT coalesce(max(id), 0) AS id FROM rollup_delta;
