@@ -132,12 +132,7 @@ class Loader:
 
     def multiply(self, times: int) -> None:
         """Make every exchange with all that is its own `times` as many, microseconds apart; sums grow in proportion."""
-        copies = [
-            ("exchange", "id"),
-            ("shadow_job", "exchange_id"),
-            ("shadow_answer", "exchange_id"),
-            ("score", "exchange_id"),
-        ]
+        copies = dict.fromkeys(("shadow_job", "shadow_answer", "score"), "exchange_id") | {"exchange": "id"}
         moved = {"started_at", "exchange_started_at", "created_at"}
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = OFF")
