@@ -148,7 +148,7 @@ class Loader:
             for table, key in copies.items():
                 columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
                 chosen = ", ".join(
-                    f"substr({key}, 1, 30) || printf('%02x', 255 - n)" if column == key
+                    f"substr({key}, 1, 29) || printf('-%02x', n)" if column == key
                     else f'"{column}" + n' if column in moved
                     else f'"{column}"'
                     for column in columns

@@ -12,10 +12,10 @@ import itertools
 import math
 import struct
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 RELATIVE_ERROR = 0.01
 """How far a told quantile may lie from the member of the sample that it stands for."""
@@ -61,14 +61,36 @@ def decode(packed: bytes) -> Counter[int]:
 
 
 def merged(packings: Iterable[bytes]) -> Counter[int]:
-    """Add up many packed histograms, some 20 times as fast as one by one."""
+    """Add up many packed histograms, quicker than one by one."""
+    numbers, counts = _summed(packings)
+    return Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
+
+
+def quantiles(packings: Iterable[bytes], percents: Sequence[int]) -> list[float | None]:
+    """Give several quantiles of many packed histograms added up, as `quantile` of `merged` gives each, but quicker."""
+    import numpy as np  # noqa: PLC0415  (as below)
+
+    numbers, counts = _summed(packings)
+    total = int(counts.sum())
+    if total <= 0:
+        return [None] * len(percents)
+    ranks = [max(1, -(-total * percent // 100)) for percent in percents]
+    found = np.searchsorted(np.cumsum(counts), ranks)
+    return [value_of(int(numbers[at])) for at in found]
+
+
+def _summed(packings: Iterable[bytes]) -> tuple[Any, Any]:
+    """Give the numbers of the buckets that are not empty, ascending, and their counts, as arrays."""
     import numpy as np  # noqa: PLC0415  (a live process packs, and never needs the memory of this library)
 
-    joined = b"".join(packings)
-    pairs = np.frombuffer(joined, dtype=np.dtype([("bucket", "<i2"), ("count", "<i4")]))
-    sums = np.bincount(pairs["bucket"].astype(np.int64) + 2 * _SHIFT, weights=pairs["count"])
+    pairs = np.frombuffer(b"".join(packings), dtype=np.dtype([("bucket", "<i2"), ("count", "<i4")]))
+    if not len(pairs):
+        return pairs["bucket"], pairs["count"]
+    numbers = pairs["bucket"].astype(np.intp)
+    lowest = int(numbers.min())
+    sums = np.bincount(numbers - lowest, weights=pairs["count"]).astype(np.int64)  # whole numbers: exact up to 2**53
     held = np.flatnonzero(sums)
-    return Counter(dict(zip((held - 2 * _SHIFT).tolist(), sums[held].astype(np.int64).tolist(), strict=True)))
+    return held + lowest, sums[held]
 
 
 def quantile(counts: Mapping[int, int], percent: int) -> float | None:

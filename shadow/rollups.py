@@ -207,6 +207,17 @@ class Totals:
         packings = self._packed.get(name)
         return histogram.merged(packings) if packings else {}
 
+    def quantiles(self, name: str, *percents: int) -> list[float | None]:
+        """Give quantiles of one histogram within 1 %; None of nothing."""
+        return histogram.quantiles(self._packed.get(name, ()), percents)
+
+    def compact(self) -> Totals:
+        """Give the same with every histogram in one piece, to be added to often."""
+        found = Totals()
+        found.numbers = dict(self.numbers)
+        found._packed = {name: [histogram.encode(histogram.merged(packed))] for name, packed in self._packed.items()}
+        return found
+
     def absorb(self, other: Totals) -> None:
         """Add all of another."""
         self.add(other.numbers, {})
@@ -220,29 +231,37 @@ class Totals:
         return encode_numbers(numbers), encode_histograms({name: counts for name, counts in spread.items() if counts})
 
 
+RollupRow = tuple[int, str, str | None, str, str, str, bytes | None]
+"""Bucket, task, primary, candidate, detail, numbers, histograms."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """What was kept of [since, until), seconds since the epoch, as rows that are not added up yet."""
 
     since: int
     until: int
-    rows: Sequence[Row]
+    rows: Sequence[RollupRow]
+    base: Mapping[Series, Totals] = field(default_factory=dict)
+    """What is added up already, of whole days."""
 
     def first(self) -> int | None:
         """Give the start of the first bucket that counts exchanges, None when there are none."""
-        return min(
-            (row["bucket"] for row in self.rows if not row["candidate"] and row["detail"] == WHOLE), default=None
-        )
+        of_primaries = (row for row in self.rows if not row[3] and row[4] == WHOLE)
+        return min((row[0] for row in of_primaries), default=None)
 
     def totals(self) -> dict[Series, Totals]:
         """Add the rows up by series and detail. Takes milliseconds: for a thread."""
         totals: dict[Series, Totals] = {}
-        for row in self.rows:
-            series = Series(row["task"], row["primary"], row["candidate"], row["detail"])
+        for series, known in self.base.items():
+            totals[series] = Totals()
+            totals[series].absorb(known)
+        for _, task, primary, candidate, detail, numbers, packed in self.rows:
+            series = Series(task, primary, candidate, detail)
             found = totals.get(series)
             if found is None:
                 found = totals[series] = Totals()
-            found.add(decode_numbers(row["numbers"]), decode_histograms(row["histograms"]))
+            found.add(decode_numbers(numbers), decode_histograms(packed))
         return totals
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from shadow.histogram import quantile
 from shadow.records import FAILURES, Outcome
 from shadow.rollups import WHOLE, Series, Totals, read_detail
 from shadow.stats.comparisons import (
@@ -246,8 +245,8 @@ def _jobs(totals: Totals) -> list[dict[str, Any]]:
 
 
 def _quantiles(totals: Totals, name: str) -> dict[str, Any]:
-    buckets = totals.histogram(name)
-    return {"n": totals.count(f"{name}.n"), "p50": quantile(buckets, 50), "p95": quantile(buckets, 95)}
+    p50, p95 = totals.quantiles(name, 50, 95)
+    return {"n": totals.count(f"{name}.n"), "p50": p50, "p95": p95}
 
 
 def _share_of_failures(live: Totals) -> float | None:
@@ -256,11 +255,12 @@ def _share_of_failures(live: Totals) -> float | None:
 
 
 def _representative(totals: Totals) -> dict[str, Any]:
-    sizes, counted = totals.histogram("input_tokens"), totals.count("counted")
+    counted = totals.count("counted")
+    p50, p95 = totals.quantiles("input_tokens", 50, 95)
     return {
         "n": counted,
-        "input_tokens_p50": quantile(sizes, 50),
-        "p95": quantile(sizes, 95),
+        "input_tokens_p50": p50,
+        "p95": p95,
         "tools_share": ratio(totals.count("with_tools"), counted),
         "hours": len(totals.named("hour.")),
     }

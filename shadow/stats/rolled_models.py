@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from shadow.histogram import quantile
 from shadow.records import FAILURES, Outcome
 from shadow.stats.figures import finite, ratio
 from shadow.stats.models import no_cost_per_point, why_unpriced
@@ -64,13 +63,10 @@ def outcomes(totals: Totals) -> dict[str, int]:
 
 def spread(totals: Totals, name: str, *, none_because: str) -> dict[str, Any]:
     """`{n, avg, p50, p95, p99, reason}`: the mean is exact, percentiles are nearest ranks within 1 %."""
-    buckets = totals.histogram(name)
-    return {
-        "n": totals.count(f"{name}.n"),
-        "avg": average(totals, name),
-        **{f"p{percent}": quantile(buckets, percent) for percent in (50, 95, 99)},
-        "reason": None if buckets else none_because,
-    }
+    p50, p95, p99 = totals.quantiles(name, 50, 95, 99)
+    mean = average(totals, name)
+    reason = none_because if mean is None else None
+    return {"n": totals.count(f"{name}.n"), "avg": mean, "p50": p50, "p95": p95, "p99": p99, "reason": reason}
 
 
 def average(totals: Totals, name: str) -> float | None:

@@ -164,6 +164,14 @@ class Connection:
             # as_dict makes the rows dicts.
             return await self._open_connection.execute_fetchall(sql, parameters)  # type: ignore[return-value]
 
+    async def _fetch_plain(self, sql: str, parameters: Row) -> list[tuple[Any, ...]]:
+        with self._noticing():
+            async with self._open_connection.cursor() as cursor:
+                # An own cursor, because a row factory holds for all rows that are made after it.
+                cursor.row_factory = None
+                await cursor.execute(sql, parameters)
+                return [tuple(row) for row in await cursor.fetchall()]
+
     async def _many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         with self._noticing():
             async with self._open_connection.executemany(sql, rows):
@@ -194,6 +202,10 @@ class Transaction:
     async def run(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[Row]:
         """Run one statement; its rows (of a SELECT or RETURNING) as dicts."""
         return await self._connection._fetch(sql, parameters)  # noqa: SLF001  (two halves of one thing)
+
+    async def plain(self, sql: str, parameters: Row) -> list[tuple[Any, ...]]:
+        """Run one question; its rows as tuples, several times as quick to make as dicts."""
+        return await self._connection._fetch_plain(sql, parameters)  # noqa: SLF001  (two halves of one thing)
 
     async def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement per row; nothing happens for no rows."""

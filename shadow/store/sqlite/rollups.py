@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from datetime import timedelta
 from math import ceil, floor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shadow.records import Cost, LeasedJob
-    from shadow.rollups import Totals
+    from shadow.rollups import RollupRow, Series, Totals
     from shadow.store.sqlite.connection import Row, Transaction
 
 DeltaRow = tuple[int, str, str | None, str, str, str, bytes | None]
@@ -49,6 +50,8 @@ _PAGE = 1000
 """Exchanges read at once while rollups are made anew."""
 _LEASE_S = 120.0
 _BUSY_TIMEOUT_S = 10.0
+_MOST_KNOWN_DAYS = 16
+"""Stretches of whole days (a megabyte each) that are kept added up."""
 LEASE = "rollups"
 """The lease of the one who folds."""
 DUE = "rollups_due_before"
@@ -173,14 +176,33 @@ class SqliteRollups:
         self._writer = writer
         self._log = DeltaLog()
         self._sql = load_queries("rollups.sql")
+        self._known_days: dict[tuple[int, int, str | None], tuple[list[tuple[Any, ...]], Mapping[Series, Totals]]] = {}
 
     async def window(self, *, since: datetime, until: datetime, task: str | None = None) -> Window:
         """Read [since, until), widened to whole minutes, or to whole hours or days where no finer sums are kept."""
         kept_from = {grain: await self._fact(name) or 0 for grain, name in KEPT_FROM.items()}
         start, end, parts = spans(since, until, kept_from=kept_from)
-        parameters = {"spans": _json(parts), "since": start, "until": end, "task": task}
-        rows = await self._reader.fetch(self._sql["window"], parameters)
-        return Window(since=start, until=end, rows=rows)
+        edges = [span for span in parts if span[0] != DAY]
+        days = next((span for span in parts if span[0] == DAY), None)
+        parameters = {"spans": _json(edges), "since": start, "until": end, "task": task}
+        async with self._reader.snapshot() as seen:
+            base = {} if days is None else await self._days(seen, days[1], days[2], task)
+            rows = await seen.plain(self._sql["window"], parameters)
+        return Window(since=start, until=end, rows=cast("list[RollupRow]", rows), base=base)
+
+    async def _days(self, seen: Transaction, since: int, until: int, task: str | None) -> Mapping[Series, Totals]:
+        """Add up whole days, once until one of them changes."""
+        versions = await seen.plain(self._sql["day_versions"], {"since": since, "until": until})
+        known = self._known_days.get((since, until, task))
+        if known is not None and known[0] == versions:
+            return known[1]
+        rows = await seen.plain(self._sql["days"], {"since": since, "until": until, "task": task})
+        found = await asyncio.to_thread(_compacted, cast("list[RollupRow]", rows))
+        self._known_days.pop((since, until, task), None)
+        while len(self._known_days) >= _MOST_KNOWN_DAYS:
+            self._known_days.pop(next(iter(self._known_days)))
+        self._known_days[since, until, task] = (versions, found)
+        return found
 
     async def began(self, window: Window) -> datetime | None:
         """Tell when the first exchange of a window began: exactly while raw rows are whole, else by its bucket."""
@@ -188,7 +210,7 @@ class SqliteRollups:
             bounds = {"since": window.since * 1_000_000, "until": window.until * 1_000_000}
             first: datetime | None = (await self._reader.fetch(self._sql["first_since"], bounds))[0]["started_at"]
             return first
-        bucket = window.first()
+        bucket = window.since if window.base else window.first()
         return None if bucket is None else moment(bucket * 1_000_000)
 
     async def newest_conversations(self, window: Window, *, task: str | None, limit: int) -> list[dict[str, Any]]:
@@ -201,9 +223,10 @@ class SqliteRollups:
         start = floor(since.timestamp()) // grain * grain
         end = -(-ceil(until.timestamp()) // grain) * grain
         parameters = {"grain": grain, "since": start, "until": end, "task": task}
-        by_step: dict[int, list[Row]] = {}
-        for row in await self._reader.fetch(self._sql["steps"], parameters):
-            by_step.setdefault(row["bucket"], []).append(row)
+        by_step: dict[int, list[RollupRow]] = {}
+        async with self._reader.snapshot() as seen:
+            for row in cast("list[RollupRow]", await seen.plain(self._sql["steps"], parameters)):
+                by_step.setdefault(row[0], []).append(row)
         return [Window(since=step, until=step + grain, rows=by_step[step]) for step in sorted(by_step)]
 
     async def fold(self, *, limit: int = 200, holder: str | None = None) -> int:
@@ -279,6 +302,7 @@ class SqliteRollups:
             window = {"since": day, "until": day + DAY}
             of_hours = await transaction.run(self._sql["folded_between"], window | {"grain": HOUR})
             await transaction.run(self._sql["delete_folded_between"], window | {"grain": DAY, "dropped": DROPPED})
+            await transaction.run_many(self._sql["touch_day"], [(day,)])
             await self._add(transaction, by_grain([row for row in of_hours if row["detail"] != DROPPED], [DAY]))
         return read
 
@@ -319,6 +343,8 @@ class SqliteRollups:
             totals[row["grain"], key].add(decode_numbers(row["numbers"]), decode_histograms(row["histograms"]))
         changed = [(*found.encoded(), held[place]) for place, found in totals.items() if place in held]
         new = [(grain, *key, *found.encoded()) for (grain, key), found in totals.items() if (grain, key) not in held]
+        days = {key.bucket for grain, key in totals if grain == DAY}
+        await transaction.run_many(self._sql["touch_day"], [(day,) for day in sorted(days)])
         await transaction.run_many(self._sql["update_folded"], changed)
         await transaction.run_many(self._sql["insert_folded"], new)
 
@@ -333,6 +359,11 @@ class SqliteRollups:
     async def _fact(self, name: str) -> int | None:
         rows = await self._reader.fetch(self._sql["meta"], {"key": name})
         return int(rows[0]["value"]) if rows else None
+
+
+def _compacted(rows: list[RollupRow]) -> dict[Series, Totals]:
+    totals = Window(since=0, until=0, rows=rows).totals()
+    return {series: sums.compact() for series, sums in totals.items()}
 
 
 def delta_rows(deltas: Deltas) -> list[DeltaRow]:

@@ -78,6 +78,19 @@ SELECT bucket, task, "primary", candidate, detail, numbers, histograms
 FROM rollup_delta
 WHERE bucket >= :since AND bucket < :until AND (:task IS NULL OR task = :task);
 
+-- name: day_versions
+-- How often the sums of each of these days were changed.
+SELECT bucket, version FROM rollup_day WHERE bucket >= :since AND bucket < :until ORDER BY bucket;
+
+-- name: days
+-- The sums of whole days.
+SELECT bucket, task, "primary", candidate, detail, numbers, histograms FROM rollup
+WHERE grain = 86400 AND bucket >= :since AND bucket < :until AND (:task IS NULL OR task = :task);
+
+-- name: touch_day
+-- The sums of this day change.
+INSERT INTO rollup_day (bucket, version) VALUES (?, 1) ON CONFLICT (bucket) DO UPDATE SET version = version + 1;
+
 -- name: steps
 -- The same window step by step, for trends: one grain only, deltas by the step their minute lies in.
 SELECT bucket, task, "primary", candidate, detail, numbers, histograms
