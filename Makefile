@@ -1,6 +1,6 @@
 # `make` lists the targets. Everything runs in .venv, made from the hash-pinned lock when it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit integration bench bench-stats sdk-matrix bench-peers fuzz h1spec slowhttp soak lock clean
+.PHONY: help demo test check unit integration simulate bench bench-stats quality sdk-matrix bench-peers fuzz h1spec slowhttp soak lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -13,8 +13,9 @@ help: ## List the targets
 demo: .venv/.installed ## Run the whole product on this machine: no key, no network (Ctrl-C ends it; DEMO="--once" ends by itself)
 	@$(BIN)/shadow-gateway demo $(DEMO)
 
-test: .venv/.installed ## Format, lint, types, layers, then every test
+test: .venv/.installed ## Format, lint, types, layers, then every test (installs Chromium for the browser tests when it may)
 	@sh scripts/check.sh
+	@sh scripts/browser.sh
 	@$(BIN)/pytest tests --cov -n 2 --dist loadfile
 
 check: .venv/.installed ## Format, lint, types, layers; then the tails: largest files, longest functions
@@ -26,6 +27,12 @@ bench: .venv/.installed ## Speed against nginx in one run (needs cc and nginx; t
 
 bench-stats: .venv/.installed ## How long questions take at ten million records (loads them first; STATS="--keep FOLDER" finds them again; run it alone)
 	@$(BIN)/python -m bench.stats $(STATS)
+
+simulate: .venv/.installed ## Does the verdict keep its word? Every demand beside what simulation measures (two minutes; SIMULATE="--only withdrawn")
+	@$(BIN)/python -m bench.simulate $(SIMULATE)
+
+quality: .venv/.installed ## Evaluators and judge on recorded answers of real models (DATA=folder; WRITE=1 keeps the table in docs)
+	@$(BIN)/python -m bench.quality $(if $(DATA),--data $(DATA)) $(if $(WRITE),--write)
 
 sdk-matrix: .venv/.installed ## Old and new anthropic and openai SDKs, through the gateway and directly: all must be equal
 	@$(BIN)/python scripts/sdk_matrix.py
@@ -49,4 +56,4 @@ lock: ## Write both locks anew from pyproject.toml (needs uv)
 	@sh scripts/lock.sh
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf .venv .fuzz .sdk .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage bench/.build
+	rm -rf .venv tests/browser/.shots .fuzz .sdk .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage bench/.build

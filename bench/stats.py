@@ -60,7 +60,7 @@ DISTINCT = 1_000_000
 """So many exchanges are made; a larger store holds each of them several times, microseconds apart."""
 SAMPLED = 100
 """One exchange in so many is asked of both candidates."""
-ASKED = 40
+ASKED = 20
 """So often each question is asked."""
 
 LATE_INDEXES = {"exchange_by_start", "exchange_unpriced", "shadow_answer_by_start", "shadow_answer_by_loss"}

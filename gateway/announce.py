@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from gateway.judges import named_judges
 from gateway.sockets import reach
 from shadow.pricing import PriceBook
+from shadow.schedule import next_run, schedule_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gateway.addresses import ListenAddress
     from gateway.config import Config
@@ -31,19 +34,25 @@ class ModelPrice:
     def sentence(self) -> str:
         """The price and its source, or that the model is not shadowed and what to add."""
         if self.input_usd is None or self.output_usd is None:
-            left_out = (
-                "not shadowed: price unknown" if self.role == "candidate" else "price unknown: its cost stays empty"
-            )
-            return f"{left_out}, add {self.advice}"
+            return f"{_UNPRICED[self.role]}, add {self.advice}"
         return f"{_dollars(self.input_usd)} in, {_dollars(self.output_usd)} out per 1M tokens ({self.source})"
 
 
+_UNPRICED = {
+    "candidate": "not shadowed: price unknown",
+    "judge": "not asked: price unknown",
+    "primary": "price unknown: its cost stays empty",
+}
+
+
 def model_prices(config: Config) -> list[ModelPrice]:
-    """Look up every model the configuration names: the primary when it is fixed, and the candidates."""
+    """Look up every model the configuration names: the primary when it is fixed, candidates and judges."""
     book = PriceBook(config.measuring.prices)
     fixed = config.live.primary_model
     named = [] if fixed is None else [(fixed, "primary")]
     named += [(candidate.model, "candidate") for candidate in config.measuring.candidates]
+    if config.shadow_off_reason is None:
+        named += [(model, "judge") for model in dict.fromkeys(judge.model for judge in named_judges(config))]
     prices = []
     for model, role in named:
         known = book.price_of(model)
@@ -80,6 +89,7 @@ def banner(config: Config, *, listen: ListenAddress, admin_listen: ListenAddress
         curl = f"curl --unix-socket {admin_listen.path} http://localhost/stats"
         lines.append(f"stats on {address_url(admin_listen)}/stats" if admin_listen.path is None else f"stats: {curl}")
         lines.extend(shadow_lines(config))
+        lines.extend(weekly_lines(config, now=datetime.now(UTC)))
     lines.append(f"recording to {config.measuring.store}")
     return lines
 
@@ -109,6 +119,49 @@ def shadow_lines(config: Config) -> Iterator[str]:
             sentence = f"not shadowed: no API key for {candidate.base_url}, add api_key to this candidate"
         own_rate = "" if candidate.sample_rate is None else f", {_percent(candidate.sample_rate)} of conversations"
         yield f"  {candidate.model}: {sentence}{own_rate}"
+    if measuring.shadow_off_reason is None and asked and measuring.noise_floor is not None:
+        share = _percent(measuring.noise_floor_rate)
+        yield f"  noise floor: the primary is asked again about {share} of these conversations, the first 30 always"
+    if measuring.shadow_off_reason is None:
+        yield from _judge_lines(config, prices)
+
+
+def _judge_lines(config: Config, prices: Sequence[ModelPrice]) -> Iterator[str]:
+    """Tell who judges which tasks at which price, why one cannot be asked, and which one is partial."""
+    sentences = {price.model: price.sentence for price in prices if price.role == "judge"}
+    for judge in named_judges(config):
+        tasks = f"task{'' if len(judge.tasks) == 1 else 's'} {', '.join(judge.tasks)}"
+        yield f"  {judge.model}: {judge.unusable or sentences[judge.model]} (judge of {tasks}, two calls a pair)"
+        if judge.warning is not None:
+            yield f"  warning: {judge.warning}"
+
+
+def weekly_lines(config: Config, *, now: datetime) -> Iterator[str]:
+    """Tell when the team's prompts are asked again, and where changes are told."""
+    measuring = config.measuring
+    benchmark = measuring.benchmark
+    at = next_weekly_run(config, now=now)
+    if measuring.upstream.api_key is None:
+        yield "no weekly run: no API key for the primary (upstream.api_key)"
+    elif at is None or benchmark.schedule is None:
+        yield "no weekly run by itself: benchmark.schedule is null"
+    else:
+        schedule = schedule_of(benchmark.schedule, benchmark.timezone)
+        yield (
+            f"weekly run: {schedule.explained()}, next {at:%Y-%m-%d %H:%M} UTC, {benchmark.sample} prompts, "
+            f"at most ${benchmark.budget_usd:.2f}"
+        )
+    told = ", ".join(target.key for target in measuring.alerts)
+    yield f"alerts go to {told}" if told else "alerts go nowhere: add alerts: [{slack: …}] to be told"
+    yield from measuring.alerts_off
+
+
+def next_weekly_run(config: Config, *, now: datetime) -> datetime | None:
+    """Say when the team's prompts are asked again; None where they are not by themselves."""
+    benchmark = config.measuring.benchmark
+    if benchmark.schedule is None or config.measuring.upstream.api_key is None:
+        return None
+    return next_run(now, schedule_of(benchmark.schedule, benchmark.timezone))
 
 
 def _percent(rate: float) -> str:

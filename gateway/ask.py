@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from gateway.addresses import ListenAddress
 
 
+class AskError(Exception):
+    """What was asked for cannot be had; the message says why and what to do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """One whole answer; header names are lower-case."""
@@ -59,6 +63,23 @@ def get(
         headers["authorization"] = f"Bearer {token}"
     try:
         connection.request("GET", target, headers=headers)
+        response = connection.getresponse()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(status=response.status, headers=headers, body=response.read())
+    finally:
+        connection.close()
+
+
+def post(
+    address: ListenAddress, target: str, value: object, *, token: str | None = None, timeout_s: float = 5.0
+) -> Answer:
+    """Send one POST with a JSON body. Raises OSError and http.client.HTTPException as `get` does."""
+    connection = _connection(address, tls=False, timeout_s=timeout_s)
+    headers = {"host": "localhost", "connection": "close", "content-type": "application/json"}
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
+    try:
+        connection.request("POST", target, json.dumps(value), headers)
         response = connection.getresponse()
         headers = {name.lower(): value for name, value in response.getheaders()}
         return Answer(status=response.status, headers=headers, body=response.read())

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gateway.commands import bench as benchmarks
+from gateway.commands.alert import alert_app
 from gateway.commands.db import db
+from gateway.commands.label import label
+from gateway.commands.report import report
 from gateway.commands.top import top
 from gateway.commands.transfer import export, import_
 from gateway.terminal import (
@@ -123,8 +127,9 @@ def serve(config: ConfigOption = None, role: RoleOption = "all") -> None:
 def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Say what is wrong with a configuration; else show what is in force, prices, and what shadowing costs a day."""
     import asyncio  # noqa: PLC0415
+    from datetime import UTC, datetime  # noqa: PLC0415
 
-    from gateway.announce import model_prices, shadow_lines  # noqa: PLC0415
+    from gateway.announce import model_prices, next_weekly_run, shadow_lines, weekly_lines  # noqa: PLC0415
     from gateway.config import ConfigErrors  # noqa: PLC0415
     from gateway.estimate import estimate  # noqa: PLC0415
     from gateway.serve import refuse_open_store  # noqa: PLC0415
@@ -140,10 +145,12 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         raise typer.Exit(REFUSED) from None
     with told():
         cost = asyncio.run(estimate(loaded))
+    now = datetime.now(UTC)
     if as_json:
         prices = [vars_of(price) for price in model_prices(loaded)]
         report = {"file": file, "effective": loaded.effective, "shadow_off_reason": loaded.shadow_off_reason}
-        print_json({"ok": True, **report, "prices": prices, "estimate": vars_of(cost)})
+        weekly = {"next_weekly_run": next_weekly_run(loaded, now=now), "alerts_off": loaded.measuring.alerts_off}
+        print_json({"ok": True, **report, "prices": prices, "estimate": vars_of(cost), **weekly})
         return
     import yaml  # noqa: PLC0415
 
@@ -153,6 +160,8 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         say(line)
     if loaded.shadow_off_reason is None:
         say(cost.sentence(loaded.measuring.budget_usd_per_day))
+    for line in weekly_lines(loaded, now=now):
+        say(line)
     say(f"{file or 'the environment'}: ok")
 
 
@@ -225,6 +234,10 @@ def pairs(
         note("no pairs yet: a sampled conversation must have ended well, and a candidate must have answered")
 
 
+app.command()(label)
+app.command()(report)
+
+
 @app.command()
 def simulator(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: a free one.")] = 9090, host: str = "127.0.0.1"
@@ -256,6 +269,12 @@ def version(*, as_json: JsonOption = False) -> None:
     names = ["".join(char if char.isalnum() or char in "-_." else " " for char in name).split()[0] for name in required]
     libraries = {name: metadata.version(name) for name in sorted(names)}
     print_json({"shadow-gateway": own, "python": platform.python_version(), "libraries": libraries})
+
+
+app.add_typer(alert_app, name="alert")
+app.command()(benchmarks.bench)
+app.command()(benchmarks.replay)
+app.command()(benchmarks.compare)
 
 
 def main(run: Callable[[], object] = app) -> None:

@@ -27,6 +27,7 @@ from gateway.configsource import (
 )
 from gateway.control import Tls
 from gateway.settings import (
+    BenchmarkSettings,
     LiveSettings,
     MeasuringSettings,
     RecordingSettings,
@@ -35,7 +36,8 @@ from gateway.settings import (
     VerdictSettings,
 )
 from gateway.yamltree import Path, Problem
-from shadow.records import Candidate, Dialect, EvaluatorSpec, Price, Task, TaskMatch
+from shadow.notices import AlertTarget, TargetKind
+from shadow.records import NOISE_FLOOR, Candidate, Dialect, EvaluatorSpec, Price, Task, TaskMatch
 from shadow.redaction import names_credential
 
 __all__ = ["Config", "ConfigErrors", "find_file", "load"]
@@ -186,7 +188,7 @@ def _live(model: ConfigFile, source: Source, environ: Mapping[str, str], deploym
 
 
 def _recording(model: ConfigFile, source: Source) -> RecordingSettings:
-    """Build what a live process records by; it never learns a candidate's key or the admin token."""
+    """Build what a live process records by; it never learns the key of a candidate or judge, or the admin token."""
     shadow = model.shadow
     candidates = _candidates(model)
     return RecordingSettings(
@@ -196,12 +198,13 @@ def _recording(model: ConfigFile, source: Source) -> RecordingSettings:
         seed=shadow.seed,
         conversation_key=shadow.conversation.key,
         candidates=tuple(replace(candidate, api_key=None) for candidate in candidates),
-        tasks=_tasks(model),
+        tasks=tuple(replace(task, evaluators=None) for task in _tasks(model)),
         max_body_bytes=shadow.max_body_bytes,
         tee_memory_bytes=shadow.tee_memory_mb << 20,
         allow_opt_in=shadow.allow_opt_in,
         secrets=_ordered(_live_secrets(model)),
         max_job_age_s=shadow.max_job_age_s,
+        noise_floor=_noise_floor_off_reason(model) is None,
         content=shadow.content,
         redact=_redaction_rules(model),
     )
@@ -223,6 +226,8 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
         tasks=_tasks(model),
         evaluators=_specs(model.evaluators),
         verdict=VerdictSettings(**model.verdict.model_dump()),
+        upstream=Upstream(base_url=upstream.base_url, api_key=upstream.api_key, api_key_header=upstream.api_key_header),
+        primary_model=model.primary.model,
         config_dir=str(source.folder),
         prices={name: Price(**price.model_dump()) for name, price in model.prices.items()},
         budget_usd_per_day=shadow.budget_usd_per_day,
@@ -230,6 +235,10 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
         queue_size=shadow.queue_size,
         max_body_bytes=shadow.max_body_bytes,
         max_job_age_s=shadow.max_job_age_s,
+        noise_floor=None if _noise_floor_off_reason(model) is not None else _primary_again(upstream),
+        noise_floor_rate=shadow.noise_floor_rate,
+        noise_floor_off_reason=_noise_floor_off_reason(model),
+        golden=_absolute(model.golden, source),
         content=shadow.content,
         redact=_redaction_rules(model),
         retention_days=shadow.retention_days,
@@ -242,8 +251,54 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
         connect_timeout_s=upstream.connect_timeout_s,
         first_byte_timeout_s=upstream.first_byte_timeout_s,
         idle_timeout_s=upstream.idle_timeout_s,
-        secrets=_ordered({*_live_secrets(model), *candidate_keys, model.admin.token}),
+        benchmark=BenchmarkSettings(**model.benchmark.model_dump()),
+        alerts=_alert_targets(model),
+        alerts_off=_alerts_off(model),
+        config_file=source.file,
+        secrets=_ordered(
+            {
+                *_live_secrets(model),
+                *candidate_keys,
+                *_evaluator_keys(model),
+                *_alert_secrets(model),
+                model.admin.token,
+            }
+        ),
     )
+
+
+_TARGET_KINDS: tuple[TargetKind, ...] = ("slack", "webhook", "apprise")
+
+
+def _alert_targets(model: ConfigFile) -> tuple[AlertTarget, ...]:
+    return tuple(
+        AlertTarget(kind=kind, url=url, secret=entry.secret, kinds=None if entry.kinds is None else tuple(entry.kinds))
+        for entry in model.alerts
+        for kind in _TARGET_KINDS
+        if (url := getattr(entry, kind)) is not None
+    )
+
+
+def _alerts_off(model: ConfigFile) -> tuple[str, ...]:
+    """Name the entries whose address is empty, as that of an unset variable is."""
+    return tuple(
+        f"alerts[{index}].{kind} is empty: nothing is sent there"
+        for index, entry in enumerate(model.alerts)
+        for kind in _TARGET_KINDS
+        if kind in entry.model_fields_set and getattr(entry, kind) is None
+    )
+
+
+def _alert_secrets(model: ConfigFile) -> set[str | None]:
+    """Everything by which somebody could write to a target: whole addresses, what follows their host, and secrets."""
+    targets = _alert_targets(model)
+    urls = {target.url for target in targets}
+    tails = {url.partition("://")[2].partition("/")[2] for url in urls}
+    return {*urls, *(tail for tail in tails if len(tail) >= _TELLING_TAIL), *(target.secret for target in targets)}
+
+
+_TELLING_TAIL = 8
+"""The part of an address after the host is a key of its own when it is at least so long."""
 
 
 def _store_url(model: ConfigFile, source: Source) -> str:
@@ -291,6 +346,24 @@ def _candidate(entry: CandidateSection, upstream: UpstreamSection) -> Candidate:
     )
 
 
+def _primary_again(upstream: UpstreamSection) -> Candidate:
+    """Say where the primary is asked again: where it was asked, with the key that is configured for that."""
+    return Candidate(
+        model=NOISE_FLOOR,
+        base_url=upstream.base_url,
+        api_key=upstream.api_key,
+        api_key_header=upstream.api_key_header,
+        bearer_for_openai=True,
+    )
+
+
+def _noise_floor_off_reason(model: ConfigFile) -> str | None:
+    """Say why the primary is not asked again; None when it is."""
+    if model.shadow.noise_floor_rate == 0:
+        return "shadow.noise_floor_rate is 0"
+    return None if model.upstream.api_key is not None else "there is no upstream.api_key to ask the primary again with"
+
+
 def _shadow_off_reason(model: ConfigFile, source: Source) -> str | None:
     if not model.shadow.enabled:
         return "shadow.enabled is false"
@@ -325,6 +398,18 @@ def _specs(entries: Sequence[EvaluatorSection] | None) -> tuple[EvaluatorSpec, .
     if entries is None:
         return None
     return tuple(spec_of(entry, quality=bool(entry.quality) or len(entries) == 1) for entry in entries)
+
+
+def _evaluator_keys(model: ConfigFile) -> set[str]:
+    """Every key among the options of evaluators: a judge's, or one that a `python` evaluator takes."""
+    lists = [model.evaluators, *(task.evaluators for task in model.tasks)]
+    options = [each.options for entries in lists for each in entries or ()]
+    return {
+        value
+        for found in options
+        for name, value in found.items()
+        if isinstance(value, str) and value and names_credential(name)
+    }
 
 
 def _live_secrets(model: ConfigFile) -> set[str | None]:

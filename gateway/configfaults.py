@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from gateway.addresses import ListenAddress, same_origin
+from gateway.addresses import ListenAddress, base_url_of, same_origin
 from gateway.configshape import shown
 from gateway.configsource import dotted
 from gateway.yamltree import Path
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from gateway.configmodel import ConfigFile, EvaluatorSection
     from gateway.configsource import Source
-
-_EVALUATORS_NOT_BUILT = frozenset({"llm-pairwise", "llm-rubric"})
-"""Names that are promised; each leaves this refusal by entering the registry of `shadow.evaluators`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +40,10 @@ def faults(model: ConfigFile, source: Source) -> Iterator[Finding]:
     yield from _task_findings(model)
     for path, entries in _evaluator_lists(model):
         yield from _evaluator_findings(path, entries, source)
+    yield from _alert_findings(model)
     yield from _verdict_findings(model)
     yield from _file_findings(model, source)
+    yield from _golden_findings(model, source)
     yield from _store_findings(model)
 
 
@@ -88,12 +88,26 @@ def _loop_findings(model: ConfigFile) -> Iterator[Finding]:
         (("shadow", "candidates", index, "base_url"), candidate.base_url)
         for index, candidate in enumerate(model.shadow.candidates)
     ]
+    targets += [
+        ((*path, index, "base_url"), url)
+        for path, entries in _evaluator_lists(model)
+        for index, entry in enumerate(entries)
+        if entry.type.startswith("llm-") and (url := _http_url(entry.options.get("base_url"))) is not None
+    ]
     for key, listen in ((("listen",), model.listen), (("admin", "listen"), model.admin.listen)):
         address = ListenAddress.parse(listen)
         for path, url in targets:
             if url is not None and address.answers(url):
                 sentence = f"{url} is this gateway itself ({dotted(key)}: {address}); requests would go in a circle"
                 yield Finding(path=path, sentence=sentence, about=(key,))
+
+
+def _http_url(value: object) -> str | None:
+    """Give an evaluator's base URL where it is one; what it is else, its own check tells."""
+    try:
+        return base_url_of(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _candidate_findings(model: ConfigFile) -> Iterator[Finding]:
@@ -176,8 +190,6 @@ def _evaluator_type_fault(name: str) -> str | None:
     base = name.removeprefix("not-")
     if name in known or base in known:
         return None
-    if base in _EVALUATORS_NOT_BUILT:
-        return f"'{name}' is not built yet; there are: {', '.join(sorted(known))}"
     return f"'{name}' is no evaluator; {closest_type(name)}"
 
 
@@ -232,6 +244,18 @@ def _file_findings(model: ConfigFile, source: Source) -> Iterator[Finding]:
             yield Finding(path=here, sentence=fault)
 
 
+def _golden_findings(model: ConfigFile, source: Source) -> Iterator[Finding]:
+    if model.golden is None:
+        return
+    from shadow.golden import GoldenError, load_golden  # noqa: PLC0415  (only when asked)
+
+    try:
+        load_golden(str(source.folder / model.golden))
+    except GoldenError as error:
+        for fault in error.faults:
+            yield Finding(path=("golden",), sentence=fault)
+
+
 def _unreadable(file: FilePath) -> str | None:
     try:
         with file.open("rb") as stream:
@@ -245,6 +269,26 @@ def _ssl_reason(error: ssl.SSLError | ValueError) -> str:
     """Say it without OpenSSL's function names and line numbers."""
     reason = getattr(error, "reason", None)
     return str(reason).replace("_", " ").lower() if reason else "no PEM data, or a key that needs a password"
+
+
+_TARGETS = ("slack", "webhook", "apprise")
+
+
+def _alert_findings(model: ConfigFile) -> Iterator[Finding]:
+    for index, entry in enumerate(model.alerts):
+        here: Path = ("alerts", index)
+        named = [kind for kind in _TARGETS if kind in entry.model_fields_set]
+        if len(named) != 1:
+            found = "none" if not named else " and ".join(named)
+            yield Finding(path=here, sentence=f"needs exactly one of slack, webhook and apprise, not {found}")
+        elif entry.secret is not None and named != ["webhook"]:
+            yield Finding(path=(*here, "secret"), sentence="signs a webhook; slack and apprise take none, remove it")
+        elif entry.apprise is not None and find_spec("apprise") is None:
+            sentence = "needs the library apprise: pip install 'shadow-gateway[alerts]'"
+            yield Finding(path=(*here, "apprise"), sentence=sentence)
+        if entry.kinds == []:
+            sentence = "an empty list sends nothing; name kinds, or leave the key out for all"
+            yield Finding(path=(*here, "kinds"), sentence=sentence)
 
 
 def _store_findings(model: ConfigFile) -> Iterator[Finding]:

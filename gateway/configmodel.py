@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import types
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 import re2
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from gateway.addresses import ListenAddress, base_url_of, proxy_url_of
 from gateway.yamltree import FromEnvironment, plain_value
+from shadow.notices import AlertKind
 from shadow.redaction import BUILT_IN_REDACTIONS, RedactionRuleError, Redactor
+from shadow.schedule import schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -107,6 +110,30 @@ def _pattern(value: str) -> str:
     return value
 
 
+def _cron(value: str) -> str:
+    schedule_of(value)
+    return value
+
+
+def _timezone(value: str) -> str:
+    schedule_of("0 0 * * *", value)
+    return value
+
+
+def _post_url(value: str) -> str:
+    """Check an address that alerts are posted to; the sentences never quote it, for it is a secret."""
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("needs an address that starts with https:// or http://")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("may not hold a user or password; a receiver is known by its address and, if set, the secret")
+    return value
+
+
 Rate = Annotated[float, AfterValidator(_between(0, 1)), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
 Between01 = Annotated[float, Field(gt=0, lt=1)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -118,6 +145,9 @@ Listen = Annotated[str, AfterValidator(_listen)]
 BaseUrl = Annotated[str, AfterValidator(base_url_of)]
 ProxyUrl = Annotated[str, AfterValidator(proxy_url_of)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
+Cron = Annotated[str, AfterValidator(_cron)]
+TimeZone = Annotated[str, AfterValidator(_timezone)]
+PostUrl = Annotated[str, AfterValidator(_post_url)]
 ApiKeyHeader = Literal["x-api-key", "bearer", "both"]
 DialectName = Literal["anthropic-messages", "openai-chat", "openai-responses"]
 
@@ -254,6 +284,8 @@ class ShadowSection(Section):
     max_job_age_s: Seconds = 600
     allow_opt_in: bool = False
     """Honour `x-shadow: on`."""
+    noise_floor_rate: Rate = 0.2
+    """Share of the shadowed conversations about which the primary is asked again; the first 30 come on top."""
     content: Literal["none", "redacted", "full"] = "redacted"
     """What is kept of prompts and answers after scoring."""
     redact: list[Redaction] = Field(
@@ -319,6 +351,34 @@ class TaskSection(Section):
     evaluators: Evaluators = None
 
 
+class BenchmarkSection(Section):
+    """The run that asks the team's own prompts again, by default every week."""
+
+    schedule: Cron | None = "0 3 * * sun"
+    """Five fields of cron; null: no run by itself."""
+    timezone: TimeZone = "UTC"
+    """The schedule's, such as Europe/Berlin."""
+    sample: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Production prompts that are asked from run to run."""
+    budget_usd: Dollars = 5.0
+    """What one run may cost at most, reserved before sending; apart from budget_usd_per_day."""
+
+
+class AlertSection(Section):
+    """One place alerts go to; exactly one of slack, webhook and apprise. An empty one is off."""
+
+    slack: PostUrl | None = None
+    """Address of an incoming webhook of Slack."""
+    webhook: PostUrl | None = None
+    """Any address that takes JSON by POST."""
+    apprise: Text | None = None
+    """An address of apprise, such as mailto://…; needs the extra [alerts]."""
+    secret: Key | None = None
+    """Signs what goes to `webhook`."""
+    kinds: list[AlertKind] | None = None
+    """Only these kinds of alert; null: all."""
+
+
 class VerdictSection(Section):
     """When a candidate is recommended, and when it is given up."""
 
@@ -370,11 +430,18 @@ class ConfigFile(Section):
     tasks: list[TaskSection] = Field(default_factory=list)
     evaluators: Evaluators = None
     verdict: VerdictSection = VerdictSection()
+    golden: Text | None = None
+    """A file of cases (JSON lines) that says what is right for a prompt; found again in live traffic."""
+    benchmark: BenchmarkSection = BenchmarkSection()
+    alerts: list[AlertSection] = Field(default_factory=list)
+    """Where changes are told: a verdict, a lead, drift, lost trust, money used up, losses."""
     prices: dict[Text, PriceSection] = Field(default_factory=dict)
     """Model -> prices that win over the price list."""
     store: Text = "sqlite:///shadow.db"
 
-    SECRETS: ClassVar[frozenset[str]] = frozenset({"api_key", "token", "clients", "proxy"})
+    SECRETS: ClassVar[frozenset[str]] = frozenset(
+        {"api_key", "token", "clients", "proxy", "slack", "webhook", "apprise", "secret"}
+    )
     """Keys whose values are never shown."""
 
     @classmethod

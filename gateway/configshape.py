@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-_NOT_BUILT: Mapping[Path, str] = {
-    ("benchmark",): "scheduled benchmarks are not built yet; remove this key (nothing is re-run on a schedule)",
-    ("alerts",): "alerts are not built yet; remove this key (nothing is sent; read /stats)",
-    ("shadow", "noise_floor_rate"): (
-        "the noise floor is not built yet; remove this key (the primary is not asked a second time)"
-    ),
-}
+_NOT_BUILT: Mapping[Path, str] = {}
 
 
 def check_shape(values: Any) -> tuple[ConfigFile | None, list[Problem]]:
@@ -90,6 +84,7 @@ _EXAMPLES: Mapping[Path, str] = {  # of an entry, where a bare name or number su
     ("shadow", "candidates"): ", such as {model: gpt-4o}",
     ("upstream", "routes"): ", such as {base_url: 'https://b.c'}",
     ("evaluators",): ", such as {type: is-json}",
+    ("alerts",): ", such as {slack: 'https://hooks.slack.com/…'}",
     ("prices",): ", such as {input: 1.25, output: 10}",
 }
 _BOUND_SENTENCES = {

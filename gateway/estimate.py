@@ -60,7 +60,8 @@ def _priced(exchanges: Sequence[dict[str, Any]], config: Config) -> Estimate:
     ]
     if len(unknown) == len(costs):
         return Estimate(usd_per_day=None, exchanges=len(counted), reason="no candidate has a known price")
-    return Estimate(usd_per_day=sum(cost for cost in costs if cost is not None), exchanges=len(counted))
+    total = sum(cost for cost in costs if cost is not None) + _cost_again(exchanges, book, config)
+    return Estimate(usd_per_day=total, exchanges=len(counted))
 
 
 def _candidate_cost(candidate: Candidate, usages: Sequence[Usage], book: PriceBook, config: Config) -> float | None:
@@ -68,6 +69,16 @@ def _candidate_cost(candidate: Candidate, usages: Sequence[Usage], book: PriceBo
     rate = config.measuring.sample_rate if candidate.sample_rate is None else candidate.sample_rate
     costs = [book.cost(usage, answered=None, asked=candidate.model).uncached_usd for usage in usages]
     return None if None in costs else rate * sum(cost for cost in costs if cost is not None)
+
+
+def _cost_again(exchanges: Sequence[dict[str, Any]], book: PriceBook, config: Config) -> float:
+    """Sum what the primary, asked again for the noise floor, would have cost; unknown prices are not asked."""
+    settings = config.measuring
+    if settings.noise_floor is None:
+        return 0.0
+    rates = (settings.sample_rate if each.sample_rate is None else each.sample_rate for each in settings.candidates)
+    costs = (book.cost(_usage(row), answered=None, asked=row["model"]).uncached_usd for row in exchanges)
+    return max(rates) * settings.noise_floor_rate * sum(cost for cost in costs if cost is not None)
 
 
 def _usage(row: dict[str, Any]) -> Usage | None:

@@ -20,6 +20,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
@@ -29,27 +30,35 @@ import uvicorn
 from gateway import control, logs
 from gateway.adminport import AdminConnection
 from gateway.settings import MeasuringSettings
-from gateway.verdictplan import PriceFacts, verdict_plan
+from gateway.verdictplan import OutsideFacts, verdict_plan
+from gateway.weekly import Bench, courier_of, golden_cases, patrol_of, weekly_runs_of
 from shadow.bookkeeper import Bookkeeper, Routine
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
-from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, build_evaluators
+from shadow.evaluators import EvaluatorConfigError, EvaluatorSet, Services, build_evaluators
+from shadow.evaluators.llm_judges import LlmJudges
+from shadow.golden import NOTHING, Golden, GoldenError, load_golden
+from shadow.judge.client import Network
+from shadow.judge.hire import Agency, Home
 from shadow.pricing import PriceBook
 from shadow.redaction import Redactor, Scrubber
+from shadow.rescoring import Rescorer
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
 from shadow.storekeeper import StoreKeeper
-from shadow.web import AdminSettings, VerdictApi, build_app
-from shadow.worker import Decided, Upkeep, Worker, WorkerLimits
+from shadow.switch import SwitchAdvisor
+from shadow.web import AdminSettings, VerdictApi, WeeklyApi, build_app
+from shadow.worker import Decided, NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
 
     from starlette.applications import Starlette
 
+    from shadow.rebenchmark import WeeklyRuns
     from shadow.store import Store
-    from shadow.store.base import Ledger, Reader, Rollups
+    from shadow.store.base import FeedbackDoor, Ledger, Reader, Rollups, Runs, Trends, Watching
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -81,23 +90,18 @@ def main() -> None:
 
 
 class LateReader:
-    """A store's reader that may not be there yet: until `found`, every question is a StoreError (a 503 for people)."""
+    """A part of the store that may not be there yet: until `found`, every question is a StoreError (a 503 for people).
+
+    The reader, the feedback door, or the benchmark runs.
+    """
 
     def __init__(self) -> None:
-        self._reader: Reader | None = None
-        self._ledger: Ledger | None = None
+        self._reader: Any = None
         self._reason = "the store is being opened"
 
-    def found(self, reader: Reader, ledger: Ledger) -> None:
-        """Take the reader and the ledger of the store that is open now."""
+    def found(self, reader: Reader | FeedbackDoor | Ledger | Runs | Trends | Watching) -> None:
+        """Take the part of the store that is open now."""
         self._reader = reader
-        self._ledger = ledger
-
-    async def views(self, *, task: str | None = None) -> list[dict[str, Any]]:
-        """Show the ledger."""
-        if self._ledger is None:
-            raise StoreError(self._reason)
-        return await self._ledger.views(task=task)
 
     def missing(self, reason: str) -> None:
         """Keep why the store cannot be opened; this is told meanwhile."""
@@ -108,13 +112,15 @@ class LateReader:
         """Show the sums."""
         if self._reader is None:
             raise StoreError(self._reason)
-        return self._reader.rollups
+        rollups: Rollups = self._reader.rollups
+        return rollups
 
     async def health(self) -> Mapping[str, Any]:
         """Tell the store's health, or why there is none; never raises."""
         if self._reader is None:
             return {"ok": False, "reason": self._reason, "schema": 0, "pending_jobs": 0}
-        return await self._reader.health()
+        health: Mapping[str, Any] = await self._reader.health()
+        return health
 
     def __getattr__(self, name: str) -> Any:
         if self._reader is None:
@@ -164,18 +170,29 @@ class Crew:
     prices: PriceBook
     scrubber: Scrubber
     redactor: Redactor
+    services: Services
     evaluators: Mapping[str, EvaluatorSet]
+    golden: Golden
+    hired_at: datetime
+    judges: Agency
 
     @classmethod
     def hire(cls, settings: MeasuringSettings) -> Crew:
-        """Build it. Raises EvaluatorConfigError with a sentence."""
+        """Build it. Raises EvaluatorConfigError or GoldenError with a sentence."""
         keys = {*settings.secrets, *(candidate.api_key for candidate in settings.candidates if candidate.api_key)}
+        prices, redactor = PriceBook(settings.prices), Redactor(settings.redact, secrets=keys)
+        judges = _judges(settings, prices=prices, redactor=redactor)
+        services = Services(judges=LlmJudges(judges))
         return cls(
             settings=settings,
-            prices=PriceBook(settings.prices),
+            hired_at=datetime.now(UTC),
+            prices=prices,
             scrubber=Scrubber(keys),
-            redactor=Redactor(settings.redact, secrets=keys),
-            evaluators=_evaluators(settings),
+            redactor=redactor,
+            services=services,
+            evaluators=_evaluators(settings, services),
+            golden=NOTHING if settings.golden is None else load_golden(settings.golden),
+            judges=judges,
         )
 
     @property
@@ -201,7 +218,17 @@ class Crew:
             conversations=self.conversations,
             budget_usd_per_day=settings.budget_usd_per_day,
             shadow_off_reason=settings.shadow_off_reason,
+            keep_text=None if settings.content == "none" else self.keeper().reference,
+            noise_floor_off_reason=settings.noise_floor_off_reason,
+            demo=settings.demo,
+            loaded_at=self.hired_at,
+            judges_unusable=self.judges_unusable(),
         )
+
+    def judges_unusable(self) -> Mapping[str, str]:
+        """Say by task why its deciding judge cannot be asked; empty where every judge can, or none is asked."""
+        reasons = {task: found.unusable.get(found.quality_name) for task, found in self.evaluators.items()}
+        return {task: reason for task, reason in reasons.items() if reason is not None}
 
     def client(self) -> CandidateClient:
         """Make the connections to the candidates; whoever asks for them closes them."""
@@ -209,13 +236,7 @@ class Crew:
         return CandidateClient(
             prices=self.prices,
             scrubber=self.scrubber,
-            limits=CallLimits(
-                connect_timeout_s=settings.connect_timeout_s,
-                first_byte_timeout_s=settings.first_byte_timeout_s,
-                idle_timeout_s=settings.idle_timeout_s,
-                total_s=settings.max_job_age_s,
-                max_body_bytes=settings.max_body_bytes,
-            ),
+            limits=_call_limits(settings),
             proxy=settings.proxy,
             no_proxy=settings.no_proxy,
             ca_file=settings.ca_file,
@@ -230,10 +251,11 @@ class Crew:
             jobs=store.jobs,
             client=client,
             candidates=settings.candidates,
-            comparer=Comparer(
-                evaluators=self.evaluators,
-                prices=self.prices,
-                keeper=Keeper(mode=settings.content, redactor=self.redactor, scrubber=self.scrubber),
+            comparer=Comparer(evaluators=self.evaluators, prices=self.prices, keeper=self.keeper(), golden=self.golden),
+            noise_floor=(
+                None
+                if settings.noise_floor is None
+                else NoiseFloor(primary=settings.noise_floor, rate=settings.noise_floor_rate)
             ),
             prices=self.prices,
             redactor=self.redactor,
@@ -252,9 +274,10 @@ class Crew:
             candidate.model: settings.sample_rate if candidate.sample_rate is None else candidate.sample_rate
             for candidate in settings.candidates
         }
+        plan = verdict_plan(settings, self.evaluators)
         return Bookkeeper(
             ledger=store.ledger,
-            plan=verdict_plan(settings, self.evaluators),
+            plan=plan,
             routine=Routine(
                 conversations=self.conversations,
                 max_job_age_s=settings.max_job_age_s,
@@ -262,22 +285,47 @@ class Crew:
                 sample_rates=rates,
                 budget_usd_per_day=settings.budget_usd_per_day,
             ),
-            facts=PriceFacts(self.prices),
+            facts=OutsideFacts(
+                self.prices,
+                store.reader,
+                plan=plan,
+                judged=any(found.costs_money for found in self.evaluators.values()),
+                unusable=self.judges_unusable(),
+                now=utc_now,
+            ),
         )
+
+    def bench(self, client: CandidateClient) -> Bench:
+        """Give what weekly runs ask and score with."""
+        return Bench(
+            client=client,
+            prices=self.prices,
+            redactor=self.redactor,
+            scrubber=self.scrubber,
+            evaluators=self.evaluators,
+            golden=lambda: golden_cases(self.settings.golden),
+        )
+
+    def keeper(self) -> Keeper:
+        """Make the one who decides what is kept of what people and models said."""
+        return Keeper(mode=self.settings.content, redactor=self.redactor, scrubber=self.scrubber)
 
     def upkeep(self, store: Store) -> Upkeep:
         """Make the one who tidies up, shadowing or not."""
         settings = self.settings
+        rescorer = Rescorer(feedback=store.feedback, evaluators=self.evaluators, keeper=self.keeper(), now=utc_now)
         return Upkeep(
             jobs=store.jobs,
             reader=store.reader,
+            runs=store.runs,
             prices=self.prices,
             queue_size=settings.queue_size,
             max_job_age_s=settings.max_job_age_s,
             retention_days=settings.retention_days,
+            rescore=rescorer.once,
         )
 
-    def keeper(self, store: Store) -> StoreKeeper:
+    def storekeeper(self, store: Store) -> StoreKeeper:
         """Make the one who keeps the store quick and small, shadowing or not."""
         return StoreKeeper(
             rollups=store.rollups,
@@ -291,9 +339,26 @@ class Crew:
 class Measuring:
     """The measuring side at work: one crew at a time, exchanged as a whole at a reload."""
 
-    def __init__(self, crew: Crew, *, reader: LateReader) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        *,
+        reader: LateReader,
+        feedback: LateReader,
+        ledger: LateReader,
+        runs: LateReader,
+        trends: LateReader,
+        watching: LateReader,
+    ) -> None:
         self._crew = crew
         self._reader = reader
+        self._feedback = feedback
+        self._ledger = ledger
+        self._runs = runs
+        self._trends = trends
+        self._watching = watching
+        self._weekly: WeeklyRuns | None = None
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._worker: Worker | None = None
@@ -301,7 +366,17 @@ class Measuring:
 
     def admin_settings(self) -> AdminSettings:
         """Give the settings in force, for the admin app."""
-        return self._crew.admin_settings()
+        breakers = {} if self._worker is None else self._worker.breakers()
+        return replace(self._crew.admin_settings(), breakers=breakers)
+
+    def switch(self, verdict: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Say what to change for a verdict, by the settings in force."""
+        settings = self._crew.settings
+        return SwitchAdvisor(config_file=settings.config_file, several_tasks=bool(settings.tasks))(verdict)
+
+    def timetable(self) -> WeeklyRuns | None:
+        """Give the one who makes weekly runs now; None where none are made."""
+        return self._weekly
 
     async def open_epochs(self, *, because: str, task: str | None = None) -> Sequence[Mapping[str, Any]]:
         """Begin new epochs at somebody's word. Raises StoreError."""
@@ -329,7 +404,12 @@ class Measuring:
         async with self._store(store_url) as store:
             if store is None:
                 return
-            self._reader.found(store.reader, store.ledger)
+            self._reader.found(store.reader)
+            self._feedback.found(store.feedback)
+            self._ledger.found(store.ledger)
+            self._runs.found(store.runs)
+            self._trends.found(store.trends)
+            self._watching.found(store.watching)
             while not self._stopping.is_set():
                 self._changed.clear()
                 await self._shift(self._crew, store)
@@ -339,12 +419,13 @@ class Measuring:
         client = crew.client()
         worker = self._worker = crew.worker(store, client)
         tidying = asyncio.create_task(crew.upkeep(store).run())
-        keeping = asyncio.create_task(crew.keeper(store).run())
+        keeping = asyncio.create_task(crew.storekeeper(store).run())
         bookkeeper = self._bookkeeper = crew.bookkeeper(store)
         bookkeeping = asyncio.create_task(bookkeeper.run())
         asking = asyncio.create_task(worker.run() if crew.settings.shadow_enabled else self._changed.wait())
+        watching = asyncio.create_task(self._watch(crew, store, client))
         changing = asyncio.create_task(self._changed.wait())
-        tasks = (tidying, keeping, bookkeeping, asking, changing)
+        tasks = (tidying, keeping, bookkeeping, asking, watching, changing)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if changing not in done:  # a fault that no loop caught: end, and be started again by the supervisor
@@ -356,6 +437,23 @@ class Measuring:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await client.aclose()
+            await crew.judges.aclose()
+            await asyncio.to_thread(crew.services.close)
+
+    async def _watch(self, crew: Crew, store: Store, client: CandidateClient) -> None:
+        """Make weekly runs, look for changes and send alerts, until cancelled."""
+        settings = crew.settings
+        for line in settings.alerts_off:
+            _log.warning("%s", line)
+        weekly = self._weekly = weekly_runs_of(settings, crew.bench(client), store, holder=self._name)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(patrol_of(settings, store, holder=self._name).run())
+                group.create_task(courier_of(settings, store).run())
+                if weekly is not None:
+                    group.create_task(weekly.run())
+        finally:
+            self._weekly = None
 
     @contextlib.asynccontextmanager
     async def _store(self, url: str) -> AsyncIterator[Store | None]:
@@ -369,6 +467,9 @@ class Measuring:
                 if pause_s <= 0.1:  # noqa: PLR2004  (the first failure: told once)
                     _log.warning("the store cannot be opened, trying again: %s", error)
                 self._reader.missing(str(error))
+                self._feedback.missing(str(error))
+                self._ledger.missing(str(error))
+                self._runs.missing(str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
                 pause_s = min(2 * pause_s, STORE_RETRY_MAX_S)
@@ -388,16 +489,26 @@ async def _run() -> None:
     settings = control.settings_from(start.settings, MeasuringSettings)
     crew = _first_crew(settings)
     _configure_logs(crew)
+    for task, reason in crew.judges_unusable().items():
+        _log.warning("task %s: no quality is measured: %s", task, reason)
     if crew.settings.shadow_off_reason is not None:
         _log.warning("nothing is shadowed: %s", crew.settings.shadow_off_reason)
-    reader = LateReader()
-    measuring = Measuring(crew, reader=reader)
+    reader, feedback, ledger, runs = LateReader(), LateReader(), LateReader(), LateReader()
+    trends, alerts = LateReader(), LateReader()
+    measuring = Measuring(
+        crew, reader=reader, feedback=feedback, ledger=ledger, runs=runs, trends=trends, watching=alerts
+    )
     server = AdminServer(
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
             settings=measuring.admin_settings,
-            verdicts=VerdictApi(reader, measuring),
+            verdicts=VerdictApi(cast("Ledger", ledger), measuring, measuring.switch),
             reload=_reload_signal(),
+            feedback=cast("FeedbackDoor", feedback),
+            runs=cast("Runs", runs),  # likewise
+            weekly=WeeklyApi(
+                trends=cast("Trends", trends), outbox=cast("Watching", alerts), timetable=measuring.timetable
+            ),
         )
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.stop)
@@ -472,18 +583,49 @@ def _first_crew(settings: MeasuringSettings) -> Crew:
     """Build the crew of the start; with an evaluator that does not load nothing is shadowed, and the stats say why."""
     try:
         return Crew.hire(settings)
-    except EvaluatorConfigError as error:
+    except (EvaluatorConfigError, GoldenError) as error:
         tasks = tuple(replace(task, evaluators=None) for task in settings.tasks)
-        off = replace(settings, shadow_enabled=False, shadow_off_reason=str(error), evaluators=None, tasks=tasks)
+        off = replace(
+            settings, shadow_enabled=False, shadow_off_reason=str(error), evaluators=None, tasks=tasks, golden=None
+        )
         return Crew.hire(off)
 
 
-def _evaluators(settings: MeasuringSettings) -> dict[str, EvaluatorSet]:
+def _call_limits(settings: MeasuringSettings) -> CallLimits:
+    return CallLimits(
+        connect_timeout_s=settings.connect_timeout_s,
+        first_byte_timeout_s=settings.first_byte_timeout_s,
+        idle_timeout_s=settings.idle_timeout_s,
+        total_s=settings.max_job_age_s,
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+
+def _judges(settings: MeasuringSettings, *, prices: PriceBook, redactor: Redactor) -> Agency:
+    upstream = settings.upstream
+    return Agency(
+        home=Home(base_url=upstream.base_url, api_key=upstream.api_key, api_key_header=upstream.api_key_header),
+        prices=prices,
+        redactor=redactor,
+        network=Network(
+            limits=_call_limits(settings),
+            proxy=settings.proxy,
+            no_proxy=settings.no_proxy,
+            ca_file=settings.ca_file,
+            deployment_id=settings.deployment_id,
+        ),
+    )
+
+
+def _evaluators(settings: MeasuringSettings, services: Services) -> dict[str, EvaluatorSet]:
     """Build the set of each task by name; a task that names none has the general ones."""
     specs = {"default": settings.evaluators}
     for task in settings.tasks:
         specs[task.name] = settings.evaluators if task.evaluators is None else task.evaluators
-    return {name: build_evaluators(chosen, config_dir=settings.config_dir) for name, chosen in specs.items()}
+    return {
+        name: build_evaluators(chosen, config_dir=settings.config_dir, services=services)
+        for name, chosen in specs.items()
+    }
 
 
 def _configure_logs(crew: Crew) -> None:

@@ -14,7 +14,17 @@ import msgspec
 
 from shadow.decoding import UndecodableError, decode_slices
 from shadow.dialects import UnreadableError, is_event_stream, read_reply, read_request
-from shadow.records import ENDED_WELL, MAX_NAME_CHARS, ExchangeRecord, JobBody, Outcome, Reply, RequestFacts, ShadowJob
+from shadow.records import (
+    ENDED_WELL,
+    MAX_NAME_CHARS,
+    NOISE_FLOOR,
+    ExchangeRecord,
+    JobBody,
+    Outcome,
+    Reply,
+    RequestFacts,
+    ShadowJob,
+)
 from shadow.redaction import Redactor, Scrubber, clean_query
 from shadow.retry_after import rest_s
 from shadow.sampling import conversation_hash, conversation_key, is_sampled, task_of
@@ -205,7 +215,7 @@ class ExchangeReader:
             for candidate in settings.candidates
             if opted_in or is_sampled(record.conversation, _rate(candidate, settings.sample_rate))
         ]
-        jobs = []
+        jobs: list[ShadowJob] = []
         created_at = ended_at(recording) if sampled else recording.started_at
         for candidate in sampled:
             state, reason = _fate(candidate, asked, answered, record)
@@ -221,7 +231,22 @@ class ExchangeReader:
                 counted=not opted_in,
             )
             jobs.append(job)
+        if settings.noise_floor and not opted_in and any(job.state == "pending" for job in jobs):
+            jobs.append(_asked_again(record, created_at))
         return tuple(jobs)
+
+
+def _asked_again(record: ExchangeRecord, created_at: datetime) -> ShadowJob:
+    """Make the job that asks the primary once more; whether it is this conversation's turn is the worker's to say."""
+    return ShadowJob(
+        exchange_id=record.id,
+        candidate=NOISE_FLOOR,
+        conversation=record.conversation or "",
+        task=record.task,
+        primary=record.model or "unknown",
+        created_at=created_at,
+        counted=False,  # no candidate: coverage and comparisons never see it
+    )
 
 
 def bare_record(recording: Recording, *, scrubber: Scrubber | None = None) -> ExchangeRecord:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from shadow.notices import AlertTarget
 from shadow.records import Candidate, EvaluatorSpec, Price, Task
 from shadow.redaction import BUILT_IN_REDACTIONS
 
@@ -77,10 +78,22 @@ class RecordingSettings:
     secrets: tuple[str, ...] = ()
     """Configured keys, for the scrubber; client keys are added per exchange."""
     max_job_age_s: float = 600
+    noise_floor: bool = False
+    """Whether the primary is asked again, too."""
     content: Literal["none", "redacted", "full"] = "redacted"
     """What may be kept of what people and models said."""
     redact: tuple[RedactionRule, ...] = tuple(RedactionRule(name=name) for name in BUILT_IN_REDACTIONS)
     """What is taken out of the provider's words where `content` is `redacted`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkSettings:
+    """The scheduled run: when, how many prompts, for how much."""
+
+    schedule: str | None = "0 3 * * sun"
+    timezone: str = "UTC"
+    sample: int = 100
+    budget_usd: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +127,10 @@ class MeasuringSettings:
     evaluators: tuple[EvaluatorSpec, ...] | None = None
     """None: `auto`."""
     verdict: VerdictSettings = VerdictSettings()
+    upstream: Upstream = Upstream(base_url="https://ezaiapi.com")
+    """Where judges are asked that name no other place."""
+    primary_model: str | None = None
+    """The model that answers apps, where the configuration fixes it."""
     config_dir: str = "."
     """Folder of the config file: where `python` evaluators are found first."""
     prices: Mapping[str, Price] = field(default_factory=dict)
@@ -122,6 +139,12 @@ class MeasuringSettings:
     queue_size: int = 10_000
     max_body_bytes: int = 4 << 20
     max_job_age_s: float = 600
+    noise_floor: Candidate | None = None
+    """Where the primary is asked again, with which key; its model is each exchange's."""
+    noise_floor_rate: float = 0.0
+    noise_floor_off_reason: str | None = None
+    golden: str | None = None
+    """Absolute path of the golden cases."""
     content: Literal["none", "redacted", "full"] = "redacted"
     redact: tuple[RedactionRule, ...] = ()
     retention_days: float = 30
@@ -134,4 +157,12 @@ class MeasuringSettings:
     connect_timeout_s: float = 10
     first_byte_timeout_s: float = 600
     idle_timeout_s: float = 600
+    benchmark: BenchmarkSettings = BenchmarkSettings()
+    alerts: tuple[AlertTarget, ...] = ()
+    alerts_off: tuple[str, ...] = ()
+    """Entries of `alerts` without an address, in words."""
+    config_file: str | None = None
+    """As it was named; None when the environment alone was read."""
     secrets: tuple[str, ...] = ()
+    demo: bool = False
+    """Models, prices and traffic are made up; every page of the dashboard says so."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -30,6 +30,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @contextmanager
 def told() -> Iterator[None]:
     """Turn the faults a user can do something about into their sentence and exit code."""
+    from gateway.ask import AskError  # noqa: PLC0415
     from gateway.config import ConfigErrors  # noqa: PLC0415
     from gateway.pairsview import PairsError  # noqa: PLC0415
     from gateway.serve import StartError  # noqa: PLC0415
@@ -40,7 +41,7 @@ def told() -> Iterator[None]:
         yield
     except ConfigErrors as errors:
         refuse(errors.lines)
-    except (ListenError, PairsError, StartError, StoreError) as error:
+    except (AskError, ListenError, PairsError, StartError, StoreError) as error:
         note(str(error))
         raise typer.Exit(FAILED) from None
     except BrokenPipeError:
@@ -97,7 +98,7 @@ def print_json(value: Any) -> None:
     say(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
-def refuse(lines: Iterable[str]) -> None:
+def refuse(lines: Iterable[str]) -> NoReturn:
     """Write why this cannot be done, a line each, and end with the code of a usage error."""
     for line in lines:
         note(line)

@@ -3,22 +3,47 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
+from datetime import timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from shadow.judge.figures import JudgeBook
 from shadow.ledger import Facts, Judging, Plan
+from shadow.stats.noise import self_differences
 from shadow.verdict import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from gateway.settings import MeasuringSettings
     from shadow.evaluators import EvaluatorSet
     from shadow.pricing import KnownPrice, PriceBook
     from shadow.records import Candidate, EvaluatorSpec
 
+JUDGED_SINCE = timedelta(days=30)
+"""How far back a judge's rulings tell whether it may be trusted."""
+
+JUDGED_MAX_AGE_S = 60.0
 _FINGERPRINT_BYTES = 8
+
+
+class Judges(Protocol):
+    """The part of the store that tells what judges did."""
+
+    async def judge_tallies(
+        self, *, since: datetime, until: datetime, task: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """Count what each deciding judge did."""
+        ...
+
+    async def noise_floor(
+        self, *, since: datetime, until: datetime, task: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """What the primary answered when it was asked again."""
+        ...
 
 
 def verdict_plan(settings: MeasuringSettings, evaluators: Mapping[str, EvaluatorSet]) -> Plan:
@@ -67,36 +92,65 @@ def _definition(candidate: Candidate) -> str:
     return _fingerprint({name: known[name] for name in ("model", "base_url", "dialects", "drop_params")})
 
 
-class PriceFacts:
-    """`shadow.bookkeeper.FactsSource` out of the price book."""
+class OutsideFacts:
+    """`shadow.bookkeeper.FactsSource`: prices out of the price book, and whether the judge may be trusted."""
 
-    def __init__(self, prices: PriceBook) -> None:
+    def __init__(
+        self,
+        prices: PriceBook,
+        judges: Judges,
+        *,
+        plan: Plan,
+        judged: bool,
+        unusable: Mapping[str, str],
+        now: Callable[[], datetime],
+    ) -> None:
+        """`judged`: some evaluator asks a model. `unusable` says by task why its judge cannot be asked."""
         self._prices = prices
+        self._judges = judges
+        self._plan = plan
+        self._judged = judged
+        self._max_missing = plan.rules.max_missing
+        self._unusable = unusable
+        self._now = now
+        self._book = JudgeBook((), unusable=unusable)
+        self._again: Sequence[Mapping[str, Any]] = ()
+        self._read_s = float("-inf")
 
-    async def facts(self, *, task: str, primary: str, candidate: str) -> Facts:  # noqa: ARG002  (the protocol's)
-        """Give both models' prices, and what they say about the most that a call may cost."""
+    async def refresh(self) -> None:
+        """Read what judges did anew where it is older than a minute. Raises StoreError."""
+        if not self._judged or time.monotonic() - self._read_s < JUDGED_MAX_AGE_S:
+            return
+        until = self._now()
+        tallies = await self._judges.judge_tallies(since=until - JUDGED_SINCE, until=until)
+        self._again = await self._judges.noise_floor(since=until - JUDGED_SINCE, until=until)
+        self._book = JudgeBook(tallies, max_missing=self._max_missing, unusable=self._unusable)
+        self._read_s = time.monotonic()
+
+    def facts(self, *, task: str, primary: str, candidate: str) -> Facts:
+        """Give both models' prices, or say which is unknown and how to add it; and what is wrong with the judge."""
+        trust = self._book.trust(task, primary, candidate, aa_counts=self._differences(task, primary))
+        withheld = () if trust is None or trust.trusted else (trust.reason,)
         known = {model: self._prices.price_of(model) for model in (primary, candidate)}
         unknown = [model for model, price in known.items() if price is None]
         if unknown:
             lines = " and ".join(self._prices.missing_line(model) for model in unknown)
-            return Facts(withheld=(f"the price of {' and '.join(unknown)} is unknown, add {lines}",))
-        of_primary, of_candidate = known[primary], known[candidate]
-        assert of_primary is not None  # noqa: S101  (none is unknown)
-        assert of_candidate is not None  # noqa: S101
-        return Facts(
-            prices=_fingerprint([_rates(of_primary), _rates(of_candidate)]),
-            primary_factor=_factor(of_primary, of_candidate),
+            return Facts(withheld=(*withheld, f"the price of {' and '.join(unknown)} is unknown, add {lines}"))
+        prices = [_rates(price) for price in known.values() if price is not None]
+        return Facts(withheld=withheld, prices=_fingerprint(prices))
+
+    def _differences(self, task: str, primary: str) -> Mapping[float, int] | None:
+        """What the deciding evaluator says of two answers of the primary to one question."""
+        judging = self._plan.judging_of(task)
+        rows = [row for row in self._again if (row["task"], row["primary"]) == (task, primary)]
+        found = self_differences(
+            (dict(row) for row in rows), evaluator=judging.quality, version=judging.versions[judging.quality]
         )
+        return found.get((task, primary))
 
 
 def _rates(price: KnownPrice) -> Any:
     return [asdict(rate) for rate in (price.input_rate, price.output_rate)]
-
-
-def _factor(primary: KnownPrice, candidate: KnownPrice) -> float:
-    """How many times the candidate's cost the primary's may be, for the same tokens."""
-    buckets = [(primary.input, candidate.input), (primary.output, candidate.output)]
-    return max([1.0, *(one / other for one, other in buckets if other > 0)])
 
 
 def _fingerprint(value: Any) -> str:

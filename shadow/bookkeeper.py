@@ -7,6 +7,7 @@ of them do each piece of work once.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +21,7 @@ from shadow.ledger.outcome import conversation_outcome
 from shadow.ledger.state import LedgerState, read_outcome, write_outcome
 from shadow.repeat import in_chunks, repeat
 from shadow.stats.conversations import ConversationRules, extent
-from shadow.verdict import Pace, Watch, decide
+from shadow.verdict import Pace, Watch, decide, headline
 from shadow.verdict.proofs import latched, proofs_of
 
 if TYPE_CHECKING:
@@ -30,16 +31,18 @@ if TYPE_CHECKING:
     from shadow.ledger.epochs import Lane, Plan
     from shadow.ledger.outcome import Outcome
     from shadow.store.base import Book, Ledger
-    from shadow.verdict import Evidence, Proof, Verdict
+    from shadow.verdict import Evidence, Headline, Proof, Verdict
 
     Row = Mapping[str, Any]
 
 _log = logging.getLogger(__name__)
 
-INBOX_CHUNK = 200
-DUE_CHUNK = 100
-ENTRY_CHUNK = 50
+INBOX_CHUNK = 40
+DUE_CHUNK = 20
+ENTRY_CHUNK = 10
 """How much one transaction does at most: other writers wait meanwhile."""
+_BREATH_S = 0.02
+"""Between two transactions, so that who waits for the store has its turn."""
 _PRUNE_CHUNK = 500
 _PATIENCE = timedelta(seconds=120)
 """How long an answer may be away beyond a job's own age before it is declared missing."""
@@ -49,7 +52,11 @@ _DAY_S = 86_400.0
 class FactsSource(Protocol):
     """Tells what the ledger cannot know by itself: prices, and whether the judge may be trusted."""
 
-    async def facts(self, *, task: str, primary: str, candidate: str) -> Facts:
+    async def refresh(self) -> None:
+        """Read anew what may have changed; called outside of any transaction. Raises StoreError."""
+        ...
+
+    def facts(self, *, task: str, primary: str, candidate: str) -> Facts:
         """Say it about one candidate beside one primary of one task."""
         ...
 
@@ -57,7 +64,10 @@ class FactsSource(Protocol):
 class NoFacts:
     """Nothing is held back, and no price is known."""
 
-    async def facts(self, *, task: str, primary: str, candidate: str) -> Facts:  # noqa: ARG002  (the protocol's)
+    async def refresh(self) -> None:
+        """There is nothing to read."""
+
+    def facts(self, *, task: str, primary: str, candidate: str) -> Facts:  # noqa: ARG002  (the protocol's)
         """Say nothing."""
         return Facts()
 
@@ -121,9 +131,11 @@ class Bookkeeper:
         """Do all there is to do now; returns how many steps it took."""
         if not self._announced:
             await self.announce()
+        await self._facts.refresh()
         steps = 0
         while await self._ledger.any_work(now=self._now()):
             await self.step()
+            await asyncio.sleep(_BREATH_S)
             steps += 1
         await self.reconsider()
         return steps
@@ -159,7 +171,7 @@ class Bookkeeper:
 
     async def reconsider(self) -> None:
         """Decide anew where what is told from outside has changed since, such as the judge's trust."""
-        changed = [row["id"] for row in await self._ledger.current() if await self._differs(row)]
+        changed = [row["id"] for row in await self._ledger.current() if self._differs(row)]
         if not changed:
             return
         async with self._ledger.book() as book:
@@ -172,8 +184,8 @@ class Bookkeeper:
         before = self._now() - timedelta(days=self._routine.retention_days)
         return await in_chunks(lambda: self._ledger.prune(before=before, limit=_PRUNE_CHUNK), chunk=_PRUNE_CHUNK)
 
-    async def _differs(self, row: Row) -> bool:
-        facts = await self._facts.facts(task=row["task"], primary=row["primary"], candidate=row["candidate"])
+    def _differs(self, row: Row) -> bool:
+        facts = self._facts.facts(task=row["task"], primary=row["primary"], candidate=row["candidate"])
         known: str = row["facts"]
         return known != _facts_text(facts, self._plan)
 
@@ -335,12 +347,12 @@ class Bookkeeper:
         ledger = await book.ledger(ledger_id)
         epoch = shelf.epoch(ledger["epoch"])
         task, primary, _ = lane_of(epoch)
-        facts = await self._facts.facts(task=task, primary=primary, candidate=ledger["candidate"])
+        facts = self._facts.facts(task=task, primary=primary, candidate=ledger["candidate"])
         heads = await book.heads(ledger_id, limit=ENTRY_CHUNK)
         entry = self._who_enters(ledger, heads, facts, now=now)
         rows: dict[str, Row] = {row["conversation"]: row for row in heads}
         clerk = _Clerk(self._plan, epoch, ledger, facts)
-        await clerk.price(book, now=now)
+        clerk.price(now=now)
         await self._enter_each(book, clerk, rows, entry, now=now)
         if len(heads) == ENTRY_CHUNK and not entry.waiting:
             await self._go_on(book, ledger_id, now=now)
@@ -370,7 +382,7 @@ class Bookkeeper:
             row = rows[each.conversation]
             outcome = read_outcome(row["outcome"])
             if each.standing == "settled":
-                clerk.enter(outcome, started_at=each.started_at)
+                clerk.enter(outcome, started_at=each.started_at, now=now)
                 state, number = "entered", clerk.entered
             else:
                 clerk.pass_over(outcome)
@@ -405,7 +417,9 @@ class Bookkeeper:
             ledger["id"],
             state=clerk.state.dumped(),
             facts=_facts_text(clerk.facts, self._plan),
-            verdict=json.dumps({**asdict(verdict), "waiting": entry.why}, sort_keys=True),
+            verdict=json.dumps(
+                {**asdict(verdict), "waiting": entry.why, "headline": asdict(clerk.headline())}, sort_keys=True
+            ),
             entered=clerk.entered,
             entered_until=None if entry.last is None else entry.last.started_at,
             entered_last=None if entry.last is None else entry.last.conversation,
@@ -427,25 +441,17 @@ class _Clerk:
         self.state = LedgerState.loaded(ledger["state"])
         self.entered: int = ledger["entered"]
 
-    async def price(self, book: Book, *, now: datetime) -> None:
-        """Begin a cost epoch where there is none, or prices changed; its scale is the largest reserve known then."""
-        rules, facts, cost = self._plan.rules, self.facts, self.state.cost
-        prices = None if facts.prices is None else f"{facts.prices}; saving {rules.min_saving:g}"
-        if prices is None or (cost is not None and cost.prices == prices):
-            return
-        task, primary, _ = lane_of(self._epoch)
-        reserve_usd = await book.largest_reserve_usd(candidate=self._ledger["candidate"], task=task, primary=primary)
-        if reserve_usd > 0:
-            self.state = self.state.priced(
-                prices=prices,
-                w_usd=reserve_usd * max(1.0, facts.primary_factor),
-                min_saving=rules.min_saving,
-                since=self._epoch["started_at"] if cost is None else now,
-            )
+    def price(self, *, now: datetime) -> None:
+        """Begin a cost epoch where there is none, where prices changed, or where reserves have outgrown its scale."""
+        prices, rules = self.facts.prices, self._plan.rules
+        if prices is not None:
+            known = f"{prices}; saving {rules.min_saving:g}"
+            self.state = self.state.priced(prices=known, rules=rules, first=self._epoch["started_at"], now=now)
 
-    def enter(self, outcome: Outcome, *, started_at: datetime) -> None:
+    def enter(self, outcome: Outcome, *, started_at: datetime, now: datetime) -> None:
         """Take one conversation in, and remember what it proves."""
         self.state = self.state.enter(outcome, started_at=started_at)
+        self.price(now=now)
         self.entered += 1
         proofs = proofs_of(self._evidence())
         self.state = replace(self.state, latched=latched(self.state.latched, proofs))
@@ -463,6 +469,17 @@ class _Clerk:
     def late(self) -> None:
         """Count one that came too late."""
         self.state = replace(self.state, late=self.state.late + 1)
+
+    def headline(self) -> Headline:
+        """Work out what people ask for first: cost per quality point, and what the candidate costs of the primary."""
+        known = self.state.headline
+        absolute = not self._judging.pairwise
+        return headline(
+            known.sums,
+            alpha=self._epoch["alpha"],
+            candidate_quality=known.candidate_quality if absolute else None,
+            primary_quality=known.primary_quality if absolute else None,
+        )
 
     def verdict(self, pace: Pace | None = None) -> Verdict:
         """Decide by what is known now."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from shadow.dialects import read_reply
+from shadow.golden import NOTHING, Golden
 from shadow.pricing import price_exchange
 from shadow.records import (
     ENDED_WELL,
@@ -16,6 +17,7 @@ from shadow.records import (
     EvalCase,
     ExchangeRecord,
     JobBody,
+    Judgement,
     LeasedJob,
     Outcome,
     PairResult,
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from shadow.pricing import PriceBook
 
 ContentMode = Literal["none", "redacted", "full"]
+
+MAX_REASON_CHARS = 2_000
+"""Most that is kept of what a judge says about one pair."""
 
 _GIVEN_UP = frozenset({Outcome.PAUSED, Outcome.ABORTED})
 """Answers that never came to an end: such a pair enters no comparison."""
@@ -63,7 +68,13 @@ class Keeper:
         """Cut a score's reason to what the mode allows: evaluators quote what they saw."""
         score = stored.score
         reason = "" if self.mode == "none" and score.status == "scored" else self._text(score.reason)
-        return replace(stored, score=replace(score, reason=reason))
+        judgements = tuple(map(self._judgement, score.judgements))
+        return replace(stored, score=replace(score, reason=reason, judgements=judgements))
+
+    def reference(self, text: str) -> tuple[str, bool]:
+        """Cut what somebody says is right to what the mode allows, and tell whether that changed it."""
+        kept = self._text(text)
+        return kept, kept != text
 
     def error(self, asked: Asked) -> str | None:
         """Cut an answer's error to what the mode allows: providers quote the request they refuse."""
@@ -73,6 +84,12 @@ class Keeper:
         if self.mode == "none" and asked.reply.error is not None:
             return "what the provider said is not kept (content: none)"
         return self._text(error)
+
+    def _judgement(self, judgement: Judgement) -> Judgement:
+        """Cut what a judge said, or its provider: both quote what they were shown."""
+        if self.mode == "none":
+            return replace(judgement, reason="what was said is not kept (content: none)")
+        return replace(judgement, reason=self._text(judgement.reason[:MAX_REASON_CHARS]))
 
     def _text(self, text: str) -> str:
         kept = text if self.mode == "full" else self.redactor.redact_text(text)[0]
@@ -84,12 +101,35 @@ class Keeper:
 
 
 class Comparer:
-    """Makes a pair of a live and a candidate's answer. `evaluators` are the sets by task name, `default` among them."""
+    """Makes a pair of a live and a candidate's answer. `evaluators` are the sets by task name, `default` among them.
 
-    def __init__(self, *, evaluators: Mapping[str, EvaluatorSet], prices: PriceBook, keeper: Keeper) -> None:
+    What is right for an exchange is what its users said, else what a golden case of the same prompt says.
+    """
+
+    def __init__(
+        self,
+        *,
+        evaluators: Mapping[str, EvaluatorSet],
+        prices: PriceBook,
+        keeper: Keeper,
+        golden: Golden = NOTHING,
+    ) -> None:
         self._evaluators = evaluators
+        self._golden = golden
         self._prices = prices
         self._keeper = keeper
+
+    def scoring_worst_case_usd(self, leased: LeasedJob, body: JobBody) -> float:
+        """Say what scoring one job's pair may cost at most; 0 where no model is asked. Takes time: not for the loop."""
+        evaluators = self._evaluators.get(leased.job.task) or self._evaluators["default"]
+        if not evaluators.costs_money:
+            return 0.0
+        primary = _primary_reply(body)
+        if primary.outcome not in ENDED_WELL:
+            return 0.0
+        cost = price_exchange(leased.exchange, prices=self._prices)
+        live = _primary_case(msgspec.json.decode(body.request), primary, leased.exchange, cost)
+        return evaluators.worst_case_usd(live, candidate=leased.job.candidate)
 
     async def pair(self, leased: LeasedJob, body: JobBody, asked: Asked, *, redaction_changed: bool) -> PairResult:
         """Read the live answer, score both where both ended well, and keep what may be kept.
@@ -108,6 +148,7 @@ class Comparer:
             content=await asyncio.to_thread(self._keeper.content, body, primary, asked.reply),
             redaction_changed=redaction_changed,
             primary_cost=cost,
+            identical=_identical(primary, asked),
         )
 
     async def _score(
@@ -115,14 +156,28 @@ class Comparer:
     ) -> tuple[StoredScore, ...]:
         evaluators = self._evaluators.get(leased.job.task) or self._evaluators["default"]
         request = await asyncio.to_thread(msgspec.json.decode, body.request)
-        live = _primary_case(request, primary, leased.exchange, cost)
+        expected = leased.expected
+        if expected is None:
+            expected = await asyncio.to_thread(self._golden.expected, request, task=leased.job.task)
+        live = replace(_primary_case(request, primary, leased.exchange, cost), expected=expected)
         if asked.answer.outcome not in ENDED_WELL:
             return await evaluators.score_primary(live)
-        return await evaluators.score_pair(live, _candidate_case(request, asked), dialect=body.dialect)
+        candidate = replace(_candidate_case(request, asked, leased), expected=expected)
+        return await evaluators.score_pair(live, candidate, dialect=body.dialect)
 
 
 def _primary_reply(body: JobBody) -> Reply:
     return read_reply(body.dialect, body.response, status=body.response_status, streamed=body.response_streamed)
+
+
+def _identical(primary: Reply, asked: Asked) -> bool | None:
+    """Tell whether both said the same, word for word; None when one of them gave no answer."""
+    if primary.outcome not in ENDED_WELL or asked.answer.outcome not in ENDED_WELL:
+        return None
+    said, again = (
+        (reply.text, [(call.name, call.arguments) for call in reply.tool_calls]) for reply in (primary, asked.reply)
+    )
+    return said == again
 
 
 def _primary_case(request: Mapping[str, Any], reply: Reply, exchange: ExchangeRecord, cost: Cost) -> EvalCase:
@@ -135,10 +190,14 @@ def _primary_case(request: Mapping[str, Any], reply: Reply, exchange: ExchangeRe
         latency_ms=exchange.latency_ms,
         ttft_ms=exchange.ttft_ms,
         cost_usd=cost.billed_usd,
+        exchange_id=exchange.id,
+        task=exchange.task,
+        model=exchange.model,
+        role="primary",
     )
 
 
-def _candidate_case(request: Mapping[str, Any], asked: Asked) -> EvalCase:
+def _candidate_case(request: Mapping[str, Any], asked: Asked, leased: LeasedJob) -> EvalCase:
     answer = asked.answer
     return EvalCase(
         request=request,
@@ -149,6 +208,10 @@ def _candidate_case(request: Mapping[str, Any], asked: Asked) -> EvalCase:
         latency_ms=answer.latency_ms,
         ttft_ms=answer.ttft_ms,
         cost_usd=answer.cost.billed_usd,
+        exchange_id=answer.exchange_id,
+        task=leased.job.task,
+        model=leased.job.candidate,  # by this name its money was reserved, also where the primary is asked again
+        role="candidate",
     )
 
 

@@ -68,13 +68,22 @@ def merged(packings: Iterable[bytes]) -> Counter[int]:
 
 def quantiles(packings: Iterable[bytes], percents: Sequence[int]) -> list[float | None]:
     """Give several quantiles of many packed histograms added up, as `quantile` of `merged` gives each, but quicker."""
-    import numpy as np  # noqa: PLC0415  (as below)
-
-    numbers, counts = _summed(packings)
-    total = int(counts.sum())
+    summed = _summed(packings)
+    total = int(summed[1].sum())
     if total <= 0:
         return [None] * len(percents)
-    ranks = [max(1, -(-total * percent // 100)) for percent in percents]
+    return list(_at(summed, [max(1, -(-total * percent // 100)) for percent in percents]))
+
+
+def values_at(packings: Iterable[bytes], ranks: Sequence[int]) -> list[float]:
+    """Give the members at these ranks (1: the smallest) of many packed histograms added up."""
+    return _at(_summed(packings), ranks)
+
+
+def _at(summed: tuple[Any, Any], ranks: Sequence[int]) -> list[float]:
+    import numpy as np  # noqa: PLC0415  (as below)
+
+    numbers, counts = summed
     found = np.searchsorted(np.cumsum(counts), ranks)
     return [value_of(int(numbers[at])) for at in found]
 

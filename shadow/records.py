@@ -255,6 +255,12 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """scheme://host:port where the primary was asked, which a route may have chosen; empty: the upstream's own."""
 
 
+NOISE_FLOOR = "~primary again"
+"""Stands for the candidate in the job that asks the primary once more what it was asked; never counted as one.
+
+It sorts after the names of models, so that candidates are asked first.
+"""
+
 JobState = Literal["pending", "leased", "sent", "done", "skipped", "dropped"]
 """pending -> leased -> sent -> done, or skipped/dropped with a reason. Coverage: leased is pending, done is sent."""
 
@@ -289,6 +295,41 @@ class Batch:
 
 ScoreStatus = Literal["scored", "not_applicable", "failed"]
 
+JudgementOrder = Literal["primary_first", "candidate_first", "single", "none"]
+"""Which answer the judge read as A; `single`: it graded one answer; `none`: it was not asked (identical answers)."""
+
+JudgementStatus = Literal["ruled", "identical", "unreadable", "refused", "timeout", "error"]
+"""`ruled`: a ruling that could be read. All but that and `identical` count as failed calls."""
+
+Control = Literal["other_prompt", "half"]
+"""A judgement that tests the judge: the answer to another prompt, or half of the answer, against the primary's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """One call of a judge: how it was asked, what it ruled, what it cost. Latency is measured off the live path."""
+
+    model: str
+    started_at: datetime
+    order: JudgementOrder
+    status: JudgementStatus
+    control: Control | None = None
+    """None: a ruling about the pair. In a control `candidate` stands for the answer that must lose."""
+    winner: Literal["primary", "candidate", "tie"] | None = None
+    """Of a comparison that was ruled."""
+    grade: int | None = None
+    """Of a single answer that was graded, 1 to 5."""
+    reason: str = ""
+    """What the judge said, or why there is no ruling."""
+    attempt: int = 1
+    usage: Usage | None = None
+    cost_usd: float | None = 0.0
+    """None: the provider may have billed it and did not say how much; its whole reserve is then spent."""
+    latency_ms: float = 0.0
+    primary_chars: int = 0
+    candidate_chars: int = 0
+    """Length of the answers, before anything was left out for the judge."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
@@ -301,6 +342,9 @@ class Score:
     value: float | None = None
     reason: str = ""
     cost_usd: float = 0.0
+    """What scoring cost; where a provider did not say, the most it can have been."""
+    judgements: tuple[Judgement, ...] = ()
+    """The calls of a judge behind it, controls and failed ones included."""
 
     def __post_init__(self) -> None:
         if (self.status == "scored") != (self.value is not None):
@@ -323,6 +367,12 @@ class EvalCase:
     latency_ms: float | None = None
     ttft_ms: float | None = None
     cost_usd: float | None = None
+    exchange_id: str = ""
+    """Which exchange it belongs to; empty outside of live traffic."""
+    task: str = "default"
+    model: str | None = None
+    """Who was asked."""
+    role: Literal["primary", "candidate"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -383,6 +433,8 @@ class PairResult:
     redaction_changed: bool = False
     """Redaction changed the copy that was sent, so this pair stays out of every comparison."""
     primary_cost: Cost | None = None
+    identical: bool | None = None
+    """Both said the same, tool calls included; None when one of them gave no answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -394,3 +446,19 @@ class LeasedJob:
     exchange: ExchangeRecord
     lease: str = ""
     """The store's mark of this lease: what a worker does with a job it no longer holds changes nothing."""
+    expected: str | None = None
+    """What users of the app have said is right, if they have by now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What users of the app say later about the primary's answer to one exchange; what is None is not said."""
+
+    exchange_id: str
+    given_at: datetime
+    score: float | None = None
+    """How good it was, 0 to 1."""
+    expected: str | None = None
+    """What would have been right, as it may be kept."""
+    expected_changed: bool = False
+    """Redaction changed it, so that it is no reference any more."""

@@ -211,6 +211,10 @@ class Totals:
         """Give quantiles of one histogram within 1 %; None of nothing."""
         return histogram.quantiles(self._packed.get(name, ()), percents)
 
+    def values_at(self, name: str, ranks: Sequence[int]) -> list[float]:
+        """Give the members of one histogram at these ranks (1: the smallest), within 1 %."""
+        return histogram.values_at(self._packed.get(name, ()), ranks) if ranks else []
+
     def compact(self) -> Totals:
         """Give the same with every histogram in one piece, to be added to often."""
         found = Totals()

@@ -61,6 +61,13 @@ def is_sampled(conversation: str, rate: float) -> bool:
     return position < rate * _POSITIONS
 
 
+def is_asked_again(conversation: str, rate: float) -> bool:
+    """Say whether a conversation lies in the share about which the primary is asked again; apart from `is_sampled`."""
+    return is_sampled(
+        conversation[::-1], rate
+    )  # the other end of the hash: what is sampled has low numbers at this one
+
+
 def task_of(tasks: Sequence[Task], *, headers: Mapping[str, str], path: str, model: str | None, system: str) -> str:
     """Return the name of the first task whose every given part holds, else `default`.
 

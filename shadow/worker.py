@@ -9,7 +9,7 @@ import itertools
 import logging
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -17,19 +17,21 @@ from shadow.breaker import Breaker
 from shadow.budget import budget_day
 from shadow.candidates import ShadowCopy, UnsendableError, bounded, copy_for, origin_of
 from shadow.pricing import price_exchange
+from shadow.records import NOISE_FLOOR, Candidate
 from shadow.repeat import Backoff, in_chunks, paced, repeat, where
 from shadow.retry_after import MAX_REST_S
+from shadow.sampling import is_asked_again
 from shadow.store.base import StoreError, UnstorableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from shadow.candidates import Asked, CandidateClient
     from shadow.compare import Comparer
     from shadow.pricing import PriceBook
-    from shadow.records import Candidate, JobBody, LeasedJob, PairResult
+    from shadow.records import JobBody, LeasedJob, PairResult
     from shadow.redaction import Redactor
-    from shadow.store.base import Jobs, Ledger, Reader
+    from shadow.store.base import Jobs, Ledger, Reader, Runs
 
 _log = logging.getLogger(__name__)
 
@@ -63,14 +65,34 @@ class WorkerLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """A job that may be sent: the copy and what it may cost at most."""
+class NoiseFloor:
+    """How often the primary is asked once more what it was asked live, so that its own scatter is known."""
 
+    primary: Candidate
+    """Where and with which key; its model is that of each exchange."""
+    rate: float
+    """Share of the shadowed conversations."""
+    first: int = 30
+    """So many conversations of each task and primary come first, whatever the rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """A job that may be sent: to whom, the copy and what it may cost at most."""
+
+    candidate: Candidate
     copy: ShadowCopy
     list_usd: float
     """What it may cost at most where the candidate keeps to its limits."""
     worst_case_usd: float
-    """What is reserved: more than that for a candidate that was seen to keep to none."""
+    """What is reserved for the answer: more than that for a candidate that was seen to keep to none."""
+    scoring_usd: float = 0.0
+    """What scoring the pair may cost at most: a judge's calls, with their retries and a control."""
+
+    @property
+    def reserve_usd(self) -> float:
+        """What is reserved: a pair is affordable as a whole, or it is not sent."""
+        return self.worst_case_usd + self.scoring_usd
 
 
 class _Desk:
@@ -142,10 +164,12 @@ class Worker:
         prices: PriceBook,
         redactor: Redactor,
         limits: WorkerLimits,
+        noise_floor: NoiseFloor | None = None,
         decided: Decided | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._name = name
+        self._noise_floor = noise_floor
         self._decided = decided
         self._deployment_id = deployment_id
         self._jobs = jobs
@@ -157,6 +181,8 @@ class Worker:
         self._now = now
         bound = max(1, limits.max_concurrency // max(1, len(candidates)))
         self._desks = {candidate.model: _Desk(candidate, bound=bound) for candidate in candidates}
+        if noise_floor is not None:
+            self._desks[NOISE_FLOOR] = _Desk(noise_floor.primary, bound=bound)
         self._running: set[asyncio.Task[bool | None]] = set()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
@@ -168,6 +194,10 @@ class Worker:
         """Jobs given up because the store was away: they are settled first when it is back."""
         self.errors: Counter[str] = Counter()
         """Jobs that failed by a fault of ours, by kind of exception."""
+
+    def breakers(self) -> dict[str, bool]:
+        """Tell of each candidate whether its circuit breaker lets calls through."""
+        return {model: desk.breaker.is_closed for model, desk in self._desks.items() if model != NOISE_FLOOR}
 
     def stop(self) -> None:
         """Lease nothing more; `run` returns when the calls under way have ended, at the latest after `drain_s`."""
@@ -303,11 +333,23 @@ class Worker:
         if self._decided is not None and self._decided.holds(leased) and leased.job.counted:
             await self._jobs.skip(leased, reason="decided")
             return None
+        if leased.job.candidate == NOISE_FLOOR and not await self._is_asked_again(leased):
+            await self._jobs.skip(leased, reason="not_in_noise_floor")
+            return None
         try:
             return await self._ask_within_budget(leased, body, desk)
         except UnsendableError as error:
             await self._jobs.skip(leased, reason=error.reason)
             return None
+
+    async def _is_asked_again(self, leased: LeasedJob) -> bool:
+        """Tell whether the primary is asked again about this conversation: one of the first, or of the drawn share."""
+        if self._noise_floor is None:
+            return False
+        if is_asked_again(leased.job.conversation, self._noise_floor.rate):
+            return True
+        so_far, known = await self._jobs.noise_floor_so_far(leased, limit=self._noise_floor.first)
+        return known or so_far < self._noise_floor.first
 
     def _is_too_old(self, leased: LeasedJob) -> bool:
         return self._now() - leased.job.created_at > timedelta(seconds=self._limits.max_job_age_s)
@@ -321,7 +363,8 @@ class Worker:
         now = self._now()
         reservation = await self._jobs.reserve(
             leased,
-            worst_case_usd=plan.worst_case_usd,
+            worst_case_usd=plan.reserve_usd,
+            scoring_usd=plan.scoring_usd,
             budget=budget_day(now, cap_usd=self._limits.budget_usd_per_day),
             now=now,
         )
@@ -329,11 +372,11 @@ class Worker:
             self._tell_never_fits(desk, plan)
             return None
         asked = await self._client.ask(
-            desk.candidate, plan.copy, exchange_id=leased.job.exchange_id, dialect=body.dialect
+            plan.candidate, plan.copy, exchange_id=leased.job.exchange_id, dialect=body.dialect
         )
         await self._note_rest(desk, asked)
         result = await self._comparer.pair(leased, body, asked, redaction_changed=plan.copy.redaction_changed)
-        await self._finish(leased, result, reserved_usd=plan.worst_case_usd)
+        await self._finish(leased, result, reserved_usd=plan.reserve_usd)
         self._note_overrun(desk, asked, plan)
         return asked.healthy
 
@@ -356,22 +399,30 @@ class Worker:
     def _tell_never_fits(self, desk: _Desk, plan: _Plan) -> None:
         """Say once a candidate that some requests may cost more than a whole day has: they are never measured."""
         cap_usd = self._limits.budget_usd_per_day
-        if plan.worst_case_usd > cap_usd and desk.candidate.model not in self._told:
+        if plan.reserve_usd > cap_usd and desk.candidate.model not in self._told:
             self._told.add(desk.candidate.model)
             _log.warning(
                 "a request to %s may cost up to $%.2f, more than budget_usd_per_day ($%.2f): such requests are skipped",
-                desk.candidate.model,
-                plan.worst_case_usd,
+                plan.candidate.model,
+                plan.reserve_usd,
                 cap_usd,
             )
 
     def _plan(self, leased: LeasedJob, body: JobBody, desk: _Desk) -> _Plan:
         candidate = desk.candidate
-        if candidate.model == leased.exchange.model:
+        if leased.job.candidate == NOISE_FLOOR:
+            candidate = replace(candidate, model=leased.job.primary)
+        elif candidate.model == leased.exchange.model:
             raise UnsendableError("same_model")
         copy = copy_for(candidate, body, redactor=self._redactor, deployment_id=self._deployment_id)
         copy, worst = bounded(candidate, copy, body.dialect, prices=self._prices)
-        return _Plan(copy=copy, list_usd=worst, worst_case_usd=worst * desk.overrun)
+        return _Plan(
+            candidate=candidate,
+            copy=copy,
+            list_usd=worst,
+            worst_case_usd=worst * desk.overrun,
+            scoring_usd=self._comparer.scoring_worst_case_usd(leased, body),
+        )
 
     async def _note_rest(self, desk: _Desk, asked: Asked) -> None:
         if asked.rest_s is None:
@@ -419,6 +470,8 @@ class Upkeep:
         max_job_age_s: float,
         retention_days: float,
         queue_bytes: int = QUEUE_BYTES,
+        rescore: Callable[[], Awaitable[int]] | None = None,
+        runs: Runs | None = None,
         every_s: float = 2.0,
         prune_every_s: float = 3600.0,
         now: Callable[[], datetime] = utc_now,
@@ -428,6 +481,8 @@ class Upkeep:
         self._prices = prices
         self._queue_size = queue_size
         self._queue_bytes = queue_bytes
+        self._rescore = rescore
+        self._runs = runs
         self._max_job_age_s = max_job_age_s
         self._retention = timedelta(days=retention_days)
         self._every_s = every_s
@@ -440,6 +495,18 @@ class Upkeep:
             group.create_task(repeat(self.tidy, every_s=self._every_s, what="tidy the shadow jobs"))
             group.create_task(repeat(self.price, every_s=self._every_s, what="price exchanges"))
             group.create_task(repeat(self.prune, every_s=self._prune_every_s, what="prune old exchanges"))
+            if self._runs is not None:
+                what = "forget what old benchmark runs said"
+                group.create_task(repeat(self.forget_runs, every_s=self._prune_every_s, what=what))
+            if self._rescore is not None:
+                group.create_task(
+                    repeat(self._rescore, every_s=self._every_s, what="score again what feedback changes")
+                )
+
+    async def forget_runs(self) -> int:
+        """Delete prompts and answers of benchmark runs older than the retention; figures stay. Returns how many."""
+        before = self._now() - self._retention
+        return 0 if self._runs is None else await self._runs.forget_content(before=before)
 
     async def tidy(self) -> Mapping[str, int]:
         """Settle what crashed workers left, drop what is too old or too much; returns counts by what was done."""

@@ -17,22 +17,23 @@ PRIMARY = SimModel(
     name="demo-atlas",
     quality=Quality(wrong=0.06, off_schema=0.04, fenced=0.02),
     timing=Timing(ttft_ms=140, gap_ms=7, jitter=0.3),
+    phrase="That makes {number}.",
     price=Price(input=3.0, output=15.0, cache_read=0.3, cache_write=3.75),
     # the SDK repeats it after 20 ms, as it would a real hiccup
     faults=(FaultRate(fault="500; retry-after-ms=20", rate=0.02),),
 )
 CANDIDATES = (
-    # as good as the primary, for a third of the price: the find
+    # as good as the primary, for a sixth of the price: the find
     SimModel(
         name="demo-oak",
-        quality=Quality(wrong=0.05, off_schema=0.04, fenced=0.02),
+        quality=Quality(wrong=0.05, off_schema=0.03, fenced=0.01),
         timing=Timing(ttft_ms=90, gap_ms=5, jitter=0.3),
-        price=Price(input=1.0, output=5.0, cache_read=0.1, cache_write=1.25),
+        price=Price(input=0.5, output=2.5, cache_read=0.05, cache_write=0.625),
     ),
-    # fast and all but free, and wrong every fourth time
+    # fast and all but free, and wrong almost every other time
     SimModel(
         name="demo-swift",
-        quality=Quality(wrong=0.16, off_schema=0.06, broken_json=0.05, refusal=0.03),
+        quality=Quality(wrong=0.45, off_schema=0.06, broken_json=0.05, refusal=0.03),
         timing=Timing(ttft_ms=40, gap_ms=2, jitter=0.3),
         price=Price(input=0.15, output=0.6, cache_read=0.015, cache_write=0.19),
         faults=(FaultRate(fault="500", rate=0.04),),
@@ -46,14 +47,38 @@ CANDIDATES = (
         thinks=True,
     ),
 )
-SCRIPT = Script(models=(PRIMARY, *CANDIDATES), seed="demo")
+JUDGE = SimModel(
+    name="demo-judge",
+    timing=Timing(ttft_ms=60, gap_ms=1),
+    price=Price(input=0.1, output=0.5),
+    judge="truthful",
+)
+"""Reads free text for the task `tutor`."""
+
+SCRIPT = Script(models=(PRIMARY, *CANDIDATES, JUDGE), seed="demo")
 
 APP_KEY = "demo-key-of-the-app"
 GATEWAY_KEY = "demo-key-of-the-gateway"
 """What candidates are asked with. Both keys open nothing but the simulator."""
 
+IDLE_S = 4.0
+"""The pause that closes a conversation here; half an hour is usual, and nobody waits that long for a demo."""
+
+MARGIN = 0.15
+"""How much worse a cheaper model may be here; 0.05 is usual, and needs hundreds of conversations."""
+
+FAILURE_MARGIN = 0.15
+MIN_CONVERSATIONS = 20
+
 CALCULATOR = "calculator"
 """The task whose answers have a known truth; everything else is scored by what the request itself asks for."""
+
+
+TUTOR = "tutor"
+"""The task that nothing but a judge can score: free text."""
+
+JUDGED = {"type": "llm-pairwise", "model": JUDGE.name, "quality": True, "control_rate": 0.5}
+"""Half of the judgements come with a control, so that a minute shows how far it can be trusted; 0.05 is usual."""
 
 
 def config_of(*, upstream: str) -> Mapping[str, object]:
@@ -66,14 +91,24 @@ def config_of(*, upstream: str) -> Mapping[str, object]:
         "upstream": {"base_url": upstream, "api_key": GATEWAY_KEY},
         "shadow": {
             "sample_rate": 1.0,
+            "conversation": {"idle_s": IDLE_S},
             "candidates": [{"model": model.name} for model in CANDIDATES],
             # made-up dollars: a tenth of the cap is there at midnight, and the whole demo reserves less than that
             "budget_usd_per_day": 1000.0,
             "max_concurrency": 48,
             "content": "full",
         },
-        "tasks": [{"name": CALCULATOR, "match": {"header": {"x-app": CALCULATOR}}, "evaluators": [truth]}],
-        "evaluators": "auto",
+        "tasks": [
+            {"name": CALCULATOR, "match": {"header": {"x-app": CALCULATOR}}, "evaluators": [truth]},
+            {"name": TUTOR, "match": {"header": {"x-app": TUTOR}}, "evaluators": [JUDGED]},
+        ],
+        # what requests ask for: their schema, their tools; here that is all that matters
+        "evaluators": [{"type": "request-checks", "quality": True, "decides": True}],
+        "verdict": {
+            "margin": MARGIN,
+            "failure_margin": FAILURE_MARGIN,
+            "min_conversations": MIN_CONVERSATIONS,
+        },
         "prices": prices,
         "store": "sqlite:///shadow.db",
     }

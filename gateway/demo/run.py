@@ -10,6 +10,8 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,11 +20,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway import config as configuration
-from gateway.demo.cast import APP_KEY, CANDIDATES, PRIMARY, config_text
-from gateway.demo.table import coverage_table, models_table, next_steps
+from gateway.demo import history
+from gateway.demo.cast import APP_KEY, CANDIDATES, IDLE_S, PRIMARY, config_text
+from gateway.demo.judging import judge_lines
+from gateway.demo.table import ABOUT, VERDICTS, next_steps
 from gateway.demo.traffic import conversation_count, drive, openai_sdk_is_installed
 from gateway.demo.upstream import UpstreamError, simulated
 from gateway.serve import StartError, Supervisor
+from gateway.tables import coverage_table, models_table, verdict_sentences, verdicts_table
+from shadow.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SCORED_WITHIN_S = 40.0
+_ENTERED_WITHIN_S = 12.0
 _POLL_S = 0.2
 _OWN_VARIABLES = ("SHADOW_", "EZAI_", "ANTHROPIC_", "OPENAI_")
 """Variables the demo leaves alone: it talks to nobody but its own simulator, with its own keys."""
@@ -61,7 +68,7 @@ async def run(*, once: bool) -> int:
 
 async def _run(folder: Path, say: Console, stop: asyncio.Event, *, once: bool) -> int:
     say.print("DEMO: made-up models, prices and keys; no network, nothing is kept")
-    async with simulated() as upstream, _gateway(folder, upstream) as supervisor:
+    async with simulated() as upstream, _gateway(folder, upstream, with_history=not once) as supervisor:
         base_url, admin_url = f"http://{supervisor.listen}", f"http://{supervisor.admin_listen}"
         say.print(f"primary {PRIMARY.name}; candidates {', '.join(model.name for model in CANDIDATES)}")
         say.print(f"gateway on {base_url}, stats on {admin_url}/stats, simulated models on {upstream}")
@@ -83,12 +90,16 @@ async def _run(folder: Path, say: Console, stop: asyncio.Event, *, once: bool) -
 
 
 @contextlib.asynccontextmanager
-async def _gateway(folder: Path, upstream: str) -> AsyncIterator[Supervisor]:
-    """Gateway and measuring process, started as `serve` starts them."""
+async def _gateway(folder: Path, upstream: str, *, with_history: bool) -> AsyncIterator[Supervisor]:
+    """Gateway and measuring process, started as `serve` starts them, and with a past where somebody may look."""
     file = folder / "config.yaml"
     file.write_text(config_text(upstream=upstream), encoding="utf-8")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
-    supervisor = Supervisor(configuration.load(file, {}), environ=environ)
+    loaded = configuration.load(file, {})
+    if with_history:
+        async with await open_store(loaded.measuring.store) as store:
+            await history.fill(store.runs, now=datetime.now(UTC))
+    supervisor = Supervisor(replace(loaded, measuring=replace(loaded.measuring, demo=True)), environ=environ)
     await supervisor.start()
     try:
         yield supervisor
@@ -104,7 +115,9 @@ async def _measured(upstream: str, base_url: str, admin_url: str, say: Console) 
         log = (await http.get(f"{upstream}/_sim/log")).raise_for_status().json()
         arrived = sum(["authorization", f"Bearer {APP_KEY}"] in entry["headers"] for entry in log["requests"])
         with _progress(say, "shadowed and scored", arrived * len(CANDIDATES)) as advance:
-            return await _scored(http, admin_url, expected=arrived * len(CANDIDATES), advance=advance)
+            await _scored(http, admin_url, expected=arrived * len(CANDIDATES), advance=advance)
+        say.print(f"conversations close after {IDLE_S:g} s without a turn here, and then enter the verdict")
+        return await _decided(http, admin_url)
 
 
 async def _scored(http: httpx2.AsyncClient, admin_url: str, *, expected: int, advance: Advance) -> Stats:
@@ -117,6 +130,17 @@ async def _scored(http: httpx2.AsyncClient, admin_url: str, *, expected: int, ad
         advance(over - shown)
         shown = over
         if over >= expected or time.monotonic() > deadline:
+            return stats
+        await asyncio.sleep(_POLL_S)
+
+
+async def _decided(http: httpx2.AsyncClient, admin_url: str) -> Stats:
+    """Poll until every conversation has entered, or the time is up; then say what `/stats` says."""
+    deadline = time.monotonic() + _ENTERED_WITHIN_S
+    while True:
+        verdicts = (await http.get(f"{admin_url}/verdicts")).raise_for_status().json()["verdicts"]
+        if not any(verdict["open"] for verdict in verdicts) or time.monotonic() > deadline:
+            stats: Stats = (await http.get(f"{admin_url}/stats")).raise_for_status().json()
             return stats
         await asyncio.sleep(_POLL_S)
 
@@ -156,9 +180,17 @@ def _print_result(stats: Stats, *, base_url: str, admin_url: str, once: bool) ->
     """Print the result to standard output."""
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     for task in stats["tasks"]:
-        console.print(models_table(task, width=console.width))
+        console.print(models_table(task, width=console.width, about=ABOUT))
         console.print()
+    console.print(verdicts_table(stats["tasks"], width=console.width, title=VERDICTS))
+    console.print()
+    for line in verdict_sentences(stats["tasks"]):
+        console.print(line, markup=False)
+    console.print()
     console.print(coverage_table(stats["tasks"], width=console.width))
+    console.print()
+    for line in judge_lines(stats["tasks"]):
+        console.print(line, markup=False, soft_wrap=True)
     console.print()
     for line in next_steps(base_url=base_url, admin_url=admin_url, command=_command(), stays=not once):
         console.print(line, markup=False, soft_wrap=True)

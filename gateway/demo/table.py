@@ -1,78 +1,25 @@
-"""What the demo prints: `/stats` as tables for people, and where to look next."""
+"""What the demo prints below its tables: where to look next."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich import box
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
+from gateway.demo.cast import IDLE_S, MARGIN, MIN_CONVERSATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
-    Row = Mapping[str, Any]
-
-_NONE = "n/a"
-
-
-def models_table(task: Row, *, width: int) -> Table:
-    """One row a model of this task; where `width` columns are too few, the least telling figures are left out."""
-    variants = (_LEAST_TELLING[:count] for count in range(len(_LEAST_TELLING) + 1))
-    return _first_that_fits((_models(task, without) for without in variants), width=width)
-
-
-def coverage_table(tasks: Sequence[Row], *, width: int) -> Table:
-    """One row a task and candidate: what became of every exchange that could be shadowed."""
-    counts = ("eligible", "sampled", "sent", "pending")
-    variants = ((counts, ", "), (counts, "\n"), (counts[1:], "\n"))
-    return _first_that_fits((_coverage(tasks, names, between) for names, between in variants), width=width)
-
-
-def _models(task: Row, without: Sequence[str]) -> Table:
-    scored_by = ", ".join(dict.fromkeys(name for row in task["models"] for name in row["quality"]["by_evaluator"]))
-    table = _table(f"DEMO, made-up models and prices. Task {task['task']}, quality by {scored_by or '-'}")
-    figures = {name: figure for name, figure in _FIGURES.items() if name not in without}
-    table.add_column("* primary\nmodel", no_wrap=True)
-    for name in figures:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in task["models"]:
-        name = f"{row['model']} *" if row["role"] == "primary" else row["model"]
-        table.add_row(name, *(figure(row) for figure in figures.values()))
-    return table
-
-
-def _coverage(tasks: Sequence[Row], names: Sequence[str], between: str) -> Table:
-    """Lay the coverage out with these counts, and `between` two reasons."""
-    table = _table("Coverage, in exchanges: sampled = sent + pending + left out")
-    for name in ("task", "candidate"):
-        table.add_column(name, no_wrap=True)
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("left out", overflow="fold")
-    for task in tasks:
-        for each in task["comparisons"]:
-            coverage = each["coverage"]
-            left_out = {**coverage["skipped"], **coverage["dropped"]}
-            reasons = between.join(f"{count} {reason}" for reason, count in left_out.items())
-            table.add_row(task["task"], each["candidate"], *(str(coverage[name]) for name in names), reasons or "none")
-    return table
-
-
-def _first_that_fits(tables: Iterable[Table], *, width: int) -> Table:
-    """Choose the first table that needs no more than `width` columns; the last when none does."""
-    roomy = Console(width=1000)
-    for table in tables:
-        if Measurement.get(roomy, roomy.options, table).maximum <= width:
-            break
-    return table
+ABOUT = "DEMO, made-up models and prices. "
+VERDICTS = (
+    f"Verdicts by the demo's quick rules: margin {MARGIN:g}, {MIN_CONVERSATIONS} conversations, {IDLE_S:g} s of silence"
+)
 
 
 def next_steps(*, base_url: str, admin_url: str, command: str, stays: bool) -> Sequence[str]:
     """Where to look (or where it was, when nothing `stays`), and the one line to change."""
     return (
         f"gateway  {base_url}",
+        f"look     {admin_url}/ui/",
         f"stats    {admin_url}/stats",
         f"pairs    {admin_url}/pairs?sort=worst   (/pairs/<id> shows both answers)",
         *(() if stays else ("These have ended; without --once they stay up until Ctrl-C.",)),
@@ -80,41 +27,3 @@ def next_steps(*, base_url: str, admin_url: str, command: str, stays: bool) -> S
         f"On your own traffic:  EZAI_API_KEY=… SHADOW_CANDIDATES=gpt-4o,gemini-2.5-pro {command} serve",
         'and one line in your app:  base_url="http://127.0.0.1:8080"  (openai SDK: "http://127.0.0.1:8080/v1")',
     )
-
-
-def _table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.pad_edge = table.show_edge = False
-    table.collapse_padding = True
-    return table
-
-
-def _ms(value: float | None) -> str:
-    return _NONE if value is None else f"{value:,.0f}"
-
-
-def _share(value: float | None) -> str:
-    return _NONE if value is None else f"{100 * value:.1f} %"
-
-
-def _per_thousand(value: float | None) -> str:
-    """Dollars for a thousand: what one costs is too small to read."""
-    return _NONE if value is None else f"{1000 * value:,.3f}"
-
-
-def _fraction(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.3f}"
-
-
-_FIGURES: Mapping[str, Callable[[Row], str]] = {
-    "requests": lambda row: str(row["requests"]),
-    "p50\nms": lambda row: _ms(row["latency_ms"]["p50"]),
-    "p95\nms": lambda row: _ms(row["latency_ms"]["p95"]),
-    "TTFT\nms": lambda row: _ms(row["ttft_ms"]["p50"]),
-    "errors": lambda row: _share(row["error_rate"]),
-    "$ per 1k\nrequests": lambda row: _per_thousand(row["cost_usd"]["per_request"]),
-    "quality": lambda row: _fraction(row["quality"]["avg"]),
-    "n": lambda row: str(row["quality"]["n"]),
-    "$ per 1k\nquality": lambda row: _per_thousand(row["cost_per_quality_point_usd"]["value"]),
-}
-_LEAST_TELLING = ("n", "p95\nms", "requests", "TTFT\nms")

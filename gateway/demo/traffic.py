@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anthropic
 import httpx2
 
-from gateway.demo.cast import APP_KEY, CALCULATOR, PRIMARY
+from gateway.demo.cast import APP_KEY, CALCULATOR, PRIMARY, TUTOR
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-ROUNDS = 14
-"""Each round holds one conversation of each kind."""
-_AT_ONCE = 12
+ROUNDS = 38
+"""Each round holds one conversation of each kind, and every second one a lesson."""
+_AT_ONCE = 16
+
+MAX_TOKENS = 100
+"""Enough for every answer here, and little enough that what a call may cost at most is near what it costs."""
 
 _CITIES = ("Oslo", "New York", "Lima", "Kyoto", "Nairobi", "Lisbon", "Quito")
 _PEOPLE = ("Maria Lopez", "Jon Berg", "Aiko Tanaka", "Zoë Martin", "Sam Okafor")
@@ -110,7 +113,7 @@ def _conversations() -> Sequence[Callable[[App], Awaitable[None]]]:
     return [
         held
         for number in range(ROUNDS)
-        for held in (_calculation(number), _order(number), _weather(number), _ticket(number))
+        for held in (_calculation(number), _order(number), _weather(number), _ticket(number), *_lessons(number))
     ]
 
 
@@ -128,7 +131,7 @@ def _calculation(number: int) -> Callable[[App], Awaitable[None]]:
             history.append({"role": "user", "content": question})
             async with app.anthropic.messages.stream(
                 model=PRIMARY.name,
-                max_tokens=300,
+                max_tokens=MAX_TOKENS,
                 system="You are a calculator. Answer with one short sentence.",
                 messages=history,
                 extra_headers={"x-app": CALCULATOR},
@@ -153,7 +156,7 @@ def _order(number: int) -> Callable[[App], Awaitable[None]]:
         for question in questions:
             history.append({"role": "user", "content": question})
             said = await app.openai.chat(
-                model=PRIMARY.name, messages=history, response_format=schema, max_completion_tokens=300
+                model=PRIMARY.name, messages=history, response_format=schema, max_completion_tokens=MAX_TOKENS
             )
             history.append({"role": "assistant", "content": said})
 
@@ -166,7 +169,7 @@ def _weather(number: int) -> Callable[[App], Awaitable[None]]:
 
     async def hold(app: App) -> None:
         history: list[Any] = [{"role": "user", "content": f"What is the weather in {city}? (request {number})"}]
-        options: dict[str, Any] = {"model": PRIMARY.name, "max_tokens": 300, "tools": [_WEATHER]}
+        options: dict[str, Any] = {"model": PRIMARY.name, "max_tokens": MAX_TOKENS, "tools": [_WEATHER]}
         asked = await app.anthropic.messages.create(messages=history, **options)
         call = next((block for block in asked.content if block.type == "tool_use"), None)
         if call is None:
@@ -188,7 +191,28 @@ def _ticket(number: int) -> Callable[[App], Awaitable[None]]:
 
     async def hold(app: App) -> None:
         await app.openai.respond(
-            model=PRIMARY.name, input=question, text={"format": schema}, max_output_tokens=300, store=False
+            model=PRIMARY.name, input=question, text={"format": schema}, max_output_tokens=MAX_TOKENS, store=False
+        )
+
+    return hold
+
+
+def _lessons(number: int) -> Sequence[Callable[[App], Awaitable[None]]]:
+    """Give one to every second round: each asks the judge many times over."""
+    return [_lesson(number)] if number % 2 == 0 else []
+
+
+def _lesson(number: int) -> Callable[[App], Awaitable[None]]:
+    """Ask once with the anthropic SDK, in free text: what a judge is for."""
+    question = f"I am learning to add. What is {13 + 11 * number} + {8 + 3 * number}?"
+
+    async def hold(app: App) -> None:
+        await app.anthropic.messages.create(
+            model=PRIMARY.name,
+            max_tokens=100,
+            system="You are a patient tutor.",
+            messages=[{"role": "user", "content": question}],
+            extra_headers={"x-app": TUTOR},
         )
 
     return hold

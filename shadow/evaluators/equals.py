@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Equals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """1 when answer and expected text are equal after Unicode normalisation (NFC) and folding of white space; else 0.
 
-    Needs `value`, or an expected text on the case; without one it is not applicable. Case counts.
+    Needs `value`, or an expected text on the case; without one it is not applicable. Case counts. Never `failed` but
+    for its time limit (a text made of combining marks meets it).
     """
 
     value: str | None = None

@@ -16,7 +16,10 @@ NATURAL = ("end_turn", "stop", "stop_sequence", "tool_use", "tool_calls", "funct
 
 
 class FinishReason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """1 when the stop reason is `value` (one name or a list; default: any that means finished), else 0."""
+    """1 when the stop reason is `value` (one name or a list; default: any that means finished), else 0.
+
+    Needs no expected text; always applicable. `failed` when the answer gave no stop reason.
+    """
 
     value: str | list[str] | None = None
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class IContains(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """1 when the answer contains the expected text (case folded), else 0.
 
-    Needs `value`, or an expected text on the case; an empty one is in every answer and therefore not applicable.
+    Needs `value`, or an expected text on the case; an empty one is in every answer and therefore not applicable. Never
+    `failed` but for its time limit.
     """
 
     value: str | None = None

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Regex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """1 when `pattern` (RE2 syntax: linear time, no look-around) is found anywhere in the answer, else 0."""
+    """1 when `pattern` (RE2 syntax: linear time, no look-around) is found anywhere in the answer, else 0.
+
+    Needs no expected text; always applicable, never `failed` but for its time limit.
+    """
 
     pattern: str
 

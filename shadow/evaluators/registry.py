@@ -38,6 +38,8 @@ from shadow.evaluators.json_diff import JsonDiff
 from shadow.evaluators.json_schema import JsonSchema
 from shadow.evaluators.latency import Latency
 from shadow.evaluators.levenshtein import Levenshtein
+from shadow.evaluators.llm_pairwise import LlmPairwise
+from shadow.evaluators.llm_rubric import LlmRubric
 from shadow.evaluators.negated import NegatedCase, NegatedCheck
 from shadow.evaluators.numeric_diff import NumericDiff
 from shadow.evaluators.regex import Regex
@@ -48,7 +50,7 @@ from shadow.evaluators.word_count import WordCount
 from shadow.records import EvaluatorSpec, StoredScore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from shadow.records import Dialect, EvalCase, Score
 
@@ -74,6 +76,8 @@ EVALUATOR_TYPES: Mapping[str, type[Any]] = {
     "latency": Latency,
     "cost": Cost,
     "request-checks": RequestChecks,
+    "llm-pairwise": LlmPairwise,
+    "llm-rubric": LlmRubric,
     "agreement": Agreement,
     "all-of": all_of.AllOf,
     "python": python.ScoreAdapter,
@@ -126,6 +130,16 @@ class EvaluatorSet:
         """Say what scoring this live answer and a candidate's may cost at most; 0 where no model is asked."""
         return sum(evaluator.worst_case_usd(primary, candidate=candidate) for evaluator in self._paid)
 
+    def worst_case_alone_usd(self, told: EvalCase) -> float:
+        """Say what `score_primary` may cost at most: no more than scoring both sides."""
+        paid = [each for each in self._paid if not isinstance(each, PairEvaluator)]
+        return sum(evaluator.worst_case_usd(told, candidate=told.model or "") for evaluator in paid)
+
+    def worst_case_beside_usd(self, primary: EvalCase, *, candidate: str) -> float:
+        """Say what `score_beside` may cost at most."""
+        paid = [each for each in self._paid if isinstance(each, PairEvaluator)]
+        return sum(evaluator.worst_case_usd(primary, candidate=candidate) for evaluator in paid)
+
     async def score_pair(
         self,
         primary: EvalCase,
@@ -134,17 +148,41 @@ class EvaluatorSet:
         dialect: Dialect,  # noqa: ARG002  (part of the contract: evaluators to come read it)
     ) -> tuple[StoredScore, ...]:
         """Score both answers with every evaluator; never raises, what cannot be judged says so."""
-        groups = await asyncio.gather(*(self._both(member, primary, candidate) for member in self.members))
-        return tuple(score for group in groups for score in group)
+        return await self._pair(self.members, primary, candidate)
 
     async def score_primary(self, primary: EvalCase) -> tuple[StoredScore, ...]:
         """Score the primary's answer alone, where the candidate gave none: what was lost by that is to be known.
 
         Evaluators that compare two answers say nothing. Never raises.
         """
-        alone = [member for member in self.members if not isinstance(member.evaluator, PairEvaluator | AgainstPrimary)]
+        return await self._alone(self.members, primary)
+
+    async def score_free(self, primary: EvalCase, candidate: EvalCase | None) -> tuple[StoredScore, ...]:
+        """Score as the two above do, but only by what costs nothing to ask."""
+        free = [member for member in self.members if not isinstance(member.evaluator, Paid)]
+        if candidate is None:
+            return await self._alone(free, primary)
+        return await self._pair(free, primary, candidate)
+
+    async def _pair(self, members: Sequence[Named], primary: EvalCase, candidate: EvalCase) -> tuple[StoredScore, ...]:
+        groups = await asyncio.gather(*(self._both(member, primary, candidate) for member in members))
+        return tuple(score for group in groups for score in group)
+
+    async def _alone(self, members: Sequence[Named], primary: EvalCase) -> tuple[StoredScore, ...]:
+        alone = [member for member in members if not isinstance(member.evaluator, PairEvaluator | AgainstPrimary)]
         found = await asyncio.gather(*(self._one(member, primary) for member in alone))
         return tuple(_stored(member, "primary", score) for member, score in zip(alone, found, strict=True))
+
+    @property
+    def compares(self) -> bool:
+        """True when an evaluator sets two answers side by side."""
+        return any(isinstance(member.evaluator, PairEvaluator | AgainstPrimary) for member in self.members)
+
+    async def score_beside(self, primary: EvalCase, candidate: EvalCase) -> tuple[StoredScore, ...]:
+        """Score by those evaluators alone that set two answers side by side. Never raises."""
+        members = [member for member in self.members if isinstance(member.evaluator, PairEvaluator | AgainstPrimary)]
+        groups = await asyncio.gather(*(self._both(member, primary, candidate) for member in members))
+        return tuple(score for group in groups for score in group)
 
     async def _both(self, member: Named, primary: EvalCase, candidate: EvalCase) -> list[StoredScore]:
         evaluator = member.evaluator
@@ -301,9 +339,10 @@ class _AllOfOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 def closest_type(name: str) -> str:
     """Say which type may have been meant, else which there are."""
-    known = known_types()
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+    known, base = known_types(), name.removeprefix(NEGATION)
+    close = difflib.get_close_matches(base, known, n=1)
+    prefix = name.removesuffix(base)
+    return f"did you mean '{prefix}{close[0]}'?" if close else f"there are: {', '.join(known)}"
 
 
 def _from_options(spec: EvaluatorSpec, kind: type[Any]) -> Check:

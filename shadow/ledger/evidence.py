@@ -37,8 +37,6 @@ class Facts:
     """Sentences that hold `promote` back: judge untrusted, price unknown, ..."""
     prices: str | None = None
     """Fingerprint of both models' prices; None where one is unknown."""
-    primary_factor: float = 1.0
-    """How many times the candidate's worst case the primary's may be, at these prices."""
     judge_has_money: bool = True
     """False: nothing may enter."""
 

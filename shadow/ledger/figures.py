@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from shadow.ledger.epochs import read_judging
 from shadow.ledger.state import LedgerState
-from shadow.verdict import headline
 from shadow.verdict.eprocess import mean_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from shadow.ledger.outcome import Judging
-    from shadow.verdict import Differences, Estimate, FailureShares
+    from shadow.verdict import Differences, FailureShares
 
 Figures = dict[str, Any]
 
@@ -57,7 +55,7 @@ def verdict_figures(view: Mapping[str, Any]) -> Figures:
         "verdict": verdict.get("state"),
         "why": verdict.get("why", NOT_YET),
         "quality_diff": _quality_diff(state, verdict),
-        **_headline(state, judging, alpha=view["epoch_alpha"]),
+        **_headline(state, verdict.get("headline") or {}),
         "more_needed": _more_needed(verdict.get("more_needed")),
         "proofs": verdict.get("proofs", []),
         "missing": {
@@ -97,21 +95,17 @@ def _quality_diff(state: LedgerState, verdict: Mapping[str, Any]) -> Figures:
     }
 
 
-def _headline(state: LedgerState, judging: Judging, *, alpha: float) -> Figures:
+def _headline(state: LedgerState, found: Mapping[str, Any]) -> Figures:
     """Cost per quality point of both, its ratio, and the cost ratio. The intervals are for display."""
     known, cost = state.headline, None if state.cost is None else state.cost.test
-    qualities = (None, None) if judging.pairwise else (known.candidate_quality, known.primary_quality)
-    found = headline(known.sums, alpha=alpha, candidate_quality=qualities[0], primary_quality=qualities[1])
     beside = {"n": known.sums.conversations, "unknown": known.unknown, "basis": "uncached"}
     return {
         "cost_per_quality_point_usd": {
-            "candidate": _estimate(found.candidate),
-            "primary": _estimate(found.primary),
-            "ratio": _estimate(found.ratio),
+            **{name: _estimate(found.get(name)) for name in ("candidate", "primary", "ratio")},
             **beside,
         },
         "cost_ratio": {
-            **_estimate(found.cost_ratio),
+            **_estimate(found.get("cost_ratio")),
             **beside,
             "gate": None
             if cost is None
@@ -127,13 +121,15 @@ def _headline(state: LedgerState, judging: Judging, *, alpha: float) -> Figures:
     }
 
 
-def _estimate(estimate: Estimate) -> Figures:
-    known = estimate.low is not None and estimate.high is not None
+def _estimate(found: Mapping[str, Any] | None) -> Figures:
+    if found is None:
+        return {"value": None, "ci": None, "level": None, "reason": NOT_YET}
+    known = found["low"] is not None and found["high"] is not None
     return {
-        "value": estimate.value,
-        "ci": [estimate.low, estimate.high] if known else None,
-        "level": estimate.level if known else None,
-        "reason": estimate.reason,
+        "value": found["value"],
+        "ci": [found["low"], found["high"]] if known else None,
+        "level": found["level"] if known else None,
+        "reason": found["reason"],
     }
 
 

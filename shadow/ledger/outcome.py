@@ -18,7 +18,7 @@ from shadow.verdict import faster, slo_difference
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shadow.stats.rows import Call, ReadScore
+    from shadow.stats.rows import ReadScore
 
 NANO = 1_000_000_000
 _UNFINISHED = frozenset({"pending", "leased", "sent"})
@@ -98,13 +98,12 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Turn:
-    """One turn: its job, the exchange, and the candidate's answer with what it was judged to be."""
+class _Asked:
+    """One turn that counts: the exchange's row, the candidate's answer, and what it was judged to be."""
 
     row: Row
-    answer: Answer | None
-    judged: Judged | None
-    left_out: str | None
+    answer: Answer
+    judged: Judged
 
 
 def conversation_outcome(
@@ -120,21 +119,28 @@ def conversation_outcome(
     `rows` are its counted turns as `shadow.store.base.Book.turns` gives them, `scores` those of its answers. `ends_at`
     is when the next epoch began: what was asked later belongs to neither. `given_up`: what is to come is missing.
     """
+    unfinished = sum(row["state"] in _UNFINISHED for row in rows)
+    if unfinished and not given_up:
+        return Outcome(standing="pending", turns=len(rows))
     exchanges = read_exchanges(rows)
     answers = {
         answer.exchange.id: answer
         for answer in read_answers([_answer_row(row) for row in rows if row["asked_at"] is not None], exchanges)
     }
     book = _book(scores, judging)
-    turns = [_turn(row, answers.get(row["id"]), book, scores, judging, ends_at=ends_at) for row in rows]
-    unfinished = sum(row["state"] in _UNFINISHED for row in rows)
-    if unfinished and not given_up:
-        return Outcome(standing="pending", turns=len(rows))
-    counted = [turn for turn in turns if turn.judged is not None and turn.left_out is None]
-    outcome = _outcome(turns, counted, book, judging, unfinished=unfinished)
+    counted: list[_Asked] = []
+    left_out: Counter[str] = Counter()
+    for row in rows:
+        found = _turn(row, answers.get(row["id"]), book, scores, judging, ends_at=ends_at)
+        if isinstance(found, _Asked):
+            counted.append(found)
+        elif found is not None:
+            left_out[found] += 1
+    outcome = _outcome(counted, left_out, book, judging, unfinished=unfinished)
     scoring_usd = sum(row["cost_usd"] for row in scores if row["candidate"])
+    asking_usd = math.fsum(answer.call.billed_usd or 0.0 for answer in answers.values())
     return replace(
-        outcome, spent_usd=scoring_usd + sum(turn.answer.call.billed_usd or 0.0 for turn in turns if turn.answer)
+        outcome, turns=len(rows), primary_failures=_primary_failures(rows), spent_usd=scoring_usd + asking_usd
     )
 
 
@@ -151,17 +157,18 @@ def _turn(
     judging: Judging,
     *,
     ends_at: datetime | None,
-) -> _Turn:
+) -> _Asked | str | None:
+    """Give the turn, or why it does not count; None where its answer is still to come."""
     if answer is None:
-        reason = None if row["state"] in _UNFINISHED else row["reason"] or row["state"]
-        return _Turn(row=row, answer=None, judged=None, left_out=reason)
+        return None if row["state"] in _UNFINISHED else str(row["reason"] or row["state"])
     if ends_at is not None and row["asked_at"] >= ends_at:
-        return _Turn(row=row, answer=answer, judged=None, left_out="epoch_changed")
+        return "epoch_changed"
     judged = book.judge(answer, pairwise=judging.pairwise)
-    reason = judged.state if judged.state in {"redaction_changed", "opted_in", "unfinished"} else None
+    if judged.state in {"redaction_changed", "opted_in", "unfinished"}:
+        return judged.state
     if judged.state == "missing" and _scored_otherwise(answer, scores, judging):
-        reason = "other_evaluator"
-    return _Turn(row=row, answer=answer, judged=judged, left_out=reason)
+        return "other_evaluator"
+    return _Asked(row=row, answer=answer, judged=judged)
 
 
 def _scored_otherwise(answer: Answer, scores: Sequence[Row], judging: Judging) -> bool:
@@ -177,66 +184,47 @@ def _scored_otherwise(answer: Answer, scores: Sequence[Row], judging: Judging) -
 
 
 def _outcome(
-    turns: Sequence[_Turn],
-    counted: Sequence[_Turn],
-    book: ScoreBook,
-    judging: Judging,
-    *,
-    unfinished: int,
+    asked: Sequence[_Asked], left_out: Counter[str], book: ScoreBook, judging: Judging, *, unfinished: int
 ) -> Outcome:
-    states = Counter(turn.judged.state for turn in counted if turn.judged is not None)
-    scored, failures = states["scored"], states["failure"]
-    missing = states["missing"] + unfinished
-    asked = [turn for turn in counted if turn.answer is not None]
-    left_out = Counter(turn.left_out for turn in turns if turn.left_out is not None)
-    left_out += Counter({"not_applicable": states["not_applicable"]})
-    differences = [(turn, turn.judged.difference) for turn in counted if turn.judged and turn.judged.state == "scored"]
-    first = [value for turn, value in differences if value is not None and turn.row["first_turn"]]
+    states = Counter(turn.judged.state for turn in asked)
+    scored, failures, missing = states["scored"], states["failure"], states["missing"] + unfinished
+    differences = [(turn.row, turn.judged.difference) for turn in asked if turn.judged.difference is not None]
     settled = scored or missing or failures
-    reserves = [turn.row["reserved_nano_usd"] for turn in asked]
+    both = [(turn.answer.call, turn.answer.exchange.call) for turn in asked if turn.answer.call.ended_well]
     return Outcome(
         standing="settled" if settled else "left_out",
-        turns=len(turns),
         pairs=scored + states["missing"] + states["not_applicable"],
         scored=scored,
-        difference=mean([value for _, value in differences if value is not None]),
-        first_turn=mean(first),
+        difference=mean([value for _, value in differences]),
+        first_turn=mean([value for row, value in differences if row["first_turn"]]),
         missing=missing / (scored + missing) if missing else 0.0,
         failures=failures / len(asked) if asked else None,
-        primary_failures=_primary_failures(turns),
         guards=_guards(asked, book, judging) if settled else {},
-        candidate_usd=_mean_known([turn.answer.call.uncached_usd for turn in asked if turn.answer]),
-        primary_usd=_mean_known([turn.answer.exchange.call.uncached_usd for turn in asked if turn.answer]),
-        reserve_usd=max(reserves, default=0) / NANO,
+        candidate_usd=_mean_known([turn.answer.call.uncached_usd for turn in asked]),
+        primary_usd=_mean_known([turn.answer.exchange.call.uncached_usd for turn in asked]),
+        reserve_usd=max((turn.row["asking_nano_usd"] for turn in asked), default=0) / NANO,
         totals=_totals(asked, book, judging),
-        faster=_mean_faster([(call.latency_ms, other.latency_ms) for call, other in _both(asked)]),
-        faster_ttft=_mean_faster([(call.ttft_ms, other.ttft_ms) for call, other in _both(asked)]),
-        left_out=dict(sorted(left_out.items())),
+        faster=_mean_faster([(call.latency_ms, other.latency_ms) for call, other in both]),
+        faster_ttft=_mean_faster([(call.ttft_ms, other.ttft_ms) for call, other in both]),
+        left_out=dict(sorted((left_out + Counter({"not_applicable": states["not_applicable"]})).items())),
     )
 
 
-def _primary_failures(turns: Sequence[_Turn]) -> float | None:
+def _primary_failures(rows: Sequence[Row]) -> float | None:
     """Its share over the conversation's live exchanges; a hang-up of the client says nothing about the model."""
-    endings = [Ending(turn.row["outcome"]) for turn in turns]
+    endings = [Ending(row["outcome"]) for row in rows]
     ended = [ending for ending in endings if ending is not Ending.ABORTED]
     return sum(ending in FAILURES for ending in ended) / len(ended) if ended else None
 
 
-def _guards(asked: Sequence[_Turn], book: ScoreBook, judging: Judging) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
-    for turn in asked:
-        answer = turn.answer
-        if answer is None:
-            continue
-        for name in judging.guards:
-            value = _difference_by(name, book, answer)
-            if value is not None:
-                found.setdefault(name, []).append(value)
-        if judging.slo_ms is not None:
-            value = _within_slo(answer, judging.slo_ms)
-            if value is not None:
-                found.setdefault(SLO_GUARD, []).append(value)
-    return {name: sum(values) / len(values) for name, values in sorted(found.items())}
+def _guards(asked: Sequence[_Asked], book: ScoreBook, judging: Judging) -> dict[str, float]:
+    found: dict[str, list[float | None]] = {
+        name: [_difference_by(name, book, turn.answer) for turn in asked] for name in judging.guards
+    }
+    if judging.slo_ms is not None:
+        found[SLO_GUARD] = [_within_slo(turn.answer, judging.slo_ms) for turn in asked]
+    means = {name: mean([value for value in values if value is not None]) for name, values in sorted(found.items())}
+    return {name: value for name, value in means.items() if value is not None}
 
 
 def _difference_by(name: str, book: ScoreBook, answer: Answer) -> float | None:
@@ -263,24 +251,17 @@ def _within_slo(answer: Answer, slo_ms: float) -> float | None:
     return slo_difference(candidate, primary, slo_ms=slo_ms)
 
 
-def _both(asked: Sequence[_Turn]) -> list[tuple[Call, Call]]:
-    """Give the candidate's and the primary's call of each turn both answered."""
-    answers = [turn.answer for turn in asked if turn.answer is not None]
-    return [(answer.call, answer.exchange.call) for answer in answers if answer.call.ended_well]
-
-
 def _mean_faster(times: Sequence[tuple[float | None, float | None]]) -> float | None:
     return mean([faster(one, other) for one, other in times if one is not None and other is not None])
 
 
-def _totals(asked: Sequence[_Turn], book: ScoreBook, judging: Judging) -> Totals | None:
+def _totals(asked: Sequence[_Asked], book: ScoreBook, judging: Judging) -> Totals | None:
     """Add up the pairs whose qualities are known; None where there is none, or a cost of one is not known."""
     pairs = []
     for turn in asked:
         qualities = (0.0, 0.0) if judging.pairwise else _qualities(turn, book)
-        if turn.answer is not None and qualities is not None:
-            candidate, primary = turn.answer.call, turn.answer.exchange.call
-            pairs.append((candidate.uncached_usd, primary.uncached_usd, *qualities))
+        if qualities is not None:
+            pairs.append((turn.answer.call.uncached_usd, turn.answer.exchange.call.uncached_usd, *qualities))
     costs = [_sum_known([pair[side] for pair in pairs]) for side in (0, 1)]
     if costs[0] is None or costs[1] is None:
         return None
@@ -293,13 +274,11 @@ def _totals(asked: Sequence[_Turn], book: ScoreBook, judging: Judging) -> Totals
     )
 
 
-def _qualities(turn: _Turn, book: ScoreBook) -> tuple[float, float] | None:
+def _qualities(turn: _Asked, book: ScoreBook) -> tuple[float, float] | None:
     """Candidate's and primary's quality; 0 for an answer that never came, where the primary's could be judged."""
-    answer, judged = turn.answer, turn.judged
-    if answer is None or judged is None:
-        return None
+    judged = turn.judged
     if judged.state == "failure":
-        primary = book.primary_quality(answer.exchange.id)
+        primary = book.primary_quality(turn.answer.exchange.id)
         return None if primary is None or primary.value is None else (0.0, primary.value)
     return None if judged.q_cand is None or judged.q_prim is None else (judged.q_cand, judged.q_prim)
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from shadow.ledger.outcome import Outcome, Totals
-from shadow.verdict import CostTest, Differences, FailureShares, Latch, Sums, Watch, rounded_down
+from shadow.verdict import CostTest, Differences, FailureShares, Latch, Rules, Sums, Watch, rounded_down
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,16 @@ class CostState:
     since: datetime
 
 
+COST_AFTER = 10
+"""Conversations whose reserves tell the scale of the cost test; their own costs are not part of it."""
+
+HEADROOM = 1.5
+"""How many times the largest of those reserves a later one may be."""
+
+RESCALE_AFTER, MOST_RESCALES = 50, 3
+"""Where too many reserves lie above the scale after so many conversations, the test begins anew, so often at most."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerState:
     """What is known about one candidate: histograms, running sums and latches; it does not grow with traffic."""
@@ -60,6 +70,10 @@ class LedgerState:
     guards: Mapping[str, Differences] = field(default_factory=dict)
     failures: FailureShares = field(default_factory=FailureShares)
     cost: CostState | None = None
+    largest_reserve_usd: float = 0.0
+    """The most that was set aside for one call so far."""
+    rescales: int = 0
+    """How often the cost test began anew because reserves grew."""
     headline: HeadlineState = field(default_factory=HeadlineState)
     faster: Differences = field(default_factory=Differences)
     """Share of turns the candidate was faster in less the share it was slower in; shown, part of no decision."""
@@ -89,6 +103,7 @@ class LedgerState:
             guards=_with_guards(self.guards, outcome.guards),
             failures=_with_failures(self.failures, outcome),
             cost=self._with_cost(outcome, started_at),
+            largest_reserve_usd=max(self.largest_reserve_usd, outcome.reserve_usd),
             headline=self.headline.add(outcome.totals),
             faster=self.faster if outcome.faster is None else self.faster.add(outcome.faster),
             faster_ttft=self.faster_ttft if outcome.faster_ttft is None else self.faster_ttft.add(outcome.faster_ttft),
@@ -121,13 +136,32 @@ class LedgerState:
         )
         return replace(self.cost, test=test)
 
-    def priced(self, *, prices: str, w_usd: float, min_saving: float, since: datetime) -> LedgerState:
-        """Give the state with its cost test at these prices: as it is, or, where they changed, the next cost epoch."""
-        if self.cost is not None and self.cost.prices == prices:
+    def priced(self, *, prices: str, rules: Rules, first: datetime, now: datetime) -> LedgerState:
+        """Give the state with its cost test at these prices: as it is, or begun, or begun anew.
+
+        `first` is when the epoch began, `now` when another price was noticed. The scale of the test, W, is set by
+        reserves alone, which are known before any cost is: nothing that a call really cost has a say in it.
+        """
+        cost = self.cost
+        if not self.largest_reserve_usd or self.quality.conversations + self.unscored < COST_AFTER:
             return self
+        if cost is None:
+            return self._with_test(prices, rules, since=first)
+        if cost.prices != prices:
+            return self._with_test(prices, rules, since=now)
+        if self._has_outgrown(cost.test, rules):
+            return replace(self._with_test(prices, rules, since=cost.since), rescales=self.rescales + 1)
+        return self
+
+    def _with_test(self, prices: str, rules: Rules, *, since: datetime) -> LedgerState:
         number = 1 if self.cost is None else self.cost.test.number + 1
-        test = CostTest(w_usd=w_usd, min_saving=min_saving, number=number)
+        w_usd = HEADROOM * self.largest_reserve_usd
+        test = CostTest(w_usd=w_usd, min_saving=rules.min_saving, number=number)
         return replace(self, cost=CostState(test=test, prices=prices, since=since))
+
+    def _has_outgrown(self, test: CostTest, rules: Rules) -> bool:
+        seen = test.conversations + test.too_large
+        return self.rescales < MOST_RESCALES and seen >= RESCALE_AFTER and test.too_large > rules.max_missing * seen
 
     def dumped(self) -> str:
         """Write it down. Numbers come back as they were, to the last bit."""
@@ -153,6 +187,9 @@ def _with_failures(failures: FailureShares, outcome: Outcome) -> FailureShares:
 
 def _added(counts: Mapping[str, int], more: Mapping[str, int]) -> Mapping[str, int]:
     return {name: counts.get(name, 0) + more.get(name, 0) for name in sorted({*counts, *more})} if more else counts
+
+
+_PLAIN = ("turns", "pairs", "scored", "spent_usd", "late", "largest_reserve_usd", "rescales")
 
 
 def _plain(state: LedgerState) -> dict[str, Any]:
@@ -184,7 +221,7 @@ def _plain(state: LedgerState) -> dict[str, Any]:
             name: {"bound": latch.bound, "alpha": latch.alpha, "conversations": latch.conversations}
             for name, latch in state.latched.items()
         },
-        **{name: getattr(state, name) for name in ("turns", "pairs", "scored", "spent_usd", "late")},
+        **{name: getattr(state, name) for name in _PLAIN},
         "left_out": dict(state.left_out),
     }
 
@@ -219,7 +256,7 @@ def _state(found: Mapping[str, Any]) -> LedgerState:
         faster_ttft=_differences(found["faster_ttft"]),
         watch=None if watch is None else Watch(blocks=tuple(_counts(block) for block in watch)),
         latched={name: Latch(**each) for name, each in found["latched"].items()},
-        **{name: found[name] for name in ("turns", "pairs", "scored", "spent_usd", "late", "left_out")},
+        **{name: found[name] for name in (*_PLAIN, "left_out")},
     )
 
 

@@ -174,7 +174,8 @@ def _text_of(question: Question, kind: Kind, manner: Manner, model: SimModel, se
         return f"```json\n{text}\n```" if manner == "fenced" else text
     if kind == "number":
         number = true_number(question) or 0
-        return f"The answer is {number if manner != 'wrong' else number + 1 + int(9 * draw(*seed, 'off'))}."
+        said = number if manner != "wrong" else number + 1 + int(9 * draw(*seed, "off"))
+        return model.phrase.format(number=said)
     if kind == "report":
         result = "not known" if manner == "wrong" else question.tool_result
         return f"Here is what I found: {result}"

@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -27,7 +28,8 @@ def build_app(script: Script | None = None) -> Starlette:
     app = Starlette(
         routes=[
             Route("/_sim/log", _log_page, methods=["GET", "DELETE"]),
-            Route("/_sim/script", _script_page),
+            Route("/_sim/script", _script_page, methods=["GET"]),
+            Route("/_sim/script", _script_switch, methods=["PATCH"]),
             Route("/{path:path}", _Api(state)),
         ]
     )
@@ -48,6 +50,34 @@ async def _script_page(request: Request) -> JSONResponse:
     """Show the models that are played, with their made-up prices in USD per 1M tokens."""
     script: Script = request.app.state.simulator.script
     return JSONResponse({"models": [asdict(each) for each in script.models]})
+
+
+async def _script_switch(request: Request) -> JSONResponse:
+    """Change how models answer from now on: `{"models": [{"name": "gpt-4o", "quality": {"fenced": 1.0}}]}`.
+
+    What a share does not name stays; a name that is not played by itself yet is from here on. So a provider's silent
+    change of a model can be seen.
+    """
+    state: State = request.app.state.simulator
+    try:
+        wanted = msgspec.json.decode(await request.body(), type=Switch)
+        state.script = state.script.switched({each.name: each.quality for each in wanted.models})
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        return JSONResponse({"error": str(error)}, status_code=400)
+    return JSONResponse({"models": [asdict(each) for each in state.script.models]})
+
+
+class ModelSwitch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model and the shares of its failings that change."""
+
+    name: str
+    quality: dict[str, float]
+
+
+class Switch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `PATCH /_sim/script` takes."""
+
+    models: list[ModelSwitch]
 
 
 class _Api:

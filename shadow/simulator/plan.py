@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shadow.simulator import batches, chat, files, messages, responses
+from shadow.simulator import batches, chat, files, judges, messages, responses
 from shadow.simulator.answer import answer, output_tokens
 from shadow.simulator.events import Event, Exchange, compact
 from shadow.simulator.faults import BIG_BODY_BYTES, Fault, UnknownFaultError, read_fault, spoil_events, spoil_json
@@ -233,7 +233,8 @@ class _Call:
     def _exchange(self, question: Question, model: SimModel, fault: Fault | None, forced: Manner | None) -> Exchange:
         """Let the model answer."""
         script = self.state.script
-        said = answer(question, model, script, forced=forced)
+        judging = model.judge is not None and judges.is_judging(question)
+        said = judges.judged(question, model, script) if judging else answer(question, model, script, forced=forced)
         return Exchange(
             question=question,
             said=said,

@@ -22,6 +22,18 @@ Manner = Literal[
 ]
 MANNERS: tuple[Manner, ...] = get_args(Manner)
 
+JudgeManner = Literal[
+    "truthful",  # rules by what is true, as often as `judge_accuracy` says
+    "always_a",
+    "always_tie",
+    "random",
+    "prose",  # an opinion in words
+    "ten",  # "10"
+    "empty",
+    "injected",  # a score, as an answer under judgement demanded it
+    "refusal",
+]
+
 _TWO_TO_64 = 1 << 64
 
 
@@ -105,7 +117,13 @@ class SimModel:
     """Thinks before it answers: thinking blocks with signatures, reasoning tokens."""
     words: int = 40
     """Length of an answer in prose."""
+    phrase: str = "The answer is {number}."
+    """How it says a number: models that mean the same seldom use the same words."""
     faults: tuple[FaultRate, ...] = ()
+    judge: JudgeManner | None = None
+    """How it rules when answers are put before it as a judge; None: it answers such a prompt like any other."""
+    judge_accuracy: float = 1.0
+    """Share of rulings in which a truthful judge is right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,3 +152,13 @@ class Script:
         if name in played:
             return played[name]
         return None if self.other is None else replace(self.other, name=name)
+
+    def switched(self, qualities: Mapping[str, Mapping[str, float]]) -> Script:
+        """Give the script with other failings of these models. Raises TypeError or ValueError for bad ones."""
+        played = {each.name: each for each in self.models}
+        for name, shares in qualities.items():
+            model = self.model(name)
+            if model is None:
+                raise ValueError(f"no model {name!r} is played")
+            played[name] = replace(model, quality=replace(model.quality, **shares))
+        return replace(self, models=tuple(played.values()))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from shadow.budget import budget_day
 from shadow.records import Outcome
+from shadow.stats.besides import Besides
 from shadow.stats.comparisons import Conversations, comparison, no_epoch
 from shadow.stats.coverage import compared, coverage_figures, coverage_of
 from shadow.stats.figures import finite
@@ -48,23 +49,33 @@ def build_stats(
     candidates: Sequence[str] = (),
     verdicts: Iterable[Mapping[str, Any]] = (),
     shadow_off_reason: str | None = None,
+    noise_floor_off_reason: str | None = None,
+    judges_unusable: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Build the answer of `/stats`.
 
     All times are aware UTC; `now` decides which conversations are still open. `task` is what `rows` were read with,
     `model` keeps only this model's rows and comparisons. `tasks` and `candidates` are the configured names, shown even
     without a single exchange. `verdicts` is what the ledger shows of the present epochs (`shadow.ledger.figures`).
+    without a single exchange. `judges_unusable` says by task why its judge cannot be asked.
     `missing_line` gives the line of `prices:` to add, None for a model whose price is known.
     """
     epochs = {(each["task"], each["primary"], each["candidate"]): each for each in verdicts}
     as_of = min(now, until)
+    besides = Besides(rows, judges_unusable=judges_unusable, noise_floor_off_reason=noise_floor_off_reason)
     if isinstance(rows, RolledRows):
         window: Rolled | _Window = Rolled(
-            rows, as_of=as_of, candidates=candidates, missing_line=missing_line, epochs=epochs
+            rows, as_of=as_of, candidates=candidates, missing_line=missing_line, epochs=epochs, besides=besides
         )
     else:
         window = _Window(
-            rows, rules=rules, as_of=as_of, candidates=candidates, missing_line=missing_line, epochs=epochs
+            rows,
+            rules=rules,
+            as_of=as_of,
+            candidates=candidates,
+            missing_line=missing_line,
+            epochs=epochs,
+            besides=besides,
         )
     shown = [task] if task is not None else _shown_tasks(tasks, window.tasks())
     return {
@@ -90,8 +101,10 @@ class _Window:
         candidates: Sequence[str],
         missing_line: Callable[[str], str | None],
         epochs: Mapping[ComparisonKey, Mapping[str, Any]],
+        besides: Besides,
     ) -> None:
         self._epochs = epochs
+        self._besides = besides
         self._rules, self._as_of, self._candidates, self._missing_line = rules, as_of, candidates, missing_line
         exchanges = read_exchanges(rows.exchanges)
         answers = read_answers(rows.answers, exchanges)
@@ -115,7 +128,7 @@ class _Window:
         answers = self._answers.get(name, [])
         by_candidate = _grouped(answers, lambda answer: answer.candidate)
         models = [
-            *(self._primary(model, by_primary[model]) for model in _most_first(by_primary)),
+            *(self._primary(name, model, by_primary[model]) for model in _most_first(by_primary)),
             *(self._candidate(model, by_candidate[model]) for model in sorted(by_candidate)),
         ]
         comparisons = self._comparisons(name, by_primary, answers)
@@ -129,7 +142,7 @@ class _Window:
     def _crowded_key(self, name: str) -> list[dict[str, Any]]:
         return crowded_key([exchange.conversation for exchange in self._exchanges.get(name, [])])
 
-    def _primary(self, model: str | None, exchanges: Sequence[Exchange]) -> dict[str, Any]:
+    def _primary(self, task: str, model: str | None, exchanges: Sequence[Exchange]) -> dict[str, Any]:
         ended_well = [exchange for exchange in exchanges if exchange.call.ended_well]
         counted = [exchange for exchange in ended_well if exchange.id in self._counted]
         scored = [exchange for exchange in counted if self._scores.of_primary(exchange.id)]
@@ -142,6 +155,7 @@ class _Window:
             not_counted=not_counted,
             whose="no answer of this model is scored yet: answers are scored together with a candidate's",
         )
+        self._besides.add_feedback(quality, task, model)
         return model_row(
             model=model,
             role="primary",
@@ -213,6 +227,8 @@ class _Window:
                 epoch=self._epochs.get((task, primary, candidate)) or no_epoch(),
                 as_of=self._as_of,
                 price_line=self._missing_line(candidate),
+                noise_floor=self._besides.noise_floor(task, primary),
+                judge=self._besides.judge(task, primary, candidate),
             )
             for primary, candidate in compared(
                 task,
@@ -253,6 +269,7 @@ def _budget(rows: StatsRows | RolledRows, *, cap_usd: float, now: datetime) -> d
         "cap_usd": cap_usd,
         "paced_usd": budget_day(now, cap_usd=cap_usd).paced_usd,
         "spent_usd": spent,
+        "judge_usd": finite(rows.judge_spent_usd) or 0.0,
         "reserved_usd": reserved,
         "left_usd": max(0.0, cap_usd - spent - reserved),
         "closed": bool(rows.budget["closed"]),

@@ -87,11 +87,14 @@ def comparison(
     epoch: Mapping[str, Any],
     as_of: datetime,
     price_line: str | None,
+    noise_floor: Mapping[str, Any],
+    judge: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Compare one candidate with one primary.
 
     `answers` are the candidate's, `exchanges` all of the primary's in the task. `epoch` is what the ledger knows about
-    both, or `no_epoch()`. `price_line` is the line to add to `prices:` when the candidate's price is unknown.
+    both, or `no_epoch()`. `price_line` is the line to add to `prices:` when the candidate's price is unknown, `judge`
+    the block of `shadow.judge.figures`.
     """
     pairs = [conversations.place(answer, scores.judge(answer, pairwise=pairwise)) for answer in answers]
     counted = [pair for pair in pairs if pair.counted]
@@ -103,6 +106,7 @@ def comparison(
         "primary": primary,
         "candidate": candidate,
         **figures,
+        "switch": epoch.get("switch"),
         "why": why(epoch["why"], pairs=len(pairs), price_line=price_line),
         "projected_saving_usd_per_month": _projected_saving(exchanges, figures["cost_ratio"], as_of=as_of),
         "pairs": sum(pair.judged.state in _COMPARED for pair in counted),
@@ -113,16 +117,11 @@ def comparison(
         "latency_diff_ms": _latency_diff(answered),
         "ttft_diff_ms": _ttft_diff(answered),
         "failure_rate": _failure_rate(exchanges, counted),
-        **not_built(),
+        "noise_floor": dict(noise_floor),
+        "judge": dict(judge),
         "representative": _representative(counted),
         "coverage": dict(coverage),
     }
-
-
-def not_built() -> dict[str, Any]:
-    """Give the fields whose parts are not built yet, with the reason."""
-    floor = {"n": None, "discordance": None, "identical": None, "reason": "the noise floor is not built yet"}
-    return {"noise_floor": floor, "judge": {"trusted": None, "reason": "the judge is not built yet"}}
 
 
 def no_epoch() -> dict[str, Any]:

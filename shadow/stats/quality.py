@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from shadow.records import Outcome
-from shadow.stats.figures import mean
+from shadow.stats.figures import finite, mean
 from shadow.stats.rows import FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from shadow.stats.rows import Answer, ReadScore, ScoreKey
+    from shadow.stats.rows import Answer, ReadScore, Row, ScoreKey
 
 NO_INTERVAL = "intervals are not built yet"
 
@@ -110,6 +110,20 @@ def quality_figures(
             inapplicable=inapplicable,
         ),
         "by_evaluator": _by_evaluator(answers),
+    }
+
+
+def feedback_figures(rows: Sequence[Row]) -> dict[str, Any]:
+    """What users said about a primary's answers, beside its evaluators: shown, and never about a candidate."""
+    values = [value for row in rows if (value := finite(row["score"])) is not None]
+    return {
+        "avg": mean(values),
+        "n": len(values),
+        "missing": 0,
+        "not_applicable": 0,
+        "decides": False,
+        "pairwise": False,
+        "versions": ["1"],
     }
 
 

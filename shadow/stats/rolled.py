@@ -15,7 +15,6 @@ from shadow.stats.comparisons import (
     NO_INTERVAL,
     cost_ratio_figures,
     no_epoch,
-    not_built,
     projected_saving,
     told,
     why,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from shadow.stats.besides import Besides
     from shadow.stats.coverage import ComparisonKey
     from shadow.stats.rows import RolledRows
 
@@ -48,7 +48,9 @@ class Rolled:
         candidates: Sequence[str],
         missing_line: Callable[[str], str | None],
         epochs: Mapping[ComparisonKey, Mapping[str, Any]],
+        besides: Besides,
     ) -> None:
+        self._besides = besides
         self._candidates, self._missing_line, self._epochs = candidates, missing_line, epochs
         began = as_of if rows.began is None else rows.began
         self._hours = max(0.0, (as_of - began).total_seconds() / 3600)
@@ -89,7 +91,7 @@ class Rolled:
         """Give models, comparisons and readings of one task."""
         primaries = self._called(name, candidate=False)
         models = [
-            *(self._row([series], "primary", series.primary) for series in primaries),
+            *(self._primary(series) for series in primaries),
             *(
                 self._row(answered, "candidate", candidate)
                 for candidate, answered in sorted(self._by_candidate(name).items())
@@ -120,6 +122,11 @@ class Rolled:
         for series in self._called(task, candidate=True):
             found.setdefault(series.candidate, []).append(series)
         return found
+
+    def _primary(self, series: Series) -> dict[str, Any]:
+        row = self._row([series], "primary", series.primary)
+        self._besides.add_feedback(row["quality"], series.task, series.primary)
+        return row
 
     def _row(self, of: Sequence[Series], role: Any, model: str | None) -> dict[str, Any]:
         totals, evaluators = Totals(), dict[tuple[str, str], Totals]()
@@ -156,6 +163,7 @@ class Rolled:
             # Conversations are the ledger's to count: before it has looked, none has entered.
             "conversations": figures["conversations"] or 0,
             "open": figures["open"] or 0,
+            "switch": epoch.get("switch"),
             "why": why(epoch["why"], pairs=totals.count("requests"), price_line=price_line),
             "projected_saving_usd_per_month": projected_saving(spent, figures["cost_ratio"], hours=self._hours),
             "pairs": pairs.compared,
@@ -169,7 +177,8 @@ class Rolled:
                 "primary": _share_of_failures(live),
                 "candidate": ratio(totals.count("pair.failure"), totals.count("counted")),
             },
-            **not_built(),
+            "noise_floor": dict(self._besides.noise_floor(task, primary)),
+            "judge": self._besides.judge(task, primary, candidate),
             "representative": _representative(totals),
             "coverage": coverage_of(
                 self._jobs.get((task, primary, candidate), []), eligible=self._eligible.get((task, primary), 0)

@@ -34,9 +34,17 @@ class StatsRows:
     answers: Sequence[Row] = ()
     scores: Sequence[Row] = ()
     coverage: Sequence[Row] = ()
+    feedback: Sequence[Row] = ()
+    noise_floor: Sequence[Row] = ()
     dropped: Mapping[str, int]
     budget: Mapping[str, float]
     budget_day: str
+    judging: Sequence[Row] = ()
+    """What judges did, by comparison."""
+    labels: Sequence[Row] = ()
+    """What people said about pairs, by what the judge ruled."""
+    judge_spent_usd: float = 0.0
+    """What judges cost on `budget_day`; it is part of what `budget` says was spent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +57,11 @@ class RolledRows:
     dropped: Mapping[str, int]
     budget: Mapping[str, float]
     budget_day: str
+    feedback: Sequence[Row] = ()
+    noise_floor: Sequence[Row] = ()
+    judging: Sequence[Row] = ()
+    labels: Sequence[Row] = ()
+    judge_spent_usd: float = 0.0
     due_before: datetime | None = None
     """Before then, an older version left no rollups, and they are not made yet."""
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
-    from datetime import datetime
 
-    from shadow.records import Batch, Cost, ExchangeRecord, LeasedJob, PairResult
+    from shadow.notices import Alert, Delivery, DeliveryState, Mute, Watched
+    from shadow.records import Batch, Cost, ExchangeRecord, Feedback, LeasedJob, PairResult, StoredScore
     from shadow.rollups import Window
+    from shadow.runfacts import CaseFact, RunFacts, ShadowWeek
+    from shadow.runs import Case, Cell, EvaluatorOfRun, Run, RunAnswer, RunKind, RunPlan, RunResult, StoredPrompt
 
 
 class StoreError(Exception):
@@ -51,6 +55,9 @@ fits, however long all others wait). `not_admitted`: its conversation was not ad
 (job `skipped: over_budget`). `gone`: the job is no longer ours (lease lost or finished elsewhere)."""
 
 
+Show = Literal["all", "differs", "regressed", "errors", "unreviewed"]
+
+
 class Jobs(Protocol):
     """The queue of shadow jobs and the day's budget, shared by every worker on one store."""
 
@@ -82,8 +89,13 @@ class Jobs(Protocol):
         """Give a leased, unsent job back to `pending`."""
         ...
 
-    async def reserve(self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime) -> Reservation:
-        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction."""
+    async def reserve(
+        self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime, scoring_usd: float = 0.0
+    ) -> Reservation:
+        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction.
+
+        `scoring_usd` is the part of the worst case that is not the candidate's.
+        """
         ...
 
     async def finish(self, job: LeasedJob, *, result: PairResult, reserved_usd: float, now: datetime) -> None:
@@ -106,6 +118,13 @@ class Jobs(Protocol):
         """Drop the oldest pending jobs beyond `limit`, or whose copies are beyond `limit_bytes`, as `queue_full`.
 
         Returns how many.
+        """
+        ...
+
+    async def noise_floor_so_far(self, job: LeasedJob, *, limit: int) -> tuple[int, bool]:
+        """Count the conversations, up to `limit`, that this job's primary was asked again about in this job's task.
+
+        The second tells whether this job's conversation is one of them.
         """
         ...
 
@@ -137,7 +156,58 @@ class BudgetDay(Protocol):
         ...
 
 
-class Reader(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What one person said about one pair; `side_a` is the answer that was shown as A, None when it was not blind."""
+
+    exchange_id: str
+    candidate: str
+    labeller: str
+    winner: Literal["primary", "candidate", "tie"]
+    choice: str
+    """As it was given: A, B, tie, primary or candidate."""
+    side_a: Literal["primary", "candidate"] | None
+    seed: str | None
+    source: str
+    """Where it came from: `label` (the command), `api`."""
+    labelled_at: datetime
+
+
+class Judging(Protocol):
+    """What judges did, and what people say about pairs. Rows are plain dicts."""
+
+    async def judge_tallies(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """Count what each deciding judge did, by (task, primary, candidate, evaluator, version, model), latest last."""
+        ...
+
+    async def label_tallies(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """Count people's labels by what the judge ruled: task, primary, candidate, version, model, person, judge."""
+        ...
+
+    async def judge_spent_usd(self, *, day: str) -> float:
+        """Add up what judges cost on one UTC day (ISO date), as far as their providers said."""
+        ...
+
+    async def keep_label(self, label: Label) -> bool:
+        """Keep what a person said about a pair, in place of what they said before; False when there is no such pair."""
+        ...
+
+    async def remove_label(self, *, exchange_id: str, candidate: str, labeller: str) -> bool:
+        """Take a person's word about a pair back; False when there is none."""
+        ...
+
+    async def labels(self, *, task: str | None, candidate: str | None, limit: int) -> list[dict[str, Any]]:
+        """Give labels, oldest first, with task and primary."""
+        ...
+
+    async def pairs_to_label(
+        self, *, labeller: str, task: str | None, candidate: str | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Draw pairs with content that this person has not labelled; those a judge ruled about come first."""
+        ...
+
+
+class Reader(Judging, Protocol):
     """Everything the stats side asks. Rows are plain dicts with the column names of the schema; times are aware UTC."""
 
     @property
@@ -180,7 +250,19 @@ class Reader(Protocol):
         ...
 
     async def exchange(self, exchange_id: str) -> dict[str, Any] | None:
-        """One exchange with its jobs, answers and scores; None when unknown."""
+        """One exchange with its jobs, answers, scores and feedback; None when unknown."""
+        ...
+
+    async def feedback(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """What users of the app said about the primary's answers: exchange_id, score, task, primary."""
+        ...
+
+    async def noise_floor(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """What the primary answered when it was asked again.
+
+        exchange_id, exchange_started_at, task, primary, conversation, outcome, identical, difference, evaluator,
+        version, cost_billed_usd, scoring_usd.
+        """
         ...
 
     async def pairs(
@@ -191,9 +273,14 @@ class Reader(Protocol):
         sort: Literal["newest", "worst"],
         limit: int,
         cursor: str | None,
+        show: Show = "all",
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Pairs without bodies and the cursor of the next page; `worst`: largest quality loss first.
 
+        `show` keeps those with a quality difference, with a loss of the candidate, with an error on either side,
+        or those that nobody has labelled.
         Raises ValueError with a sentence for a cursor that did not come from here.
         """
         ...
@@ -316,6 +403,62 @@ class Export(Protocol):
         ...
 
 
+class Watching(Protocol):
+    """Duties, schedules and alerts, shared by every measuring process on one store."""
+
+    async def take_duty(self, name: str, *, holder: str, lease_s: float, now: datetime) -> bool:
+        """Take or keep a duty that only one process may do; False while another holds it."""
+        ...
+
+    async def leave_duty(self, name: str, *, holder: str) -> None:
+        """Give a duty back, so that the next one need not wait for the lease to run out."""
+        ...
+
+    async def schedule_since(self, *, cron: str, timezone: str, now: datetime) -> datetime:
+        """Say since when this schedule is known: from `now` on if it is new. Other schedules are forgotten."""
+        ...
+
+    async def watched(self) -> Mapping[str, Watched]:
+        """All that is watched, by subject."""
+        ...
+
+    async def record(
+        self, watched: Sequence[Watched], alerts: Sequence[Alert], *, deliveries: Sequence[tuple[str, str]]
+    ) -> None:
+        """Keep what was seen, new alerts, and which goes to which target (alert id, target), in one transaction."""
+        ...
+
+    async def take_due(self, *, limit: int, lease_s: float, now: datetime) -> list[Delivery]:
+        """Take deliveries that are due; one whose process died while sending is due again after `lease_s`."""
+        ...
+
+    async def settle(
+        self, delivery: Delivery, *, state: DeliveryState, error: str | None, due_at: datetime | None, now: datetime
+    ) -> None:
+        """Note how a try ended: `sent`, `failed` for good, or `pending` until `due_at`."""
+        ...
+
+    async def alerts(self, *, limit: int) -> list[dict[str, Any]]:
+        """List the newest alerts, each with `deliveries`: target, state, attempts, ended_at, error."""
+        ...
+
+    async def mute(self, scope: str, *, until: datetime) -> None:
+        """Have alerts of this scope recorded and not sent until then."""
+        ...
+
+    async def unmute(self, scope: str) -> bool:
+        """End a mute; False when there was none."""
+        ...
+
+    async def mutes(self, *, now: datetime) -> list[Mute]:
+        """List the mutes in force."""
+        ...
+
+    async def prune(self, *, before: datetime) -> None:
+        """Delete alerts that are older and wait for nobody."""
+        ...
+
+
 class Book(Protocol):
     """The ledger of verdicts inside one transaction. Rows are plain dicts with the schema's column names."""
 
@@ -374,7 +517,7 @@ class Book(Protocol):
     async def turns(self, *, since: datetime, limit: int, **key: str) -> list[dict[str, Any]]:
         """The turns of a key (conversation, candidate, task, primary) from then on, each beside what the primary did.
 
-        Columns of `exchange`, of the job (`state`, `reason`, `reserved_nano_usd`, `counted`), and the candidate's
+        Columns of `exchange`, of the job (`state`, `reason`, `asking_nano_usd`, `counted`), and the candidate's
         answer with `candidate_` in front of what the primary has too; `asked_at` is None where it has none.
         """
         ...
@@ -385,10 +528,6 @@ class Book(Protocol):
 
     async def heads(self, ledger: int, *, limit: int) -> list[dict[str, Any]]:
         """The first conversations that have not entered, in order of their start."""
-        ...
-
-    async def largest_reserve_usd(self, **key: str) -> float:
-        """The most that was set aside for one call of a candidate, task and primary."""
         ...
 
 
@@ -421,6 +560,181 @@ class Ledger(Protocol):
 
     async def prune(self, *, before: datetime, limit: int = 500) -> int:
         """Forget conversations that entered before then, a small chunk; what they taught stays. Returns how many."""
+        ...
+
+
+class FeedbackDoor(Protocol):
+    """What users of the app say later about an exchange, and what is scored again because of it."""
+
+    async def give(self, feedback: Feedback) -> dict[str, Any] | None:
+        """Keep what was said and give what is kept now; None when there is no such exchange. Idempotent."""
+        ...
+
+    async def to_rescore(self, *, limit: int) -> list[tuple[str, str]]:
+        """Exchange ids with the expected text that came after their answers were scored."""
+        ...
+
+    async def kept_pairs(self, exchange_id: str) -> tuple[ExchangeRecord | None, list[dict[str, Any]]]:
+        """The exchange and what is kept of the answers to it: columns of `content` beside the answer's figures."""
+        ...
+
+    async def rescored(
+        self, exchange_id: str, *, expected: str, scores: Sequence[tuple[str, StoredScore]], now: datetime
+    ) -> None:
+        """Replace scores (candidate, score) by what was found with the expected text; one transaction."""
+        ...
+
+
+RunReservation = Literal["ok", "over_budget", "taken", "gone"]
+"""`ok`: the worst case is reserved and the answer durably marked as sent. `over_budget`: it does not fit under the
+run's bound now (it may when others have settled). `taken`: this answer is there, or under way. `gone`: this process
+holds the run no more."""
+
+
+class Runs(Protocol):
+    """Benchmark runs: begun once, worked on by one process at a time, resumed, read back whole.
+
+    A process that works on a run holds it by `worker` (a name of its own) and says so with `hold` before `lease_s` have
+    passed; what it does with a run it no longer holds is refused.
+    """
+
+    async def begin(self, plan: RunPlan, *, worker: str, lease_s: float, now: datetime, keep_content: bool) -> bool:
+        """Store the plan and hold the run. False: there is one of this id, or of this kind and period, already.
+
+        `keep_content` False keeps neither requests nor expected texts (nor may answers' outputs be handed in later).
+        """
+        ...
+
+    async def reopen(
+        self,
+        run_id: str,
+        *,
+        evaluators: Mapping[str, Sequence[EvaluatorOfRun]],
+        max_cost_usd: float | None,
+        worker: str,
+        lease_s: float,
+        now: datetime,
+    ) -> int | None:
+        """Hold a run again. Answers that a lost process had sent are forgotten, their reserve stays spent.
+
+        Returns how many were lost so; None when there is no such run or another process holds it.
+        """
+        ...
+
+    async def hold(self, run_id: str, *, worker: str, lease_s: float, now: datetime) -> bool:
+        """Go on holding it; False when it was taken over or ended."""
+        ...
+
+    async def reserve(
+        self, run_id: str, cell: Cell, *, worst_case_usd: float | None, worker: str, now: datetime
+    ) -> RunReservation:
+        """Reserve the worst case and mark the answer as sent, in one transaction.
+
+        `worst_case_usd` None (price unknown) never fits under a bound, and reserves nothing where there is none.
+        """
+        ...
+
+    async def reserve_again(
+        self, run_id: str, cell: Cell, *, worst_case_usd: float | None, worker: str
+    ) -> RunReservation:
+        """Reserve once more for an answer under way: a retry that may be billed anew, or its scoring. Never `taken`."""
+        ...
+
+    async def finish(self, run_id: str, answer: RunAnswer, *, now: datetime) -> None:
+        """Keep an answer with its scores and settle its reserve (all of it stays spent when the cost is unknown)."""
+        ...
+
+    async def give_back(self, run_id: str, cell: Cell) -> None:
+        """Undo a `reserve` whose question was never sent."""
+        ...
+
+    async def forget(self, run_id: str, cells: Sequence[Cell]) -> None:
+        """Forget these answers and their scores, so that they are asked for again; what they cost stays spent."""
+        ...
+
+    async def reserve_scoring(self, run_id: str, *, worst_case_usd: float, worker: str) -> RunReservation:
+        """Reserve what scoring a stored answer may cost; settled by `rescore` or `add_scores`. Never `taken`."""
+        ...
+
+    async def rescore(
+        self, run_id: str, cell: Cell, scores: Sequence[StoredScore], *, reserved_usd: float = 0.0
+    ) -> None:
+        """Replace the scores of one answer, comparisons apart; what they cost is added to what was spent."""
+        ...
+
+    async def add_scores(
+        self, run_id: str, cell: Cell, scores: Sequence[StoredScore], *, reserved_usd: float = 0.0
+    ) -> None:
+        """Add scores to those of one answer; what they cost is added to what was spent."""
+        ...
+
+    async def end(
+        self,
+        run_id: str,
+        *,
+        state: Literal["done", "stopped", "failed"],
+        reason: str | None,
+        worker: str,
+        now: datetime,
+    ) -> bool:
+        """End it; False when this process no longer holds it."""
+        ...
+
+    async def page(
+        self, *, limit: int, kind: RunKind | None = None, fingerprint: str | None = None, cursor: str | None = None
+    ) -> tuple[list[Run], str | None]:
+        """Runs, newest first, and the cursor of the next page. Raises ValueError for a foreign cursor."""
+        ...
+
+    async def find(self, text: str) -> Run | None:
+        """Find the run with this id, else the only one whose id begins so, else the newest of this name."""
+        ...
+
+    async def result(self, run_id: str) -> RunResult | None:
+        """Read a run back whole; None when unknown."""
+        ...
+
+    async def prompts(self, *, since: datetime, until: datetime, task: str | None = None) -> list[StoredPrompt]:
+        """Production prompts of the window whose content is kept, without it, oldest first."""
+        ...
+
+    async def prompt_cases(self, prompts: Sequence[StoredPrompt]) -> list[Case]:
+        """Make cases of chosen prompts, in their order; ids are exchange ids, clusters are conversations.
+
+        One whose content was deleted meanwhile is left out.
+        """
+        ...
+
+    async def costs_so_far(self, prompt_hashes: Sequence[str]) -> Mapping[tuple[str, str], float]:
+        """What answers to these prompts cost in earlier runs, on average: (model, prompt hash) -> USD."""
+        ...
+
+    async def forget_content(self, *, before: datetime) -> int:
+        """Delete prompts, answers and reasons of runs that ended before then; returns how many texts."""
+        ...
+
+
+class Trends(Protocol):
+    """Figures of weekly runs and of shadow weeks."""
+
+    async def weekly_runs(self, *, limit: int) -> list[RunFacts]:
+        """Weekly runs that have ended, oldest first, at most the newest `limit`."""
+        ...
+
+    async def asked_cases(self, *, since: datetime) -> Mapping[str, CaseFact]:
+        """Every prompt that weekly runs asked since then, by hash."""
+        ...
+
+    async def cases_of_run(self, run_id: str) -> list[Case]:
+        """Give the cases of a run whose request is kept, in their order."""
+        ...
+
+    async def output(self, run_id: str, *, case_id: str, model: str, repeat: int) -> str | None:
+        """Give what is kept of one answer of a run; None when nothing is."""
+        ...
+
+    async def shadow_weeks(self, *, since: datetime, until: datetime, task: str | None = None) -> list[ShadowWeek]:
+        """Shadowed pairs of live traffic by week, task and model."""
         ...
 
 
@@ -458,8 +772,28 @@ class Store(Protocol):
         ...
 
     @property
+    def watching(self) -> Watching:
+        """Duties, schedules and alerts."""
+        ...
+
+    @property
     def ledger(self) -> Ledger:
         """What verdicts rest on."""
+        ...
+
+    @property
+    def feedback(self) -> FeedbackDoor:
+        """What users of the app say."""
+        ...
+
+    @property
+    def runs(self) -> Runs:
+        """Benchmark runs."""
+        ...
+
+    @property
+    def trends(self) -> Trends:
+        """Figures over weeks."""
         ...
 
     async def close(self) -> None:

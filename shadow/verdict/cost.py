@@ -53,9 +53,9 @@ class CostTest:
         All three in the unit of `w_usd`, per request or per conversation. A bet that could lose more than it has proves
         nothing, so a cost that W did not foresee ends what it speaks against (`above`, `below`).
         """
-        if candidate_usd is None or primary_usd is None:
+        if candidate_usd is None or primary_usd is None or not _amounts(candidate_usd, primary_usd):
             return replace(self, unpriced=self.unpriced + 1)
-        if reserve_usd > self.w_usd:
+        if not reserve_usd <= self.w_usd:
             return replace(self, too_large=self.too_large + 1)
         y = (candidate_usd - (1 - self.min_saving) * primary_usd) / self.w_usd
         inside = min(max(y, -1.0), 1.0)
@@ -96,6 +96,11 @@ class CostTest:
         """Share of conversations whose costs are not in the test."""
         out = self.too_large + self.unpriced
         return out / (self.conversations + out) if out else 0.0
+
+
+def _amounts(*usd: float) -> bool:
+    """Say whether these can be costs: one that is no number would spoil all that comes after it."""
+    return all(math.isfinite(each) and each >= 0 for each in usd)
 
 
 def _after(wealths: tuple[float, ...], stakes: tuple[float, ...], y: float) -> tuple[float, ...]:

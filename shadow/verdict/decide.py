@@ -8,7 +8,7 @@ from shadow.verdict.eprocess import lower_bound, mean_of, upper_bound
 from shadow.verdict.evidence import Estimate, Evidence, MoreNeeded, Proof, State, Verdict
 from shadow.verdict.needed import FEWEST, more_needed, range_of
 from shadow.verdict.proofs import growth_of, latched, percent, proofs_of, usable_cost
-from shadow.verdict.sentences import why
+from shadow.verdict.sentences import summary, why
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +28,7 @@ def decide(evidence: Evidence) -> Verdict:
     needed = _more_needed(evidence, state, proofs) if state in _WAITING else None
     return Verdict(
         state=state,
+        summary=summary(evidence, state=state, proofs=proofs, held_back=held_back),
         why=why(evidence, state=state, proofs=proofs, quality=quality, held_back=held_back, needed=needed),
         latched=latched(evidence.latched, proofs),
         quality_diff=quality,
@@ -80,7 +81,7 @@ def _held_back(evidence: Evidence) -> list[str]:
 def _state(evidence: Evidence, proofs: Mapping[str, Proof], *, held_back: bool) -> State:
     too_few = evidence.conversations < evidence.rules.min_conversations
     waits: State = "insufficient_data" if too_few else "withheld" if held_back else "undecided"
-    ended = evidence.entered >= evidence.rules.max_conversations
+    ended = evidence.asked >= evidence.rules.max_conversations
     cheaper, may_praise = _of(proofs, "cheaper").proved, not (held_back or too_few)
     rules: list[tuple[State, bool]] = [
         ("reject", proofs["worse"].proved),
@@ -113,17 +114,20 @@ def _stops(evidence: Evidence, state: State) -> bool:
     if state == "promote":
         watched = evidence.watch.conversations if evidence.watch is not None else 0
         return watched >= evidence.rules.max_conversations
-    return state in {"reject", "equivalent"} or evidence.entered >= evidence.rules.max_conversations
+    return state in {"reject", "equivalent"} or evidence.asked >= evidence.rules.max_conversations
 
 
 def _more_needed(evidence: Evidence, state: State, proofs: Mapping[str, Proof]) -> MoreNeeded | None:
     rules = evidence.rules
-    left = rules.max_conversations - evidence.entered
+    left = rules.max_conversations - evidence.asked
     if left <= 0:
         return None
     cheaper = _of(proofs, "cheaper")
+    promote = [proofs["not_worse"], cheaper, *guards_of(proofs)]
+    if state == "withheld" and all(proof.proved for proof in promote):
+        return None
     ends: list[Sequence[Proof]] = [
-        [proofs["not_worse"], cheaper, *guards_of(proofs)],
+        promote,
         [proofs["worse"]],
         [proofs["not_worse"], proofs["not_better"], _of(proofs, "no_saving")],
     ]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shadow.verdict.eprocess import log_e_value, log_sum_exp, lower_bound, merged
+from shadow.verdict.eprocess import Grid, log_e_value, log_sum_exp, lower_bound, merged
 
 _NOISE = 1e-7
 """In hundredths: a value this near to one is that one, so that 0.8 - 0.51 is 0.29 in both directions."""
@@ -18,6 +18,11 @@ _HIGHEST_LIMIT = 0.99
 
 WATCH_BLOCK = 100
 """Conversations after which a watch starts one more process beside those it has."""
+
+WATCH_FIRST_SHARE = 2 / 3
+
+WATCH_GRID = Grid(bets=4, smallest=0.2)
+"""A watch looks for a loss that matters soon; a small one is found by the evidence of the whole epoch."""
 
 
 def rounded_down(value: float) -> float:
@@ -53,8 +58,7 @@ class Differences:
 
     def add(self, difference: float) -> Differences:
         """Give the histograms with one more conversation."""
-        if not -1 <= difference <= 1:
-            raise ValueError(f"a difference of two qualities lies between -1 and 1, not {difference}")
+        _check(difference, lowest=-1, what="a difference of two qualities")
         return Differences(
             good=counted(self.good, rounded_down(difference)), bad=counted(self.bad, rounded_up(difference))
         )
@@ -68,8 +72,8 @@ class Watch:
     """What came after a promotion, watched for a loss: `blocks` of rounded-up differences, oldest first.
 
     Each block starts one more process, so that a loss that begins a thousand good conversations later is noticed as
-    soon as one that begins at once. Process k has the share 1/((k+1)(k+2)) of the money, those to come hold theirs
-    uninvested; a mixture of e-processes that start later is an e-process.
+    soon as one that begins at once. The first process has two thirds of the money, the k-th after it 1/(3k(k+1)); those
+    to come hold theirs uninvested. A mixture of e-processes that start later is an e-process.
     """
 
     blocks: Sequence[Mapping[float, int]] = ()
@@ -81,6 +85,7 @@ class Watch:
 
     def add(self, difference: float) -> Watch:
         """Give the watch with one more conversation."""
+        _check(difference, lowest=-1, what="a difference of two qualities")
         value, blocks = rounded_up(difference), self.blocks
         if blocks and sum(blocks[-1].values()) < WATCH_BLOCK:
             return Watch(blocks=(*blocks[:-1], counted(blocks[-1], value)))
@@ -88,12 +93,18 @@ class Watch:
 
     def log_e_value(self, margin: float) -> float:
         """Evidence (its logarithm) that the mean since some block's start lies below -margin."""
-        logs = [-math.log(len(self.blocks) + 1)]
+        shares = [watch_share(number) for number in range(len(self.blocks))]
+        logs = [math.log(1 - math.fsum(shares))]
         since: dict[float, int] = {}
-        for number in reversed(range(len(self.blocks))):
-            since = merged((since, self.blocks[number]))
-            logs.append(log_e_value(since, -margin, "less") - math.log((number + 1) * (number + 2)))
+        for block, share in zip(reversed(self.blocks), reversed(shares), strict=True):
+            since = merged((since, block))
+            logs.append(log_e_value(since, -margin, "less", WATCH_GRID) + math.log(share))
         return log_sum_exp(logs)
+
+
+def watch_share(number: int) -> float:
+    """Give the share of the money of a watch's `number`-th process, from 0; all there will ever be have 1 together."""
+    return WATCH_FIRST_SHARE if not number else (1 - WATCH_FIRST_SHARE) / (number * (number + 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +120,12 @@ class FailureShares:
 
     def add_primary(self, share: float) -> FailureShares:
         """Give the shares with one more live conversation: failed / (all - aborted) exchanges."""
+        _check(share, lowest=0, what="a share")
         return FailureShares(primary=counted(self.primary, rounded_down(share)), candidate=self.candidate)
 
     def add_candidate(self, share: float) -> FailureShares:
         """Give the shares with one more conversation the candidate was asked: failed / asked."""
+        _check(share, lowest=0, what="a share")
         return FailureShares(primary=self.primary, candidate=counted(self.candidate, rounded_up(share)))
 
     def candidate_limit(self, margin: float, alpha: float) -> float:
@@ -127,3 +140,8 @@ class FailureShares:
         of alpha); above, that the candidate stays below p + margin (the rest of alpha). To be compared with 1/alpha.
         """
         return log_e_value(self.candidate, self.candidate_limit(margin, alpha), "less") + math.log(CANDIDATE_SHARE)
+
+
+def _check(value: float, *, lowest: int, what: str) -> None:
+    if not lowest <= value <= 1:
+        raise ValueError(f"{what} lies between {lowest} and 1, not {value}")

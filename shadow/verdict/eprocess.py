@@ -10,6 +10,7 @@ matter and a histogram of them is all there is to keep.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -23,29 +24,39 @@ SMALLEST_BET = 0.01
 LARGEST_SHARE = 0.95
 """The largest bet risks this share of the money on the worst value there can be."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """How many bets, and the smallest of them; small ones find small differences after long, large ones large soon."""
+
+    bets: int = BETS
+    smallest: float = SMALLEST_BET
+
+
+_GRID = Grid()
+
 _TOLERANCE = 1e-9
 """How finely the ends of a confidence sequence are found."""
 
 
-def bets(m0: float, side: Side = "greater") -> tuple[float, ...]:
-    """Give the grid of bets against a mean of `m0`: 24 of them, geometric; negative ones for `less`."""
+def bets(m0: float, side: Side = "greater", grid: Grid = _GRID) -> tuple[float, ...]:
+    """Give the bets against a mean of `m0`: 24 of them, geometric; negative ones for `less`."""
     if not -1 < m0 < 1:
         raise ValueError(f"m0 must lie between -1 and 1, both excluded, not {m0}")
     sign = 1.0 if side == "greater" else -1.0
-    largest = LARGEST_SHARE / (1 + sign * m0)
-    ratio = largest / SMALLEST_BET
-    return tuple(sign * SMALLEST_BET * ratio ** (step / (BETS - 1)) for step in range(BETS))
+    ratio = LARGEST_SHARE / (1 + sign * m0) / grid.smallest
+    return tuple(sign * grid.smallest * ratio ** (step / (grid.bets - 1)) for step in range(grid.bets))
 
 
-def log_wealths(counts: Mapping[float, int], m0: float, side: Side = "greater") -> list[float]:
+def log_wealths(counts: Mapping[float, int], m0: float, side: Side = "greater", grid: Grid = _GRID) -> list[float]:
     """Give the logarithm of each bet's money after the values in `counts` (value in [-1, 1] -> how often)."""
     seen = _checked(counts)
-    return [math.fsum(count * math.log1p(bet * (value - m0)) for value, count in seen) for bet in bets(m0, side)]
+    return [math.fsum(count * math.log1p(bet * (value - m0)) for value, count in seen) for bet in bets(m0, side, grid)]
 
 
-def log_e_value(counts: Mapping[float, int], m0: float, side: Side = "greater") -> float:
+def log_e_value(counts: Mapping[float, int], m0: float, side: Side = "greater", grid: Grid = _GRID) -> float:
     """Give the natural logarithm of `e_value`, which itself overflows after some thousand values."""
-    return log_sum_exp(log_wealths(counts, m0, side)) - math.log(BETS)
+    return log_sum_exp(log_wealths(counts, m0, side, grid)) - math.log(grid.bets)
 
 
 def e_value(counts: Mapping[float, int], m0: float, side: Side = "greater") -> float:

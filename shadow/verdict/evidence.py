@@ -131,6 +131,12 @@ class Evidence:
         return self.quality.conversations + self.unscored
 
     @property
+    def asked(self) -> int:
+        """How many the candidate was asked, those in which all its calls failed among them: what the count ends by."""
+        failures = self.failures.candidate if self.failures is not None else {}
+        return max(self.entered, sum(failures.values()))
+
+    @property
     def missing_share(self) -> float:
         """Share of what entered that has no score."""
         return self.missing / self.entered if self.entered else 0.0
@@ -186,6 +192,8 @@ class Verdict:
     """The decision, its one sentence, and what to remember for the next one."""
 
     state: State
+    summary: str
+    """The verdict in its shortest form, for a table or a headline: the first clause of `why`."""
     why: str
     """For the person who decides: what is proved, what is not, and the numbers."""
     latched: Mapping[str, Latch]

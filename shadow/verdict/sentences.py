@@ -22,6 +22,11 @@ _SAME = 0.0005
 _OPEN_CLAIMS_UNTOLD: frozenset[State] = frozenset({"insufficient_data", "reject", "withdrawn", "promote"})
 
 
+def summary(evidence: Evidence, *, state: State, proofs: Mapping[str, Proof], held_back: Sequence[str]) -> str:
+    """Say the verdict in its shortest form."""
+    return f"{_lead(evidence, state, proofs, held_back)}."
+
+
 def why(
     evidence: Evidence,
     *,
@@ -39,8 +44,9 @@ def why(
         *_cost(evidence),
         *_failures(evidence),
         *_missing(evidence, state),
-        *_needed(needed),
+        *_needed(state, needed),
         *_share(evidence),
+        *_reservations(state, held_back),
     ]
     return "; ".join(clauses) + "."
 
@@ -48,15 +54,14 @@ def why(
 def _lead(evidence: Evidence, state: State, proofs: Mapping[str, Proof], held_back: Sequence[str]) -> str:
     cand, prim = evidence.candidate, evidence.primary
     worse, cheaper = proofs["worse"], _named(proofs, "cheaper")
-    reasons = "; ".join(held_back)
     leads: dict[State, str] = {
         "reject": f"{cand} is {worse.claim} than {prim}{_since(worse)}, so it is shadowed no longer",
         "withdrawn": _withdrawn(evidence),
         "promote": f"{cand} can take over from {prim}",
         "better_costlier": f"{cand} is better in quality than {prim}, but not shown to be {cheaper.claim}",
         "equivalent": _equivalent(evidence),
-        "insufficient_data": _too_early(evidence) + (f"; and held back: {reasons}" if reasons else ""),
-        "withheld": f"A verdict on {cand} against {prim} is held back: {reasons}",
+        "insufficient_data": _too_early(evidence),
+        "withheld": f"A verdict on {cand} against {prim} is held back: {'; '.join(held_back)}",
         "undecided": f"It is not known yet whether {cand} can take over from {prim}",
     }
     return leads[state]
@@ -69,9 +74,9 @@ def _too_early(evidence: Evidence) -> str:
 
 
 def _equivalent(evidence: Evidence) -> str:
-    cand, prim, entered = evidence.candidate, evidence.primary, evidence.entered
-    if entered >= evidence.rules.max_conversations:
-        ended = f"after {entered:,} conversations, where the count ends, so it is shadowed no longer"
+    cand, prim, asked = evidence.candidate, evidence.primary, evidence.asked
+    if asked >= evidence.rules.max_conversations:
+        ended = f"after {asked:,} conversations, where the count ends, so it is shadowed no longer"
         return f"{cand} gives no proved reason to leave {prim} {ended}"
     return f"{cand} gives no reason to leave {prim}, so it is shadowed no longer"
 
@@ -146,7 +151,7 @@ def _monthly(saving: Estimate | None) -> list[str]:
 
 def _failures(evidence: Evidence) -> list[str]:
     failures = evidence.failures
-    if failures is None or not failures.candidate or not failures.primary:
+    if failures is None or not (any(failures.candidate.values()) and any(failures.primary.values())):
         return []
     candidate, primary = mean_of(failures.candidate), mean_of(failures.primary)
     return (
@@ -165,12 +170,13 @@ def _missing(evidence: Evidence, state: State) -> list[str]:
     ]
 
 
-def _needed(needed: MoreNeeded | None) -> list[str]:
+def _needed(state: State, needed: MoreNeeded | None) -> list[str]:
     if needed is None or needed.conversations_low is None or needed.conversations_high is None:
-        return []
+        return ["nothing else is missing"] if state == "withheld" else []
     low, high = needed.conversations_low, needed.conversations_high
     count = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    parts = [f"about {count} conversations more are needed"]
+    first = "once that is mended, about" if state == "withheld" else "about"
+    parts = [f"{first} {count} conversations more are needed"]
     if needed.days is not None:
         parts.append(f"up to {in_days(needed.days)} at present")
     if needed.usd is not None:
@@ -182,6 +188,11 @@ def _share(evidence: Evidence) -> list[str]:
     if evidence.traffic_share is None:
         return []
     return [f"this speaks for {percent(evidence.traffic_share)} of the task's traffic"]
+
+
+def _reservations(state: State, held_back: Sequence[str]) -> list[str]:
+    """Say what is not to be trusted where the verdict does not wait for it, or waits for more than that."""
+    return [f"with this reservation: {reason}" for reason in held_back if state != "withheld"]
 
 
 def _since(proof: Proof) -> str:

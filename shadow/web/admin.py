@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shadow.stats import ConversationRules
@@ -33,7 +35,8 @@ class AdminSettings:
 
     `token` None or "" means: no token, which the configuration allows on a loopback listen only. `hosts` are Host
     values without port that are answered besides the loopback names. `candidates` are the configured models, so that
-    one without a single pair is shown too. `shadow_off_reason` says why nothing is shadowed, None when it is.
+    one without a single pair is shown too. `shadow_off_reason` says why nothing is shadowed, None when it is. `demo`
+    marks every page of the dashboard as made up.
     """
 
     version: str
@@ -45,3 +48,14 @@ class AdminSettings:
     conversations: ConversationRules = field(default_factory=ConversationRules)
     budget_usd_per_day: float = 5.0
     shadow_off_reason: str | None = None
+    demo: bool = False
+    loaded_at: datetime | None = None
+    """When the configuration in force was read."""
+    breakers: Mapping[str, bool] = field(default_factory=dict)
+    """Candidate -> whether its circuit breaker lets calls through; one that is missing is asked by nobody here."""
+    keep_text: Callable[[str], tuple[str, bool]] | None = None
+    """Cut a text of a user's to what may be kept, and tell whether that changed it; None: nothing may be kept."""
+    noise_floor_off_reason: str | None = None
+    """Why the primary is not asked again; None when it is."""
+    judges_unusable: Mapping[str, str] = field(default_factory=dict)
+    """Task -> why its judge cannot be asked: no key, or its price is unknown."""

@@ -12,17 +12,22 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from shadow.judge.blind import DEFAULT_SEED
 from shadow.pricing import price_exchange
-from shadow.stats import RolledRows, build_stats
+from shadow.stats import RolledRows, build_stats, latency_curves
 from shadow.store.base import StoreError
-from shadow.web import parameters
+from shadow.web import labels, parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
+from shadow.web.bodies import is_json, json_body, no_json_type
+from shadow.web.dashboard import Dashboard
+from shadow.web.feedback import take_feedback
 from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.metrics import MetricsApi
 from shadow.web.openapi import openapi
 from shadow.web.parameters import ParameterError, Window
-from shadow.web.verdicts import VerdictApi, not_json
+from shadow.web.runs import RunsApi
+from shadow.web.verdicts import VerdictApi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,19 +36,19 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from shadow.records import Cost, ExchangeRecord
-    from shadow.store.base import Reader
+    from shadow.store.base import FeedbackDoor, Reader, Runs
     from shadow.web.admin import AdminSettings, Prices
+    from shadow.web.weekly import WeeklyApi
+
+"""An expected text may be as long as a long answer."""
+MAX_PAIRS_TO_LABEL = 20
+"""Pairs with their content in one answer: prompts may be long."""
 
 _PRICING_CHUNK = 5000
 NEWEST_CONVERSATIONS = 1000
 """So many of the window's newest exchanges tell whether one conversation key holds much of the traffic."""
 
-_NOT_BUILT = {
-    "/runs": "benchmark runs",
-    "/trends": "trends",
-    "/feedback": "feedback",
-    "/ui": "the dashboard",
-}
+_NOT_BUILT: dict[str, str] = {}
 """Paths of the API whose part does not exist yet: first segment -> what it will be."""
 
 
@@ -53,16 +58,20 @@ def build_app(
     settings: Callable[[], AdminSettings],
     verdicts: VerdictApi | None = None,
     reload: Callable[[], None] | None = None,
+    weekly: WeeklyApi | None = None,
+    feedback: FeedbackDoor | None = None,
+    runs: Runs | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Starlette:
     """Build the admin app.
 
     `settings` is asked once per request, so that a reload needs no new app. `verdicts` shows the ledger; None where
     there is none. `reload` tells the supervisor to read its configuration again and returns at once; None when nobody
-    supervises this process. `now` gives aware UTC.
+    supervises this process. `feedback` None: none is taken here; `runs` None: there is no `/runs`; `weekly` None: no
+    trends and no alerts. `now` gives aware UTC.
     """
     verdicts = verdicts or VerdictApi()
-    api = AdminApi(reader=reader, settings=settings, verdicts=verdicts, reload=reload, now=now)
+    api = AdminApi(reader=reader, settings=settings, verdicts=verdicts, reload=reload, feedback=feedback, now=now)
     metrics = MetricsApi(reader=reader, settings=settings, now=now)
     app = Starlette(
         routes=[
@@ -71,6 +80,7 @@ def build_app(
             Route("/readyz", api.readyz, methods=["GET"]),
             Route("/metrics", metrics.metrics, methods=["GET"]),
             Route("/stats", api.stats, methods=["GET"]),
+            Route("/latency", api.latency, methods=["GET"]),
             Route("/verdicts", verdicts.verdicts, methods=["GET"]),
             Route("/epochs", verdicts.epochs, methods=["POST"]),
             Route("/pairs", api.pairs, methods=["GET"]),
@@ -78,7 +88,13 @@ def build_app(
             Route("/pairs/{pair_id:path}", api.pair, methods=["GET"]),
             Route("/exchanges/{exchange_id}", api.exchange, methods=["GET"]),
             Route("/openapi.json", api.openapi, methods=["GET"]),
+            Route("/labels", api.labels, methods=["GET"]),
+            Route("/labels/next", api.pairs_to_label, methods=["GET"]),
+            Route("/feedback", api.feedback, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
+            *Dashboard(settings=settings).routes(),
+            *(weekly.routes() if weekly is not None else ()),
+            *(() if runs is None else RunsApi(runs=runs, settings=settings).routes()),
         ],
         middleware=[Middleware(Guard, settings=settings)],
         exception_handlers={
@@ -103,12 +119,14 @@ class AdminApi:
         settings: Callable[[], AdminSettings],
         verdicts: VerdictApi,
         reload: Callable[[], None] | None,
+        feedback: FeedbackDoor | None,
         now: Callable[[], datetime],
     ) -> None:
         self._reader = reader
         self._settings = settings
         self._verdicts = verdicts
         self._reload = reload
+        self._feedback = feedback
         self._now = now
         # All rows of a window are in memory while they are added up; two impatient readers must not double that.
         self._aggregating = asyncio.Lock()
@@ -139,13 +157,28 @@ class AdminApi:
         task, model = parameters.text(values, "task"), parameters.text(values, "model")
         return JsonAnswer(await self._stats(window, task=task, model=model))
 
+    async def latency(self, request: Request) -> Response:
+        """Tell how each model's durations are spread over one window."""
+        values = _values(request, "since", "until", "task")
+        now = self._now()
+        window = parameters.window(values, now=now)
+        async with self._aggregating:
+            day = now.astimezone(UTC).date().isoformat()
+            rows = await self._rows(window, task=parameters.text(values, "task"), day=day)
+            tasks = await asyncio.to_thread(latency_curves, rows)
+        return JsonAnswer({"since": window.since, "until": window.until, "tasks": tasks})
+
     async def pairs(self, request: Request) -> Response:
         """Give one page of pairs, without their content."""
-        values = _values(request, "task", "candidate", "sort", "limit", "cursor")
+        values = _values(request, "task", "candidate", "show", "since", "until", "sort", "limit", "cursor")
+        bounds = parameters.bounds(values, now=self._now())
         try:
             rows, cursor = await self._reader.pairs(
                 task=parameters.text(values, "task"),
                 candidate=parameters.text(values, "candidate"),
+                show=parameters.show(values),
+                since=bounds.since,
+                until=bounds.until,
                 sort=parameters.sort(values),
                 limit=parameters.limit(values),
                 cursor=parameters.text(values, "cursor"),
@@ -166,15 +199,47 @@ class AdminApi:
         exchange = await self._reader.exchange(request.path_params["exchange_id"])
         return JsonAnswer(exchange) if exchange is not None else _unknown("exchange", "it")
 
+    async def labels(self, request: Request) -> Response:
+        """Give what people said about pairs, oldest first."""
+        values = _values(request, "task", "candidate", "limit")
+        rows = await self._reader.labels(
+            task=parameters.text(values, "task"),
+            candidate=parameters.text(values, "candidate"),
+            limit=parameters.limit(values),
+        )
+        return JsonAnswer({"labels": rows})
+
+    async def pairs_to_label(self, request: Request) -> Response:
+        """Draw pairs that a person has not labelled, with their content; which side is A is the reader's to shuffle."""
+        values = _values(request, "task", "candidate", "limit", "labeller")
+        rows = await self._reader.pairs_to_label(
+            labeller=parameters.text(values, "labeller") or labels.DEFAULT_LABELLER,
+            task=parameters.text(values, "task"),
+            candidate=parameters.text(values, "candidate"),
+            limit=min(parameters.limit(values), MAX_PAIRS_TO_LABEL),
+        )
+        return JsonAnswer({"pairs": rows, "seed": DEFAULT_SEED})
+
     async def openapi(self, _request: Request) -> Response:
         """Describe this port as OpenAPI 3.1."""
         return JsonAnswer(openapi(version=self._settings().version))
 
+    async def feedback(self, request: Request) -> Response:
+        """Keep what users of the app say about one exchange, or a person's label of a pair."""
+        body = await json_body(request)
+        if isinstance(body, ErrorAnswer):
+            return body
+        if "pair" in body:
+            return await labels.take_label(body, store=self._reader, now=self._now())
+        if self._feedback is None:
+            message = "this process keeps no feedback"
+            return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_feedback", message=message)
+        return await take_feedback(body, door=self._feedback, settings=self._settings(), now=self._now())
+
     async def reload(self, request: Request) -> Response:
         """Ask the supervisor to read its configuration again; it decides and logs, this answer does not wait."""
-        wrong = not_json(request)
-        if wrong is not None:
-            return wrong
+        if not is_json(request):
+            return no_json_type()
         if self._reload is None:
             message = "this process has no supervisor to signal; restart it to read the configuration again"
             return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_supervisor", message=message)
@@ -201,8 +266,10 @@ class AdminApi:
                 candidates=settings.candidates,
                 budget_usd_per_day=settings.budget_usd_per_day,
                 shadow_off_reason=settings.shadow_off_reason,
+                judges_unusable=settings.judges_unusable,
                 missing_line=_missing_line(settings.prices),
                 verdicts=await self._verdicts.current(task=task),
+                noise_floor_off_reason=settings.noise_floor_off_reason,
             )
 
     async def _price_pending(self, prices: Prices) -> None:
@@ -213,17 +280,22 @@ class AdminApi:
             pass
 
     async def _rows(self, window: Window, *, task: str | None, day: str) -> RolledRows:
-        rollups = self._reader.rollups
-        read = await rollups.window(since=window.since, until=window.until, task=task)
+        since, until, rollups = window.since, window.until, self._reader.rollups
+        read = await rollups.window(since=since, until=until, task=task)
         due = await rollups.due()
         return RolledRows(
             window=read,
             began=await rollups.began(read),
             conversations=await rollups.newest_conversations(read, task=task, limit=NEWEST_CONVERSATIONS),
+            due_before=None if due is None else datetime.fromtimestamp(due, UTC),
+            feedback=await self._reader.feedback(since=since, until=until, task=task),
+            noise_floor=await self._reader.noise_floor(since=since, until=until, task=task),
             dropped=await self._reader.dropped(),
             budget=await self._reader.budget(day=day),
             budget_day=day,
-            due_before=None if due is None else datetime.fromtimestamp(due, UTC),
+            judge_spent_usd=await self._reader.judge_spent_usd(day=day),
+            judging=await self._reader.judge_tallies(since=since, until=until, task=task),
+            labels=await self._reader.label_tallies(since=since, until=until, task=task),
         )
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from shadow.web.answers import ErrorAnswer
+from starlette.responses import RedirectResponse, Response
+
+from shadow.web.answers import COMMON_HEADERS, ErrorAnswer
+from shadow.web.cookies import cookie_holds, cookie_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -19,6 +23,10 @@ if TYPE_CHECKING:
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Answered without token and under any Host: a container's probe has neither, and they say yes or no, no more."""
+
+LOGIN_PATH = "/ui/login"
+TOKENLESS_PREFIX = "/ui/static/"
+"""Answered without token, under a right Host: the form that takes it, and style and scripts, which hold no data."""
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -42,14 +50,16 @@ class Guard:
         await (refused or self._app)(scope, receive, send)
 
 
-def refusal(scope: Scope, settings: AdminSettings) -> ErrorAnswer | None:
-    """Say why this request may not be answered, None when it may."""
+def refusal(scope: Scope, settings: AdminSettings) -> Response | None:
+    """Say why this request may not be answered, None when it may; a browser without token is sent to sign in."""
     if scope["path"] in OPEN_PATHS:
         return None
     headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
     hosts = _values(headers, b"host")
     wrong = _wrong_host(hosts, allowed=LOOPBACK_NAMES | {*settings.hosts, *_arrived_at(scope)})
-    if wrong is None and not holds_token(headers, settings.token):
+    if wrong is None and not _needs_no_token(scope["path"]) and not holds_token(headers, settings.token):
+        if _is_page_for_people(scope):
+            return _to_login(scope)
         wrong = _no_token()
     if wrong is None and scope["method"] not in _SAFE_METHODS:
         wrong = _foreign(headers, host=hosts[0])
@@ -61,12 +71,45 @@ def holds_token(headers: Sequence[tuple[bytes, bytes]], token: str | None) -> bo
     if not token:
         return True
     given = _values(headers, b"authorization")
+    if not given:
+        return _holds_cookie(headers, token)
     if len(given) != 1:
         return False
     scheme, _, credentials = given[0].partition(" ")
+    return scheme.lower() == "bearer" and _is_same(credentials.strip(" ").encode("latin-1"), token)
+
+
+def is_token(given: str, token: str) -> bool:
+    """Tell whether someone typed the token."""
+    return _is_same(given.encode("utf-8", "replace"), token)
+
+
+def _is_same(given: bytes, token: str) -> bool:
     # Both sides are hashed first, so that neither the time nor a length tells anything of the token.
-    same = hmac.compare_digest(_digest(credentials.strip(" ").encode("latin-1")), _digest(token.encode()))
-    return scheme.lower() == "bearer" and same
+    return hmac.compare_digest(_digest(given), _digest(token.encode()))
+
+
+def _holds_cookie(headers: Sequence[tuple[bytes, bytes]], token: str) -> bool:
+    """Tell whether the request carries the cookie that the dashboard's form gave in exchange for this token."""
+    values = [cookie_of(value) for value in _values(headers, b"cookie")]
+    return any(value is not None and cookie_holds(value, token, now_s=time.time()) for value in values)
+
+
+def _needs_no_token(path: str) -> bool:
+    return path == LOGIN_PATH or path.startswith(TOKENLESS_PREFIX)
+
+
+def _is_page_for_people(scope: Scope) -> bool:
+    """Tell whether a browser asks for a page of the dashboard, rather than a program for an answer."""
+    path: str = scope["path"]
+    wants_html = any("text/html" in value for value in _values(scope["headers"], b"accept"))
+    return wants_html and scope["method"] in _SAFE_METHODS and (path == "/ui" or path.startswith("/ui/"))
+
+
+def _to_login(scope: Scope) -> Response:
+    asked = scope["path"] + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
+    target = f"{LOGIN_PATH}?next={quote(asked, safe='')}"
+    return RedirectResponse(target, status_code=303, headers=dict(COMMON_HEADERS))
 
 
 def _wrong_host(hosts: Sequence[str], *, allowed: Collection[str]) -> ErrorAnswer | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_WINDOW, MAX_LIMIT
+from shadow.judge.blind import CHOICES, DEFAULT_SEED
+from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_TREND, DEFAULT_WINDOW, MAX_LIMIT, SHOWS
 from shadow.web.schemas import ref, schemas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
 Json = dict[str, Any]
 
@@ -73,13 +75,21 @@ def _paths() -> Json:
                 ],
             )
         },
+        "/latency": {
+            "get": _operation(
+                "latency",
+                "How each model's durations are spread, per task.",
+                {"200": _json("Latency"), **_errors("400", "503")},
+                [*_window(), _task()],
+            )
+        },
         "/epochs": {"post": _epochs()},
         "/pairs": {
             "get": _operation(
                 "pairs",
                 "Pairs of answers, without content, one page at a time.",
                 {"200": _json("PairPage"), **_errors("400", "503")},
-                [_task(), _text("candidate", "Only this candidate's pairs."), *_page()],
+                [_task(), _text("candidate", "Only this candidate's pairs."), *_bounds(), *_page()],
             )
         },
         "/pairs/{id}": {
@@ -98,9 +108,64 @@ def _paths() -> Json:
                 [_in_path("id", "The x-shadow-request-id of the live answer.")],
             )
         },
+        "/trends": {
+            "get": _operation(
+                "trends",
+                "Quality, cost per quality point and latency over weekly runs and shadow weeks; leads; drift.",
+                {"200": _json("Trends"), **_errors("400", "503")},
+                [*_window(DEFAULT_TREND), _task(), _text("model", "Only this model.")],
+            )
+        },
+        "/alerts": {
+            "get": _operation(
+                "alerts",
+                "The newest alerts, how each travelled, and what is muted.",
+                {"200": _json("Alerts"), **_errors("400", "503")},
+                [_limit("Alerts in the answer.")],
+            )
+        },
+        "/runs": {
+            "get": _operation(
+                "runs",
+                "Benchmark runs, newest first, one page at a time.",
+                {"200": _json("RunPage"), **_errors("400", "503")},
+                [_run_kind(), *_run_page()],
+            ),
+            "post": _ask_run(),
+        },
+        "/runs/{id}": {
+            "get": _operation(
+                "run",
+                "One benchmark run in figures, without prompts and answers.",
+                {"200": _json("RunSummary"), **_errors("400", "404", "503")},
+                [_in_path("id", "The run's id.")],
+            )
+        },
         "/openapi.json": {
             "get": _operation("openapi", "This document.", {"200": _answer("OpenAPI 3.1.", {"type": "object"})})
         },
+        "/labels": {
+            "get": _operation(
+                "labels",
+                "What people said about pairs, oldest first.",
+                {"200": _json("Labels"), **_errors("400", "503")},
+                [_task(), _text("candidate", "Only this candidate's pairs."), _limit("Labels in the answer.")],
+            )
+        },
+        "/labels/next": {
+            "get": _operation(
+                "pairsToLabel",
+                "Random pairs that a person has not labelled, with content; 20 at most.",
+                {"200": _json("PairsToLabel"), **_errors("400", "503")},
+                [
+                    _text("labeller", "Who labels; default anonymous."),
+                    _task(),
+                    _text("candidate", "Only this candidate's pairs."),
+                    _limit("Pairs in the answer."),
+                ],
+            )
+        },
+        "/feedback": {"post": _feedback()},
         "/reload": {"post": _reload()},
     }
 
@@ -124,6 +189,12 @@ def _reload() -> Json:
     return _operation("reload", "Have the configuration read again.", responses) | {"requestBody": body}
 
 
+def _ask_run() -> Json:
+    responses = {"202": _json("RunAsked"), **_errors("403", "409", "415", "503")}
+    body = {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}
+    return _operation("ask_run", "Have a weekly run begin now.", responses) | {"requestBody": body}
+
+
 def _epochs() -> Json:
     responses = {
         "201": _json("NewEpochs"),
@@ -133,6 +204,48 @@ def _epochs() -> Json:
     told = {"type": "object", "properties": {"task": {"type": "string"}, "because": {"type": "string"}}}
     body = {"required": False, "content": {"application/json": {"schema": told}}}
     return _operation("epochs", "Begin a new epoch.", responses) | {"requestBody": body}
+
+
+def _feedback() -> Json:
+    said = _strict(
+        {
+            "request_id": {"type": "string", "description": "x-shadow-request-id of the live answer."},
+            "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "How good that answer was."},
+            "expected": {"type": "string", "description": "What would have been right."},
+        },
+        required=["request_id"],
+    )
+    label = _strict(
+        {
+            "pair": {"type": "string", "description": "`<exchange id>:<candidate>`."},
+            "choice": {"enum": [*CHOICES, None], "description": "null takes the label back."},
+            "labeller": {"type": "string", "description": "Who says it; default anonymous."},
+            "seed": {"type": "string", "description": f"What A and B were shuffled by; default {DEFAULT_SEED}."},
+        },
+        required=["pair", "choice"],
+    )
+    removed = {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in ("pair", "labeller")} | {"removed": {"type": "boolean"}},
+    }
+    responses = {
+        "200": _answer(
+            "What was said is kept, or a label was taken back, if there was one.",
+            {"anyOf": [ref("FeedbackKept"), removed]},
+        ),
+        "201": _json("LabelKept", "The label is kept."),
+        **_errors("400", "403", "404", "409", "413", "415", "503"),
+    }
+    body = {"required": True, "content": {"application/json": {"schema": {"oneOf": [said, label]}}}}
+    return _operation(
+        "feedback",
+        "Say how good a live answer was, what would have been right, or which answer of a pair is better.",
+        responses,
+    ) | {"requestBody": body}
+
+
+def _strict(properties: Json, *, required: list[str]) -> Json:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _answer(description: str, schema: Json) -> Json:
@@ -156,6 +269,8 @@ _ERRORS = {
     "401": "The token is missing or wrong.",
     "403": "The request comes from a page of another origin.",
     "404": "Nothing has this id.",
+    "409": "It cannot be done now, as the message says: a run is under way, or no text may be kept.",
+    "413": "The body is larger than 256 KiB.",
     "415": "The content type is not application/json.",
     "421": "The Host is not one of this port's.",
     "503": "The store, or the supervisor for a reload, is not there; the message says why.",
@@ -178,10 +293,21 @@ def _task() -> Json:
     return _text("task", "Only this task.")
 
 
-def _window() -> list[Json]:
+def _window(default: timedelta = DEFAULT_WINDOW) -> list[Json]:
     return [
-        _text("since", f"Start of the window, included. {_MOMENT} Default: {DEFAULT_WINDOW.days} days before `until`."),
+        _text("since", f"Start of the window, included. {_MOMENT} Default: {default.days} days before `until`."),
         _text("until", f"End of the window, excluded. {_MOMENT} Default: now."),
+    ]
+
+
+def _bounds() -> list[Json]:
+    kinds = {"type": "string", "enum": list(SHOWS), "default": "all"}
+    return [
+        _parameter(
+            "show", "`differs`: of unequal quality, `regressed`: a loss, `errors`: an end without answer.", kinds
+        ),
+        _text("since", f"Only exchanges from then on. {_MOMENT}"),
+        _text("until", f"Only exchanges before then. {_MOMENT}"),
     ]
 
 
@@ -193,6 +319,23 @@ def _page() -> list[Json]:
         _parameter("limit", "Pairs on a page.", limits),
         _text("cursor", "`next_cursor` of the page before; same filters and order."),
     ]
+
+
+def _run_kind() -> Json:
+    kinds = {"type": "string", "enum": ["bench", "replay", "weekly"]}
+    return _parameter("kind", "Only runs of a case file, of replayed prompts, or of the schedule.", kinds)
+
+
+def _run_page() -> list[Json]:
+    return [
+        _limit("Runs on a page."),
+        _text("cursor", "`next_cursor` of the page before; same kind."),
+    ]
+
+
+def _limit(description: str) -> Json:
+    limits = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    return _parameter("limit", description, limits)
 
 
 def _in_path(name: str, description: str) -> Json:

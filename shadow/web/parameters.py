@@ -13,15 +13,28 @@ if TYPE_CHECKING:
 DEFAULT_WINDOW = timedelta(days=7)
 """What `/stats` covers when `since` is not given: the seven days before `until`."""
 
+DEFAULT_TREND = timedelta(weeks=12)
+"""What `/trends` covers when `since` is not given."""
+
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 MAX_TEXT_CHARACTERS = 512
 
 Sort = Literal["worst", "newest"]
+Show = Literal["all", "differs", "regressed", "errors", "unreviewed"]
+SHOWS = ("all", "differs", "regressed", "errors", "unreviewed")
 
 _RELATIVE = re.compile(r"([0-9]{1,7})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _PLUS_READ_AS_SPACE = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """A stretch of time that may be open at either end."""
+
+    since: datetime | None
+    until: datetime | None
 
 
 class ParameterError(Exception):
@@ -52,16 +65,33 @@ def single_values(pairs: Sequence[tuple[str, str]], *, known: Collection[str]) -
     return {name: value for name, value in values.items() if value}
 
 
-def window(values: Mapping[str, str], *, now: datetime) -> Window:
-    """`since` and `until` of a query; the default is the seven days before `until`, and `until` is now.
+def window(values: Mapping[str, str], *, now: datetime, default: timedelta = DEFAULT_WINDOW) -> Window:
+    """`since` and `until` of a query; `until` is by default now, `since` so long before it.
 
     Raises ParameterError.
     """
     until = _moment("until", values["until"], now) if "until" in values else now
-    since = _moment("since", values["since"], now) if "since" in values else _earlier("since", until, DEFAULT_WINDOW)
+    since = _moment("since", values["since"], now) if "since" in values else _earlier("since", until, default)
     if since >= until:
         raise ParameterError(f"since ({since.isoformat()}) must lie before until ({until.isoformat()})")
     return Window(since=since, until=until)
+
+
+def bounds(values: Mapping[str, str], *, now: datetime) -> Bounds:
+    """`since` and `until` of a list, each open when not given. Raises ParameterError."""
+    since, until = (_moment(name, values[name], now) if name in values else None for name in ("since", "until"))
+    return Bounds(since=since, until=until)
+
+
+def show(values: Mapping[str, str]) -> Show:
+    """Which pairs a list holds: all (the default), or those that differ, regressed, have errors or no label.
+
+    Raises ParameterError.
+    """
+    value = values.get("show", "all")
+    if value not in SHOWS:
+        raise ParameterError(f"show must be one of {', '.join(SHOWS)}, not {value[:80]!r}")
+    return cast("Show", value)
 
 
 def text(values: Mapping[str, str], name: str) -> str | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from shadow.judge.blind import CHOICES
 from shadow.records import Outcome
+from shadow.web.weekly_schemas import weekly_schemas
 
 Schema = dict[str, Any]
 
@@ -28,18 +30,39 @@ def schemas() -> dict[str, Schema]:
         "Comparison": _comparison(),
         "Coverage": _coverage(),
         "Insight": _insight(),
+        "Judge": _judge(),
+        "Labels": _object({"labels": _list(_label())}),
+        "PairsToLabel": _object({"pairs": _list(_pair_to_label()), "seed": _text("The seed to shuffle sides by.")}),
+        "LabelKept": _object(
+            {
+                "pair": _text("`<exchange id>:<candidate>`."),
+                "labeller": _text("Who said it."),
+                "choice": _text("As it was given.", enum=list(CHOICES)),
+                "winner": _winner("Whose answer that was."),
+                "side_a": _maybe(_text("Whose answer was A; null when it was not blind.")),
+            }
+        ),
         "Verdicts": _verdicts(),
+        "Latency": _latency(),
+        "Curve": _curve(),
         "NewEpochs": _new_epochs(),
         "PairPage": _pair_page(),
         "PairSummary": _object(_pair_fields()),
         "Pair": _pair(),
         "Score": _score(),
         "Exchange": _exchange(),
+        "FeedbackKept": _object({"feedback": _feedback(), "note": _text("What is done with it.")}),
         "ShadowJob": _job(),
+        "RunPage": _run_page(),
+        "Run": _object(_run_fields()),
+        "RunSummary": _run_summary(),
+        "RunTask": _run_task(),
+        "RunModel": _run_model(),
         "Health": _object({"status": {"const": "ok"}}),
         "Ready": _object({"ready": _flag("True when the store can be read.")}),
         "NotReady": _object({"ready": {"const": False}, "reason": _text("Why not.")}),
         "ReloadAsked": _object({"reload": {"const": "asked"}, "note": _text("What happens next.")}),
+        **weekly_schemas(),
         "Error": _object({"error": _object({"type": _text("A stable name."), "message": _text("One sentence.")})}),
     }
 
@@ -134,7 +157,8 @@ def _stats() -> Schema:
                     "day": _text("The UTC day.", format="date"),
                     "cap_usd": _number("What may be spent on this day."),
                     "paced_usd": _number("What of it has accrued by now; new conversations are admitted below it."),
-                    "spent_usd": _number("What calls cost that have ended."),
+                    "spent_usd": _number("What calls cost that have ended, judges' among them."),
+                    "judge_usd": _number("What judges cost of that, as far as their providers said."),
                     "reserved_usd": _number("Worst case of calls under way."),
                     "left_usd": _number("Cap less spent and reserved, not below 0."),
                     "closed": _flag("True when no new conversation is admitted because a reserve did not fit."),
@@ -310,13 +334,18 @@ def _comparison() -> Schema:
             ),
             "noise_floor": _object(
                 {
-                    "n": _not_built("integer"),
-                    "discordance": _not_built("number"),
-                    "identical": _not_built("number"),
+                    "n": _count("Times the primary was asked again and both answers have a quality."),
+                    "unit": {"const": "pairs"},
+                    "conversations": _count("Conversations these and the unscored ones belong to."),
+                    "discordance": _share("Of `n`: quality differs by 0.005 or more."),
+                    "answered": _count("Times both questions were answered."),
+                    "identical": _share("Of `answered`: the same, word for word."),
+                    "cost_usd": _number("What asking and scoring again cost; within the budget."),
                     "reason": _reason(),
-                }
+                },
+                "The primary against itself: the same question asked twice.",
             ),
-            "judge": _object({"trusted": _not_built("boolean"), "reason": _reason()}),
+            "judge": ref("Judge"),
             "representative": _object(
                 {
                     "n": _count("Counted pairs."),
@@ -377,6 +406,20 @@ def _epoch_figures() -> dict[str, Schema]:
                 "reason": _reason(),
             }
         ),
+        "switch": {
+            "anyOf": [
+                _object(
+                    {
+                        "file": _text("The file to edit."),
+                        "change": _text("The line, such as `primary.model: gpt-4o`."),
+                        "yaml": _text("What stands in the file afterwards."),
+                        "steps": _list(_text("One step.")),
+                    }
+                ),
+                {"type": "null"},
+            ],
+            "description": "What to change for `promote`; null with any other verdict. Nothing switches by itself.",
+        },
         "proofs": _list(
             _object(
                 {
@@ -449,6 +492,93 @@ def _insight() -> Schema:
     )
 
 
+def _judge() -> Schema:
+    interval = {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    evidence = _maybe(_number("e-value against `no difference`; 1/alpha or more would be proof of one."))
+    return _object(
+        {
+            "model": _maybe(_text("The judge; null when none decided anything.")),
+            "version": _maybe(_text("What its rulings depend on: model, prompt and rubric.")),
+            "judgements": _count("Counted pairs with a ruling."),
+            "identical": _count("Counted pairs whose answers were identical: ties without a call."),
+            "failed": _count("Counted pairs without a ruling, after one retry."),
+            "coverage": _share("Share of the pairs it was asked about that have a ruling."),
+            "missing": _share("Share of all counted pairs without a ruling."),
+            "calls": _count("All calls, controls and failed ones included."),
+            "parse_failures": _count("Calls whose answer was no ruling, refusals included."),
+            "failed_calls": _count("All calls without a ruling: errors and timeouts too."),
+            "flip_rate": _share("Share of ruled pairs in which the orders disagree; null for one that grades."),
+            "tie_rate": _share("Share of ruled pairs that are a tie, flips included; null for one that grades."),
+            "control_pass_rate": _object(
+                {
+                    "value": _share("Controls in which the answer that must lose lost in both orders."),
+                    "ci": {**interval, "description": "95 %, valid at every moment however often one looks."},
+                    "n": _count("Controls with a ruling, over all candidates beside this primary."),
+                    "without_ruling": _count("Controls without one."),
+                }
+            ),
+            "aa_evidence": _object({"greater": evidence, "less": evidence, "n": _count("Pairs."), "reason": _reason()}),
+            "length_ratio": _maybe(_number("Mean length of the candidate's answers, in lengths of the primary's.")),
+            "labels": _object(
+                {
+                    "n": _count("Labels of people for pairs with a ruling."),
+                    "agreement": _share("Share in which the judge said the same."),
+                    "kappa": _maybe(_number("Cohen's kappa: agreement beyond chance.", minimum=-1, maximum=1)),
+                    "ci": {**interval, "description": "95 % for kappa."},
+                    "reason": _reason(),
+                }
+            ),
+            "cost_usd": _number("What its calls cost, controls included, as far as the provider said."),
+            "control_cost_usd": _number("What the controls cost of that."),
+            "unpriced_calls": _count("Calls whose cost is not known; the budget was charged their worst case."),
+            "self_preference_risk": _flag("True when it comes from the house of a compared model."),
+            "relatives": _list(_text("Those models.")),
+            "warnings": _list(_text("What to keep in mind.")),
+            "trusted": _maybe(_flag("Whether its rulings may carry a verdict; null: not known yet.")),
+            "reason": _text("Why, in one sentence."),
+        }
+    )
+
+
+def _winner(description: str) -> Schema:
+    return _text(description, enum=["primary", "candidate", "tie"])
+
+
+def _label() -> Schema:
+    return _object(
+        {
+            "pair": _text("`<exchange id>:<candidate>`."),
+            "exchange_id": _text("Its exchange."),
+            "candidate": _text("Its candidate."),
+            "labeller": _text("Who said it."),
+            "winner": _winner("Whose answer was chosen."),
+            "choice": _text("As it was given.", enum=list(CHOICES)),
+            "side_a": _maybe(_text("Whose answer was A; null when it was not blind.")),
+            "seed": _maybe(_text("What the sides were shuffled by.")),
+            "source": _text("`label` or `api`."),
+            "labelled_at": _time("When."),
+            "task": _text("The exchange's task."),
+            "primary": _maybe(_text("Who answered the app.")),
+        }
+    )
+
+
+def _pair_to_label() -> Schema:
+    content = {name: _maybe(_text("As it is kept.")) for name in ("prompt", "primary_output", "candidate_output")}
+    calls = {name: _maybe(_text("JSON.")) for name in ("primary_tool_calls", "candidate_tool_calls")}
+    named = {name: _text(f"Its {name.replace('_', ' ')}.") for name in ("exchange_id", "candidate", "task")}
+    return _object(
+        {
+            "pair": _text("`<exchange id>:<candidate>`."),
+            **named,
+            "primary": _maybe(_text("Who answered the app.")),
+            **content,
+            **calls,
+            "judged": _count("1 when a judge ruled about it."),
+        }
+    )
+
+
 def _verdicts() -> Schema:
     verdict = _object(
         {
@@ -474,6 +604,25 @@ def _new_epochs() -> Schema:
         }
     )
     return _object({"epochs": _list(opened)})
+
+
+def _latency() -> Schema:
+    row = {
+        "model": _maybe(_text("Name as asked.")),
+        "role": {"enum": ["primary", "candidate"]},
+        "latency_ms": ref("Curve"),
+        "ttft_ms": ref("Curve"),
+    }
+    task = _object({"task": _text("Name of the task."), "models": _list(_object(row))})
+    return _object({"since": _time("As in /stats."), "until": _time("As in /stats."), "tasks": _list(task)})
+
+
+def _curve() -> Schema:
+    point = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    return _object(
+        {"n": _count("How many durations."), "points": _list(point)},
+        "Each point: milliseconds, and the share of answers that ended well and had come by then.",
+    )
 
 
 def _answer_fields() -> dict[str, Schema]:
@@ -560,6 +709,20 @@ def _job() -> Schema:
     )
 
 
+def _feedback() -> Schema:
+    return _object(
+        {
+            "request_id": _text("x-shadow-request-id of the live answer; in an exchange it is not repeated."),
+            "given_at": _time("When it last changed."),
+            "score": _maybe(_number("How good the primary's answer was, 0 to 1.")),
+            "expected": _maybe(_text("What would have been right, as it may be kept.")),
+            "expected_changed": _flag("Redaction changed it, so it is not used to score."),
+            "rescored_at": _maybe(_time("When what is kept was scored with it.")),
+        },
+        "What users of the app said about the primary's answer.",
+    )
+
+
 def _exchange() -> Schema:
     answer = _object({"candidate": _text("Model under test."), **_answer_fields()})
     return _object(
@@ -583,5 +746,104 @@ def _exchange() -> Schema:
             "jobs": _list(ref("ShadowJob")),
             "answers": _list(answer),
             "scores": _list(ref("Score")),
+            "feedback": _maybe(_feedback()),
+        }
+    )
+
+
+def _run_page() -> Schema:
+    return _object(
+        {"runs": _list(ref("Run")), "next_cursor": _maybe(_text("Ask for the next page with it; null at the end."))}
+    )
+
+
+def _run_fields() -> dict[str, Schema]:
+    return {
+        "id": _text("Of the run."),
+        "kind": {"enum": ["bench", "replay", "weekly"]},
+        "name": _text("Such as the case file."),
+        "period": _maybe(_text("Of a scheduled run: what it is for.")),
+        "state": {"enum": ["running", "done", "stopped", "failed"]},
+        "reason": _maybe(_text("Why it stopped or failed.")),
+        "started_at": _time("When it began."),
+        "finished_at": _maybe(_time("When it ended.")),
+        "models": _list({"type": "string"}),
+        "primary": _maybe(_text("The model the others are compared with.")),
+        "repeats": _count("How often each case is asked."),
+        "seed": _text("Orders the questions."),
+        "cases": _count("Questions."),
+        "cells": _count("Answers that make it complete."),
+        "answered": _count("Answers that are there, failures included."),
+        "max_cost_usd": _maybe(_number("What it may never spend more than.")),
+        "estimate_usd": _maybe(_number("The most it can cost, as known before it began.")),
+        "spent_usd": _number("What was spent, scoring included; answers of unknown cost at their worst case."),
+        "reserved_usd": _number("Worst case of answers under way."),
+        "evaluators": {"type": "object", "description": "Name, version and whether it decides, by task."},
+        "base_urls": {"type": "object", "additionalProperties": {"type": "string"}},
+        "note": _text("How the cases were sampled."),
+    }
+
+
+def _run_summary() -> Schema:
+    return _object(
+        {
+            "run": ref("Run"),
+            "level": _number("Each interval holds with this probability, however often the run is looked at."),
+            "tasks": _list(ref("RunTask")),
+        }
+    )
+
+
+def _run_task() -> Schema:
+    comparison = _object(
+        {
+            "primary": _text("The model beside which the other stands."),
+            "candidate": _text("The other."),
+            "pairs": _count("Questions both were asked."),
+            "failed": _object({"primary": _count("Failures."), "candidate": _count("Failures.")}),
+            "quality_diff": {"type": "object", "description": "Candidate less primary: mean, ci, n, missing, rates."},
+            "cost_ratio": {"type": "object", "description": "Candidate's cost by the primary's: value, ci, n."},
+            "latency_diff_ms": {"type": "object", "description": "Quantiles of per-pair differences."},
+        }
+    )
+    return _object(
+        {
+            "task": _text("Name of the task."),
+            "cases": _count("Its questions."),
+            "models": _list(ref("RunModel")),
+            "comparisons": _list(comparison),
+            "insights": _list(ref("Insight")),
+        }
+    )
+
+
+def _run_model() -> Schema:
+    figures = {"type": "object", "description": "As in `/stats`, with intervals."}
+    return _object(
+        {
+            "model": _text("Name as asked."),
+            "role": {"enum": ["primary", "candidate"]},
+            "requests": _count("Answers, failures included."),
+            "attempts": _count("Calls, retries included."),
+            "retries": _count("Calls beyond the first of each answer."),
+            "outcomes": _counts("How they ended."),
+            "error_rate": _share("Errors, timeouts and refused requests."),
+            "error_rate_ci": _interval(),
+            "errors": {
+                "type": "array",
+                "items": {"type": "object"},
+                "description": "The most frequent failures: outcome, status, error, count.",
+            },
+            "latency_ms": figures,
+            "ttft_ms": figures,
+            "tokens": figures,
+            "cost_usd": figures,
+            "quality": figures,
+            "cost_per_quality_point_usd": figures,
+            "avg_latency_ms": _maybe(_number("Same as latency_ms.avg.")),
+            "avg_quality": _maybe(_number("Same as quality.avg.")),
+            "total_cost": _maybe(_number("Same as cost_usd.total.")),
+            "cost_per_quality_point": _maybe(_number("Same as cost_per_quality_point_usd.value.")),
+            "models_answered": _list({"type": "string"}),
         }
     )

@@ -10,15 +10,15 @@ import msgspec
 from shadow.ledger.figures import current_views, verdict_figures
 from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer
+from shadow.web.bodies import json_body
 from shadow.web.parameters import MAX_TEXT_CHARACTERS, ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
 
-MAX_BODY_BYTES = 64 << 10
 _DEFAULT_REASON = "begun by POST /epochs"
 
 
@@ -46,16 +46,30 @@ class NewEpochs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VerdictApi:
-    """`GET /verdicts` and `POST /epochs`; without a ledger there is nothing to show."""
+    """`GET /verdicts` and `POST /epochs`; without a ledger there is nothing to show.
 
-    def __init__(self, ledger: Views | None = None, epochs: Epochs | None = None) -> None:
+    `switch` says what to change for a verdict, None where there is nothing to change.
+    """
+
+    def __init__(
+        self,
+        ledger: Views | None = None,
+        epochs: Epochs | None = None,
+        switch: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = lambda _: None,
+    ) -> None:
         self._ledger = ledger
         self._epochs = epochs
+        self._switch = switch
 
     async def current(self, *, task: str | None = None) -> list[dict[str, Any]]:
         """What is known in the present epochs. Raises StoreError."""
         views = [] if self._ledger is None else await self._ledger.views(task=task)
-        return [verdict_figures(view) for view in current_views(views)]
+        return [self._figures(view) for view in current_views(views)]
+
+    def _figures(self, view: Mapping[str, Any]) -> dict[str, Any]:
+        """Show a verdict, and with `promote` what to change."""
+        figures = verdict_figures(view)
+        return {**figures, "switch": self._switch(figures)}
 
     async def verdicts(self, request: Request) -> Response:
         """Tell the verdict of each task, primary and candidate: of the present epochs, of one by number, or of all."""
@@ -66,7 +80,7 @@ class VerdictApi:
         views: Sequence[Mapping[str, Any]] = [] if self._ledger is None else await self._ledger.views(task=task)
         shown = _of_epoch(views, given.get("epoch"))
         verdicts = [
-            verdict_figures(view)
+            self._figures(view)
             for view in shown
             if primary in {None, view["primary"]} and candidate in {None, view["candidate"]}
         ]
@@ -74,26 +88,17 @@ class VerdictApi:
 
     async def epochs(self, request: Request) -> Response:
         """Begin a new epoch, for changes that nothing here can see, such as another prompt."""
-        wrong = not_json(request)
-        if wrong is not None:
-            return wrong
+        body = await json_body(request)
+        if isinstance(body, ErrorAnswer):
+            return body
         if self._epochs is None:
             message = "there is no ledger in this process"
             return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_ledger", message=message)
-        asked = _read(await _body(request))
+        asked = _read(body)
         opened = await self._epochs.open_epochs(because=asked.because or _DEFAULT_REASON, task=asked.task)
         names = ("task", "primary", "version", "number", "started_at", "because")
         shown = [{name.removesuffix("_at"): epoch[name] for name in names} for epoch in opened]
         return JsonAnswer({"epochs": shown}, status=HTTPStatus.CREATED if shown else HTTPStatus.OK)
-
-
-def not_json(request: Request) -> ErrorAnswer | None:
-    """Refuse a POST that a page of another origin could send without asking."""
-    content_type = request.headers.get("content-type")
-    if content_type is not None and content_type.partition(";")[0].strip().lower() == "application/json":
-        return None
-    message = "POST needs the header `content-type: application/json`"
-    return ErrorAnswer(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, kind="content_type", message=message)
 
 
 def _of_epoch(views: Sequence[Mapping[str, Any]], epoch: str | None) -> Sequence[Mapping[str, Any]]:
@@ -106,19 +111,10 @@ def _of_epoch(views: Sequence[Mapping[str, Any]], epoch: str | None) -> Sequence
     return [view for view in views if view["number"] == int(epoch)]
 
 
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise ParameterError(f"the body may hold at most {MAX_BODY_BYTES} bytes")
-    return body
-
-
-def _read(body: bytes) -> NewEpochs:
+def _read(body: Mapping[str, Any]) -> NewEpochs:
     try:
-        asked = msgspec.json.decode(body or b"{}", type=NewEpochs)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        asked = msgspec.convert(body, NewEpochs)
+    except msgspec.ValidationError as error:
         raise ParameterError(f'the body must be {{"task": …, "because": …}}, both optional: {error}') from None
     for text in (asked.task or "", asked.because):
         if len(text) > MAX_TEXT_CHARACTERS:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 COMMAND = str(Path(sys.executable).with_name("shadow-gateway"))
 
 
+TASKS = ("default ", "calculator ", "tutor ")
+
+
 class Folders:
     """An empty folder to run from, and one that temporary files go to."""
 
@@ -81,19 +84,33 @@ def test_once_prints_the_tables_and_where_they_came_from_and_leaves_nothing(fold
         HTTPS_PROXY="http://127.0.0.1:9",
         ALL_PROXY="http://127.0.0.1:9",
     )
-    output, progress = process.communicate(timeout=100)
+    output, progress = process.communicate(timeout=110)
     assert process.returncode == 0, progress
     assert "DEMO" in output
     assert "Traceback" not in progress
     assert "sk-of-the-user" not in output + progress
     for model in (PRIMARY, *CANDIDATES):
         rows = rows_of(output, model.name)
-        assert len(rows) == 2, output
+        assert len(rows) == 3, output
         for row in rows:
-            assert "n/a" not in row
             assert int(row[1]) > 10
-    for line in output.splitlines():
-        if line.startswith(("default", "calculator")):
+        assert all("n/a" not in row for row in rows[:2])  # a judge of two answers gives none an absolute quality
+    assert re.search(
+        r"^Judge demo-judge, task tutor: \d+ calls for \$0\.\d+, \$0\.\d+ of it for controls$", output, re.MULTILINE
+    )
+    for model in CANDIDATES:
+        told = rf"^  {model.name}: \d+ pairs judged, .* 0 unruled; .*the judge demo-judge can be trusted: it passed"
+        assert re.search(told, output, re.MULTILINE), output
+    verdicts, coverage = output.partition("Verdicts")[2].split("Coverage")
+    rows = {tuple(line.split()[:2]): line.split()[2] for line in verdicts.splitlines() if line.startswith(TASKS)}
+    assert rows["default", "demo-oak"] == "promote", output
+    assert rows["calculator", "demo-swift"] == "reject", output
+    assert "undecided" in rows.values()
+    assert (
+        "default, demo-oak: demo-oak can take over from demo-atlas; proved: at most 0.15 worse in quality" in verdicts
+    )
+    for line in coverage.splitlines():
+        if line.startswith(TASKS):
             _, _, eligible, sampled, sent, pending, *left_out = line.split()
             assert pending == "0"
             assert eligible == sampled
@@ -118,7 +135,7 @@ def test_without_once_it_stays_up_until_interrupted(folders: Folders) -> None:
     with httpx2.Client(trust_env=False) as client:
         stats = client.get(f"{address_of(output, 'stats')}/stats").json()
         pairs = client.get(f"{address_of(output, 'pairs')}/pairs?sort=worst&limit=3").json()
-        assert [task["task"] for task in stats["tasks"]] == ["default", "calculator"]
+        assert [task["task"] for task in stats["tasks"]] == ["default", "calculator", "tutor"]
         assert len(pairs["pairs"]) == 3
         assert client.get(f"{address_of(output, 'gateway')}/readyz").status_code == 200
     process.send_signal(signal.SIGINT)

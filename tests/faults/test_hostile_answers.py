@@ -6,7 +6,11 @@ import asyncio
 import contextlib
 import gc
 import math
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +19,7 @@ from shadow.evaluators import EVALUATOR_TYPES, Services, build_evaluators
 from shadow.evaluators.cells import Cells
 from shadow.records import Dialect, EvalCase, EvaluatorSpec
 from tests.support.hostile_answers import REQUESTS, TEXTS, corpus, doubling_schema
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -89,14 +94,18 @@ async def test_what_would_never_end_is_failed_with_the_limit_it_met(
 
 @contextlib.asynccontextmanager
 async def lags() -> AsyncIterator[list[float]]:
-    """How late the event loop came to its turns, milliseconds, worst ones last when sorted."""
+    """How late the event loop came to its turns, milliseconds.
+
+    What holds the interpreter computes: where this process computed less than a turn was late, others had the machine.
+    """
     found: list[float] = []
 
     async def tick() -> None:
         while True:
-            before = time.perf_counter()
+            before, computed = time.perf_counter(), time.process_time()
             await asyncio.sleep(0.005)
-            found.append((time.perf_counter() - before - 0.005) * 1000)
+            late = time.perf_counter() - before - 0.005
+            found.append(min(late, time.process_time() - computed) * 1000)
 
     ticking = asyncio.create_task(tick())
     try:
@@ -108,21 +117,21 @@ async def lags() -> AsyncIterator[list[float]]:
         await asyncio.gather(ticking, return_exceptions=True)
 
 
-async def test_the_event_loop_is_not_held_up_by_what_holds_an_interpreter(services: Services) -> None:
-    """The control does the same work in a thread of this process, which shows what is spared.
-
-    No figure of this machine's speed is asserted but one: where the control stands still for seconds the loop does not.
-    """
-    hostile = EvalCase(request={}, output="e" + "\u0301\u0327" * 60_000, expected="x")
-    evaluators = build_evaluators((EvaluatorSpec(type="equals"),), config_dir=".", services=services)
-    await evaluators.score_primary(EvalCase(request={}, output="x" * 10_000, expected="x"))  # the child is up
+async def test_the_event_loop_is_never_held_up_for_50_ms(services: Services) -> None:
+    """The control does one of the pieces of work in a thread of this process, which shows what is spared."""
+    texts = ("combining marks", "many empty lists", "letters that grow when folded", "many digits")
+    hostile = [EvalCase(request={}, output=TEXTS[name], expected="x") for name in texts]
+    hostile.append(EvalCase(request=REQUESTS["a schema of 2^60 steps"], output="1"))
+    kinds = ("equals", "contains-json", "icontains-any", "numeric-diff", "request-checks")
+    built = [build_evaluators(spec_of(kind), config_dir=".", services=services) for kind in kinds]
     gc.collect()
     async with lags() as apart:
-        await asyncio.gather(*(evaluators.score_primary(hostile) for _ in range(2)))
+        await asyncio.gather(*(each.score_primary(answer) for each in built for answer in hostile))
+    check = build_evaluators((EvaluatorSpec(type="equals"),), config_dir=".").members[0].evaluator
     async with lags() as here:
-        check = evaluators.members[0].evaluator
-        await asyncio.to_thread(check.check, hostile)  # type: ignore[union-attr]  # a built-in check
-    assert max(apart) < max(here) / 4, f"worst lag: apart {max(apart):.1f} ms, here {max(here):.1f} ms"
+        slow = EvalCase(request={}, output="e" + "\u0301\u0327" * 20_000, expected="x")
+        await asyncio.to_thread(check.check, slow)  # type: ignore[union-attr]  # a built-in check
+    assert max(apart) < 50 < max(here), f"worst lag: apart {max(apart):.1f} ms, here {max(here):.1f} ms"
 
 
 async def test_a_child_that_dies_costs_one_score_and_the_next_one_has_another(services: Services) -> None:
@@ -147,6 +156,34 @@ async def test_a_child_has_no_key_of_ours_in_its_environment(
     cells.close()
     assert "PATH" in told.reason
     assert "EZAI_API_KEY" not in told.reason
+
+
+_ORPHAN = """
+import os, signal
+from shadow.evaluators.cells import Cells
+from shadow.evaluators.is_json import IsJson
+from shadow.records import EvalCase
+cells = Cells()
+cells.run_here(IsJson().check, EvalCase(request={}, output="[]"))
+print(cells._idle[0]._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_child_whose_parent_was_killed_ends_itself() -> None:
+    killed = subprocess.run([sys.executable, "-c", _ORPHAN], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    child = int(killed.stdout)
+    eventually(lambda: not _is_running(child), within_s=30)
+
+
+def _is_running(pid: int) -> bool:
+    """Tell whether it computes or waits; one that has ended may still be listed until somebody looks after it."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text("ascii")
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def _end_this_process() -> Any:

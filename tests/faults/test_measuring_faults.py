@@ -171,9 +171,10 @@ def test_a_queue_that_overflows_drops_the_oldest_and_counts_them(tmp_path: Path,
     assert bodies == (12,)
     assert times["sent"] < times["dropped"] < times["pending"]
     assert (coverage["sent"], coverage["dropped"]) == (12, {"queue_full": app.count - 12})
-    # Row 28: of a judge, which is not built, nothing is invented.
+    # Row 28: of a judge, which is not asked, nothing is invented.
     (comparison,) = task["comparisons"]
-    assert comparison["judge"] == {"trusted": None, "reason": "the judge is not built yet"}
+    assert comparison["judge"]["trusted"] is None
+    assert comparison["judge"]["reason"] == "no judge has decided anything here"
     assert comparison["verdict"] is None
     assert comparison["why"].startswith("not decided")
 
@@ -309,11 +310,11 @@ def threads_of(whose: str) -> list[str]:
 
 # Rows 28, 30 and 33: what is not built is refused, and what is refused binds nothing.
 
-JUDGE = {"evaluators": [{"type": "llm-rubric", "rubric": "is it right?"}]}
-SLACK = {"alerts": [{"slack": "https://hooks.slack.com/services/T/B/X"}]}
+NOBODYS = {"evaluators": [{"type": "no-such"}]}
+SLACK = {"alerts": [{"slack": "ftp://hooks.slack.com/services/T/B/X"}]}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "a judge": (JUDGE, "evaluators[0].type: 'llm-rubric' is not built yet"),
-    "slack": (SLACK, "alerts: alerts are not built yet; remove this key (nothing is sent; read /stats)"),
+    "an evaluator": (NOBODYS, "evaluators[0].type: 'no-such' is no evaluator"),
+    "slack": (SLACK, "alerts[0].slack: needs an address that starts with https:// or http://"),
 }
 
 

@@ -381,19 +381,19 @@ async def test_a_changed_definition_of_a_candidate_begins_a_new_epoch(books: Boo
 
 
 async def test_a_changed_price_begins_the_cost_test_anew_and_nothing_else(books: Books) -> None:
-    await books.conversations(6)
+    await books.conversations(16)
     await books.bookkeeper().catch_up()
     before = (await books.states())["rival"].cost
     keeper = books.bookkeeper(facts=Facts(prices="p2"))
     await keeper.catch_up()
-    await books.conversations(4, start=6)
+    await books.conversations(4, start=16)
     await keeper.catch_up()
     after = (await books.states())["rival"].cost
     assert before is not None
     assert after is not None
     assert (before.test.number, before.test.conversations) == (1, 6)
     assert (after.test.number, after.test.conversations) == (2, 4)
-    assert (await books.view())["entered"] == 10
+    assert (await books.view())["entered"] == 20
     assert (await books.view())["number"] == 1
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BURST = 100
 LIMIT = 64
 USD_PER_TOKEN = 0.001
-CAP_USD = 20.5 * LIMIT * USD_PER_TOKEN
+CAP_USD = 1.0
 SCRIPT = Script(models=(SimModel(name="rival", timing=Timing(header_delay_ms=1000)),))
 
 

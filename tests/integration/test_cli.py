@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,12 @@ prices: {cheap: {input: 1, output: 2}}
 """
 
 
+DEFAULT_JUDGE = (
+    f"  claude-haiku-4-5: $1.00 in, $5.00 out per 1M tokens (genai-prices {metadata.version('genai-prices')})"
+)
+"""Who judges under `auto`."""
+
+
 # --- init ---
 
 
@@ -99,6 +106,8 @@ def test_check_shows_what_is_in_force_with_prices_and_without_secrets() -> None:
             '  unheard-of: not shadowed: price unknown, add prices: {"unheard-of": '
             "{input: <USD per 1M tokens>, output: <USD per 1M tokens>}}"
         ),
+        "  noise floor: the primary is asked again about 20 % of these conversations, the first 30 always",
+        f"{DEFAULT_JUDGE} (judge of task default, two calls a pair)",
         "cost of shadowing unknown: no traffic is recorded yet; never more than $5.00 a day",
         "config.yaml: ok",
     ]
@@ -165,7 +174,10 @@ def test_check_estimates_the_cost_of_a_day_from_recorded_traffic() -> None:
     assert told in run("check").stdout
     estimated = json.loads(run("check", "--json").stdout)
     assert estimated["estimate"] == {"usd_per_day": pytest.approx(1.5), "exchanges": 10, "reason": None}
-    assert [price["source"] for price in estimated["prices"]] == ["config", None]
+    assert [price["source"] for price in estimated["prices"] if price["role"] == "candidate"] == [
+        "config",
+        None,
+    ]
     write(CONFIG.replace("sample_rate: 0.5", "sample_rate: 0.5, budget_usd_per_day: 1"))
     assert "about $1.50 a day, limited to $1.00 (by" in run("check").stdout
 
@@ -203,7 +215,8 @@ def test_doctor_finds_what_stands_in_the_way_and_says_what_to_do() -> None:
     )
     assert lines[5] == "ok   cheap: $1.00 in, $2.00 out per 1M tokens (config)"
     assert lines[6].startswith("warn unheard-of: not shadowed: price unknown, add prices: ")
-    assert lines[7].startswith(("ok   open files: ", "warn open files: "))
+    assert lines[7] == f"ok   {DEFAULT_JUDGE.strip()}"
+    assert lines[8].startswith(("ok   open files: ", "warn open files: "))
 
 
 def test_doctor_of_a_sound_machine_exits_with_0_and_sends_nothing_upstream() -> None:
@@ -372,7 +385,7 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
         "try:\n    main()\nexcept SystemExit:\n    print(*sys.modules, file=sys.stderr)\n"
     )
     shown = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
-    for command in ("demo", "init", "serve", "check", "doctor", "pairs", "simulator", "version"):
+    for command in ("demo", "init", "serve", "check", "doctor", "pairs", "label", "simulator", "version"):
         assert re.search(rf"\b{command}\b", shown.stdout)
     heavy = {"pydantic", "yaml", "uvicorn", "starlette", "genai_prices", "httpx2", "anthropic", "aiosqlite", "re2"}
     assert heavy & set(shown.stderr.split()) == set()
@@ -380,7 +393,7 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
 
 def test_a_wrong_option_is_exit_2_and_a_missing_command_too() -> None:
     assert run("serve", "--colour").exit_code == 2
-    assert run("report").exit_code == 2
+    assert run("no-such-command").exit_code == 2
 
 
 @pytest.mark.parametrize("arguments", [(), ("--debug",)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,12 +78,23 @@ def test_serve_tells_where_it_is_and_relays_records_and_ends_with_0(tmp_path: Pa
         assert ask(serving.admin, "GET", "/healthz")[0] == 200
         assert serving.stop() == 0
 
-    assert serving.stdout.splitlines() == [
+    told = serving.stdout.splitlines()
+    weekly = told.pop(next(number for number, line in enumerate(told) if line.startswith("weekly run")))
+    assert re.fullmatch(
+        r"weekly run: At 03:00 on Sunday \(UTC\), next \d{4}-\d\d-\d\d 03:00 UTC, 100 prompts, at most \$5\.00", weekly
+    )
+    assert told == [
         f"listening on http://{serving.listen}, upstream {upstream.base_url}",
         f'in your app: base_url="http://{serving.listen}" (OpenAI SDK: "http://{serving.listen}/v1")',
         f"stats on http://{serving.admin}/stats",
         "shadowing 100 % of conversations to 1 candidate, at most $5.00 a day",
         "  candidate: $1.00 in, $2.00 out per 1M tokens (config)",
+        "  noise floor: the primary is asked again about 20 % of these conversations, the first 30 always",
+        (
+            f"  claude-haiku-4-5: $1.00 in, $5.00 out per 1M tokens (genai-prices {metadata.version('genai-prices')})"
+            " (judge of task default, two calls a pair)"
+        ),
+        "alerts go nowhere: add alerts: [{slack: …}] to be told",
         f"recording to sqlite:///{tmp_path}/shadow.db",
         "stopping: answers under way have 30 s; a second signal does not wait",
     ]

@@ -54,6 +54,8 @@ def test_the_wheel_holds_every_file_of_both_packages_and_nothing_else(wheel: Pat
     assert inside == here
     opened = {"gateway/template.yaml", "gateway/py.typed", "shadow/py.typed", "shadow/store/sqlite/intake.sql"}
     assert opened <= inside
+    shown = {"templates/base.html", "templates/overview.html", "static/app.css", "static/app.js"}
+    assert {f"shadow/web/dashboard/{name}" for name in shown} <= inside
 
 
 def test_the_wheel_names_its_commands_its_licence_and_its_dependencies(wheel: Path) -> None:

@@ -17,10 +17,12 @@ from shadow.candidates import CallLimits, ShadowCopy, bounded
 from shadow.records import Batch as StoredBatch
 from shadow.records import Dialect, EvaluatorSpec, Price
 from shadow.simulator import Script, SimModel, Simulator, Timing
-from shadow.worker import WorkerLimits
+from shadow.worker import Decided, WorkerLimits
+from tests.support.ledger import Books, plan
 from tests.support.shadowing import (
     ANSWER,
     KEY,
+    PRIMARY,
     batch,
     candidate,
     eventually_async,
@@ -479,6 +481,9 @@ async def test_a_fault_of_ours_costs_one_job_is_told_once_and_quotes_nothing(
         real = shop.comparer
 
         class Stumbling:
+            def scoring_worst_case_usd(self, leased: LeasedJob, body: JobBody) -> float:
+                return real.scoring_worst_case_usd(leased, body)
+
             async def pair(
                 self, leased: LeasedJob, body: JobBody, asked: Asked, *, redaction_changed: bool
             ) -> PairResult:
@@ -634,3 +639,29 @@ def lock(folder: Path) -> threading.Event:
     threading.Thread(target=hold, daemon=True).start()
     assert held.wait(5)
     return release
+
+
+async def test_a_decided_candidate_is_not_asked_and_its_money_is_there_for_the_others(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    rivals = [candidate(name, simulator.base_url) for name in ("bad", "other")]
+    async with workshop(tmp_path, *rivals) as shop:
+        books = Books(store=shop.store, now=datetime.now(UTC) - timedelta(minutes=5))
+        keeper = books.bookkeeper(plan("bad", "other"))
+        for number in range(60):
+            await books.turn(f"c{number}", candidates=["bad"], model=PRIMARY)
+            await books.answer(candidate=0.0)
+            books.later(1)
+        books.later(61)
+        await keeper.catch_up()
+        spent = (await shop.spent())["spent_usd"]
+        worker = shop.worker()
+        worker._decided = Decided(shop.store.ledger)
+        await shop.add(*(batch(5000 + number, "bad", "other") for number in range(3)))
+        async with running(worker):
+            tally = await shop.ended(66)
+        money = await shop.spent()
+
+    assert tally == {("bad", "done", None): 60, ("bad", "skipped", "decided"): 3, ("other", "done", None): 3}
+    assert {call.model for call in simulator.log.calls()} == {"other"}
+    assert money["spent_usd"] > spent, "the other one went on"

@@ -29,13 +29,13 @@ from shadow.records import (
     StoredScore,
     Usage,
 )
-from shadow.web import AdminSettings, VerdictApi, build_app
+from shadow.web import AdminSettings, VerdictApi, WeeklyApi, build_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from shadow.store.base import Reader, Store
+    from shadow.store.base import FeedbackDoor, Reader, Runs, Store
 
 PRIMARY, CANDIDATE = "claude-sonnet-4-5", "openai/gpt-4o"
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -73,13 +73,25 @@ async def admin_port(
     *,
     verdicts: VerdictApi | None = None,
     reload: Callable[[], None] | None = None,
+    feedback: FeedbackDoor | None = None,
     now: Callable[[], datetime] = lambda: NOW,
     address: str = "127.0.0.1",
+    runs: Runs | None = None,
+    weekly: WeeklyApi | None = None,
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """Serve the admin app on a free port and give a client of it."""
     listening = socket.socket()
     listening.bind((address, 0))
-    app = build_app(reader=reader, settings=chosen, verdicts=verdicts, reload=reload, now=now)
+    app = build_app(
+        reader=reader,
+        settings=chosen,
+        verdicts=verdicts,
+        reload=reload,
+        feedback=feedback,
+        runs=runs,
+        weekly=weekly,
+        now=now,
+    )
     server = Server(uvicorn.Config(app, log_config=None, lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:

@@ -16,6 +16,11 @@ from gateway.settings import RedactionRule
 from shadow.candidates import CallLimits, CandidateClient
 from shadow.compare import Comparer, Keeper
 from shadow.evaluators import build_evaluators
+from shadow.evaluators.llm_judges import LlmJudges
+from shadow.evaluators.services import Services
+from shadow.golden import NOTHING, Golden
+from shadow.judge.client import Network
+from shadow.judge.hire import Agency, Home
 from shadow.pricing import PriceBook
 from shadow.records import (
     Batch,
@@ -34,7 +39,7 @@ from shadow.stats.build import build_stats
 from shadow.stats.conversations import ConversationRules
 from shadow.stats.rows import StatsRows
 from shadow.store import Store, open_store
-from shadow.worker import Upkeep, Worker, WorkerLimits
+from shadow.worker import NoiseFloor, Upkeep, Worker, WorkerLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -142,7 +147,7 @@ class Workshop:
     now: Callable[[], datetime]
     workers: list[Worker] = field(default_factory=list)
 
-    def worker(self, name: str = "tester") -> Worker:
+    def worker(self, name: str = "tester", *, noise_floor: NoiseFloor | None = None) -> Worker:
         """Make a worker."""
         made = Worker(
             name=name,
@@ -154,6 +159,7 @@ class Workshop:
             prices=self.prices,
             redactor=self.redactor,
             limits=self.limits,
+            noise_floor=noise_floor,
             now=self.now,
         )
         self.workers.append(made)
@@ -212,9 +218,13 @@ class Workshop:
             answers=await reader.answers(since=since, until=until),
             scores=await reader.scores(since=since, until=until),
             coverage=await reader.coverage(since=since, until=until),
+            feedback=await reader.feedback(since=since, until=until),
+            noise_floor=await reader.noise_floor(since=since, until=until),
             dropped=await reader.dropped(),
             budget=await self.spent(),
             budget_day=self.now().date().isoformat(),
+            judging=await reader.judge_tallies(since=since, until=until),
+            labels=await reader.label_tallies(since=since, until=until),
         )
         return build_stats(
             found,
@@ -262,16 +272,31 @@ async def workshop(
     redact: Sequence[str] = (),
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     config_dir: str = ".",
+    golden: Golden = NOTHING,
+    judges_at: str = "http://127.0.0.1:9",
+    judges: Sequence[str] = (),
 ) -> AsyncIterator[Workshop]:
-    """Open a store in `folder`, put the parts together, and close all of it."""
+    """Open a store in `folder`, put the parts together, and close all of it.
+
+    `judges` are the judge models whose price is known (the same as everybody's), asked at `judges_at` with the key;
+    without any, nobody judges.
+    """
     names = [each.model for each in candidates] if priced is None else priced
-    prices = PriceBook(dict.fromkeys((PRIMARY, *names), price))
+    prices = PriceBook(dict.fromkeys((PRIMARY, *names, *judges), price))
     redactor = Redactor(tuple(RedactionRule(name=name) for name in redact))
     scrubber = Scrubber([KEY])
+    agency = Agency(
+        home=Home(base_url=judges_at, api_key=KEY),
+        prices=prices,
+        redactor=redactor,
+        network=Network(limits=call or CallLimits(), deployment_id="deployment-1"),
+    )
+    services = Services(judges=LlmJudges(agency)) if judges else Services()
     comparer = Comparer(
-        evaluators={"default": build_evaluators(evaluators, config_dir=config_dir)},
+        evaluators={"default": build_evaluators(evaluators, config_dir=config_dir, services=services)},
         prices=prices,
         keeper=Keeper(mode=content, redactor=redactor, scrubber=scrubber),
+        golden=golden,
     )
     client = CandidateClient(prices=prices, scrubber=scrubber, limits=call or CallLimits())
     async with await open_store(f"sqlite:///{folder / 'shadow.db'}") as store:
@@ -288,6 +313,7 @@ async def workshop(
             )
         finally:
             await client.aclose()
+            await agency.aclose()
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,14 @@ from gateway.addresses import ListenAddress
 from gateway.config import ConfigErrors, load
 from gateway.configmodel import ConfigFile, json_schema
 from gateway.control import Tls
-from gateway.settings import LiveSettings, MeasuringSettings, RecordingSettings, RedactionRule, Upstream
+from gateway.settings import (
+    BenchmarkSettings,
+    LiveSettings,
+    MeasuringSettings,
+    RecordingSettings,
+    RedactionRule,
+    Upstream,
+)
 from gateway.yamltree import plain_value
 from shadow.records import Dialect, EvaluatorSpec, Price, Task, TaskMatch
 
@@ -48,9 +55,31 @@ def test_an_empty_file_is_a_valid_one_and_shadowing_is_off_with_the_reason(tmp_p
         deployment_id="d",
         shadow_off_reason="no candidates; list them under shadow.candidates",
         sample_rate=0.05,
+        noise_floor_rate=0.2,
+        noise_floor_off_reason="there is no upstream.api_key to ask the primary again with",
         config_dir=str(tmp_path),
+        config_file=str(tmp_path / "config.yaml"),
         redact=tuple(RedactionRule(name=name) for name in ("email", "phone", "card", "key")),
     )
+
+
+def test_alerts_become_targets_an_empty_one_is_off_and_their_addresses_are_secrets(tmp_path: Path) -> None:
+    text = """
+benchmark: {schedule: null, sample: 5}
+alerts:
+  - slack: ${SLACK_WEBHOOK_URL:-}
+  - {slack: "https://hooks.slack.com/services/T0/B0/k3y"}
+  - {webhook: "https://hooks.example/in?token=t0ken-of-the-hook", secret: s3cret-of-the-hook, kinds: [drift]}
+"""
+    loaded = load(written(tmp_path, text), {})
+    measuring = loaded.measuring
+    assert measuring.benchmark == BenchmarkSettings(schedule=None, sample=5)
+    assert [(target.kind, target.kinds) for target in measuring.alerts] == [("slack", None), ("webhook", ("drift",))]
+    assert measuring.alerts_off == ("alerts[0].slack is empty: nothing is sent there",)
+    assert {"services/T0/B0/k3y", "in?token=t0ken-of-the-hook", "s3cret-of-the-hook"} <= set(measuring.secrets)
+    assert loaded.effective["alerts"][1]["slack"] == "***"
+    assert [secret for secret in ("k3y", "t0ken", "s3cret") if secret in json.dumps(loaded.effective)] == []
+    assert "k3y" not in repr(measuring.alerts)
 
 
 def test_the_shipped_file_holds_the_defaults_and_loads_with_a_key_and_without() -> None:
@@ -301,7 +330,8 @@ def test_every_key_arrives_where_it_is_used(tmp_path: Path) -> None:
         ),
         Task(name="other", match=TaskMatch(path="/v2")),
     )
-    assert recording.tasks == measuring.tasks == tasks
+    assert measuring.tasks == tasks
+    assert recording.tasks == tuple(replace(task, evaluators=None) for task in tasks)
     assert measuring.evaluators == (
         EvaluatorSpec(type="regex", options={"pattern": "a"}, quality=True),
         EvaluatorSpec(type="equals"),

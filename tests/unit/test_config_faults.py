@@ -537,28 +537,56 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
             )
         ],
     ),
+    "a schedule that is none": (
+        "benchmark: {schedule: every sunday, timezone: Mars/Base, sample: 0, budget_usd: -1}\n",
+        [
+            "c.yaml:1:23: benchmark.schedule: needs five fields of cron, such as '0 3 * * sun', not 'every sunday'",
+            (
+                "c.yaml:1:47: benchmark.timezone: 'Mars/Base' is no time zone this machine knows; "
+                "take a name such as Europe/Berlin, or UTC"
+            ),
+            "c.yaml:1:66: benchmark.sample: must be at least 1, not 0",
+            "c.yaml:1:81: benchmark.budget_usd: must be at least 0, not -1",
+        ],
+    ),
+    "alerts that lead nowhere": (
+        (
+            "alerts:\n- {}\n- {slack: ftp://hooks.example/key}\n- {webhook: 'https://me:pw@h/x'}\n"
+            "- {slack: 'https://h/a', webhook: 'https://h/b'}\n- {slack: 'https://h/a', secret: abc}\n"
+            "- {webhook: 'https://h/b', kinds: [rain]}\n- {webhook: 'https://h/b', kinds: []}\n- https://h/c\n"
+        ),
+        [
+            "c.yaml:3:11: alerts[1].slack: needs an address that starts with https:// or http://",
+            (
+                "c.yaml:4:13: alerts[2].webhook: may not hold a user or password; a receiver is known by its address "
+                "and, if set, the secret"
+            ),
+            (
+                "c.yaml:7:36: alerts[5].kinds[0]: must be 'verdict', 'lead', 'drift', 'trust', 'budget' or 'drops', "
+                "not 'rain'"
+            ),
+            (
+                "c.yaml:9:3: alerts[7]: must hold keys and values, such as {slack: 'https://hooks.slack.com/…'}, "
+                "not 'https://h/c'"
+            ),
+        ],
+    ),
+    "alerts that do not fit together": (
+        (
+            "alerts:\n- {}\n- {slack: 'https://h/a', webhook: 'https://h/b'}\n- {slack: 'https://h/a', secret: abc}\n"
+            "- {webhook: 'https://h/b', kinds: []}\n"
+        ),
+        [
+            "c.yaml:2:3: alerts[0]: needs exactly one of slack, webhook and apprise, not none",
+            "c.yaml:3:3: alerts[1]: needs exactly one of slack, webhook and apprise, not slack and webhook",
+            "c.yaml:4:34: alerts[2].secret: signs a webhook; slack and apprise take none, remove it",
+            "c.yaml:5:35: alerts[3].kinds: an empty list sends nothing; name kinds, or leave the key out for all",
+        ],
+    ),
     # --- not built yet ---
-    "benchmark": (
-        "benchmark: {sample: 100}\n",
-        [
-            (
-                "c.yaml:1:1: benchmark: scheduled benchmarks are not built yet; remove this key "
-                "(nothing is re-run on a schedule)"
-            )
-        ],
-    ),
-    "alerts": (
-        "alerts: []\n",
-        ["c.yaml:1:1: alerts: alerts are not built yet; remove this key (nothing is sent; read /stats)"],
-    ),
-    "noise floor": (
-        "shadow:\n  noise_floor_rate: 0.2\n",
-        [
-            (
-                "c.yaml:2:3: shadow.noise_floor_rate: the noise floor is not built yet; remove this key "
-                "(the primary is not asked a second time)"
-            )
-        ],
+    "golden cases that are not there": (
+        "golden: none.jsonl\n",
+        ["c.yaml:1:9: golden: {folder}/none.jsonl cannot be read: No such file or directory"],
     ),
     "PostgreSQL": (
         "store: postgresql://me@db/shadow\n",
@@ -607,13 +635,25 @@ def test_a_broken_file_is_refused_with_its_lines_and_exit_code_2_and_nothing_is_
     assert not live_socket.exists()
 
 
-def test_a_judge_that_is_not_built_yet_is_refused_with_what_there_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("modle: gpt-4o", "llm-pairwise: unknown option `modle`; did you mean `model`?"),
+        ("api: google", "llm-pairwise: api must be anthropic or openai, not 'google'"),
+        ("max_tokens: 10", "llm-pairwise: Expected `int` >= 300 - at `$.max_tokens`"),
+        ("base_url: 'ftp://judge'", "llm-pairwise: Expected `str` matching regex "),
+        ("base_url: 'http://127.0.0.1:8080'", "http://127.0.0.1:8080 is this gateway itself (listen: 127.0.0.1:8080)"),
+        ("control_rate: 0", "llm-pairwise: Expected `float` >= 0.01 - at `$.control_rate`"),
+    ],
+)
+def test_a_judge_whose_options_are_wrong_is_refused_with_what_would_be_right(
+    tmp_path: Path, options: str, sentence: str
+) -> None:
     file = tmp_path / "c.yaml"
-    for kind in ("llm-pairwise", "llm-rubric"):
-        file.write_text(f"evaluators: [{{type: {kind}}}]\n", encoding="utf-8")
-        with pytest.raises(ConfigErrors) as refused:
-            load(file, {})
-        assert f"'{kind}' is not built yet; there are: agreement, all-of, contains-json, " in refused.value.lines[0]
+    file.write_text(f"evaluators: [{{type: llm-pairwise, {options}}}]\n", encoding="utf-8")
+    with pytest.raises(ConfigErrors) as refused:
+        load(file, {})
+    assert sentence in refused.value.lines[0]
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 SKIPPED = {
     "primary_error", "stateful", "server_tools", "mcp", "files", "holds_key", "client_retry", "too_large", "unreadable",
     "dialect", "same_model", "no_credentials", "price_unknown", "over_budget", "not_configured",
-    "price_varies", "no_output_limit", "routed_elsewhere", "decided",
+    "price_varies", "no_output_limit", "routed_elsewhere", "decided", "not_in_noise_floor",
 }  # fmt: skip
 DROPPED = {
     "tee_full", "queue_full", "too_old", "lost_on_crash", "worker_error", "buffer_full", "unstorable", "unflushed",
@@ -99,7 +99,6 @@ def test_every_configuration_key_has_its_heading_and_its_default() -> None:
 def test_what_is_not_built_yet_is_refused_and_said_so(key: str, tmp_path: Path) -> None:
     last = key.rpartition(".")[2]
     text = {
-        "shadow.noise_floor_rate": "shadow: {noise_floor_rate: 0.2}",
         "store: postgresql://": "store: postgresql://user@host/db",
     }.get(key, f"{last}: {{}}")
     file = tmp_path / "config.yaml"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.config import load
-from shadow.evaluators import EvaluatorConfigError, Services, build_evaluators, known_types
+from gateway.config import ConfigErrors, load
+from shadow.evaluators import EvaluatorConfigError, Services, build_evaluators, known_types, loads_code
 from shadow.evaluators.equals import Equals
 from shadow.evaluators.json_text import embedded
 from shadow.records import Dialect, EvalCase, EvaluatorSpec, Score, StoredScore, ToolCall
@@ -376,6 +376,41 @@ async def test_an_installed_distribution_brings_an_evaluator_by_entry_point(
         build_evaluators((EvaluatorSpec(type="broken"),), config_dir=".")
     with pytest.raises(EvaluatorConfigError, match=r"polite could not be built: TypeError"):
         build_evaluators((EvaluatorSpec(type="polite", options={"wrds": []}),), config_dir=".")
+
+
+@pytest.mark.parametrize(
+    ("spec", "runs_code"),
+    [
+        (EvaluatorSpec(type="is-json"), False),
+        (EvaluatorSpec(type="not-is-json"), False),
+        (EvaluatorSpec(type="python", options={"target": "a:b"}), True),
+        (EvaluatorSpec(type="not-python", options={"target": "a:b"}), True),
+        (EvaluatorSpec(type="of-a-distribution"), True),
+        (EvaluatorSpec(type="all-of", options={"checks": [{"type": "is-json"}, {"type": "regex"}]}), False),
+        (EvaluatorSpec(type="all-of", options={"checks": [{"type": "is-json"}, {"type": "python"}]}), True),
+        (EvaluatorSpec(type="all-of", options={"checks": "none"}), False),
+    ],
+)
+def test_code_of_the_users_is_known_before_it_is_loaded(spec: EvaluatorSpec, runs_code: bool) -> None:  # noqa: FBT001
+    assert loads_code(spec) is runs_code
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[{type: not-is-jsn}]", "'not-is-jsn' is no evaluator; did you mean 'not-is-json'?"),
+        ("[{type: agreement}]", "agreement: compares with the primary's answer"),
+        ("[{type: agreement, quality: true}, {type: is-json}]", "agreement: compares with the primary's answer"),
+        ("[{type: not-python}]", "needs `target"),
+        ("[{type: all-of, checks: [{type: is-json, scalar: true}]}]", "is-json: unknown option `scalar`; did you mean"),
+    ],
+)
+def test_a_wrong_evaluator_is_told_with_its_place_in_the_file(tmp_path: Path, text: str, line: str) -> None:
+    (tmp_path / "c.yaml").write_text(f"evaluators: {text}\n")
+    with pytest.raises(ConfigErrors) as raised:
+        load(tmp_path / "c.yaml", {})
+    assert "c.yaml:1:" in raised.value.lines[0]
+    assert line in raised.value.lines[0]
 
 
 async def test_agreement_is_about_the_candidate_only_and_against_the_primary() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.reading import ExchangeReader, ReadExchange, bare_record, credentials_of, plain_headers
 from gateway.recording import Recording, TeeBudget
-from shadow.records import Candidate, Dialect, Outcome, Task, TaskMatch, Usage
+from shadow.records import NOISE_FLOOR, Candidate, Dialect, Outcome, Task, TaskMatch, Usage
 from shadow.retry_after import rest_s
 from tests.support.recordings import ANSWER, KEY, QUESTION, STARTED, STREAM, event, recording, settings
 
@@ -198,6 +198,21 @@ def test_the_task_is_found_by_header_path_model_and_system_prompt() -> None:
 
 
 # --- jobs ---
+
+
+def test_with_a_noise_floor_the_primary_gets_a_job_too_that_counts_for_no_candidate() -> None:
+    rivals = (Candidate(model="a", base_url="https://x"), Candidate(model="b", base_url="https://y"))
+    jobs = read(recording(), noise_floor=True, candidates=rivals).jobs
+    assert [job.candidate for job in jobs] == ["a", "b", NOISE_FLOOR]
+    again = jobs[-1]
+    assert (again.state, again.counted, again.primary) == ("pending", False, jobs[0].primary)
+
+
+def test_where_no_candidate_is_asked_neither_is_the_primary() -> None:
+    rivals = (Candidate(model="a", base_url="https://x"),)
+    failed = read(recording(ending="idle_timeout"), noise_floor=True, candidates=rivals).jobs
+    assert [(job.candidate, job.reason) for job in failed] == [("a", "primary_error")]
+    assert read(recording(), noise_floor=True, candidates=rivals, sample_rate=0.0).jobs == ()
 
 
 def test_a_sampled_exchange_gets_a_job_for_each_candidate_and_one_copy() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadow.records import RequestFacts, Task, TaskMatch
-from shadow.sampling import conversation_hash, conversation_key, is_sampled, task_of
+from shadow.sampling import conversation_hash, conversation_key, is_asked_again, is_sampled, task_of
 
 FACTS = RequestFacts(model="m", conversation="prompt:you\x00hi")
 HEADERS = {"X-Shadow-Conversation": "c-1", "x-claude-code-session-id": "s-1"}
@@ -107,3 +107,12 @@ def test_the_first_task_whose_every_part_holds_is_chosen(headers, path, model, s
 
 def test_an_exchange_no_task_matches_belongs_to_default() -> None:
     assert task_of(TASKS[:3], headers={}, path="/x", model=None, system="") == "default"
+
+
+def test_the_share_that_is_asked_again_is_drawn_apart_from_what_is_sampled() -> None:
+    hashes = [conversation_hash(f"c{number}", seed="") for number in range(4000)]
+    sampled = [one for one in hashes if is_sampled(one, 0.25)]
+    again = [one for one in sampled if is_asked_again(one, 0.2)]
+    assert 0.15 < len(again) / len(sampled) < 0.25
+    assert [one for one in hashes if is_asked_again(one, 0.0)] == []
+    assert all(is_asked_again(one, 1.0) for one in hashes)

@@ -16,6 +16,7 @@ from shadow.stats import ConversationRules, StatsRows, build_stats
 from shadow.stats.conversations import Extent, extent
 from shadow.stats.figures import difference, distribution, mean, nearest_rank, ratio, total
 from shadow.stats.insights import crowded_key, insights
+from shadow.stats.noise import self_differences
 
 SINCE = datetime(2026, 11, 1, tzinfo=UTC)
 UNTIL = SINCE + timedelta(days=7)
@@ -649,6 +650,8 @@ def test_what_is_not_known_is_null_beside_a_reason() -> None:
     for name in ("epoch", "noise_floor", "judge", "more_needed"):
         assert comparison[name]["reason"]
     assert comparison["quality_diff"]["ci"] is comparison["quality_diff"]["level"] is None
+    assert comparison["judge"]["trusted"] is None
+    assert comparison["judge"]["reason"] == "no judge has decided anything here"
 
 
 # ---- the epoch beside the window
@@ -836,6 +839,7 @@ def test_the_budget_shows_what_is_left() -> None:
         "cap_usd": 5.0,
         "paced_usd": 0.5,  # midnight: a tenth of the cap
         "spent_usd": 1.5,
+        "judge_usd": 0.0,
         "reserved_usd": 4.0,
         "left_usd": 0.0,
         "closed": True,
@@ -1020,3 +1024,98 @@ def test_counts_always_add_up(found: StatsRows) -> None:
             ]
             assert comparison["scored"] + sum(comparison["left_out"].values()) == len(answers)
             assert comparison["scored"] <= comparison["pairs"] <= len(answers)
+
+
+# ---- the primary against itself, and what users say
+
+
+def noise_row(number: int, difference: float | None, *, identical: bool | None = False, **given_values: Any) -> Row:
+    return {
+        "exchange_id": f"n{number}",
+        "task": "default",
+        "primary": PRIMARY,
+        "conversation": f"c{number}",
+        "outcome": "ok",
+        "identical": identical,
+        "difference": difference,
+        "evaluator": "is-json",
+        "version": "1",
+        "cost_billed_usd": 0.25,
+        "scoring_usd": 0.5,
+    } | given_values
+
+
+def test_the_noise_floor_is_the_share_of_pairs_of_the_primary_with_itself_that_differ() -> None:
+    found = [
+        noise_row(1, 0.0, identical=True),
+        noise_row(2, 0.004),
+        noise_row(3, -1.0, conversation="c2"),
+        noise_row(4, None, identical=None, outcome="timeout", cost_billed_usd=None),
+        noise_row(5, 0.5, task="other"),
+    ]
+    comparison = the_comparison(rows(exchanges=[exchange(1)], answers=[answer(1)], noise_floor=found))
+    assert comparison["noise_floor"] == {
+        "n": 3,
+        "unit": "pairs",
+        "conversations": 3,
+        "discordance": 1 / 3,
+        "answered": 3,
+        "identical": 1 / 3,
+        "cost_usd": 2.75,
+        "reason": None,
+    }
+    assert comparison["pairs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "off", "reason"),
+    [
+        ([], None, "the primary has not been asked again yet in this window"),
+        ([], "shadow.noise_floor_rate is 0", "shadow.noise_floor_rate is 0"),
+        (
+            [noise_row(1, None, identical=True)],
+            None,
+            "discordance is null: of the 1 answers to a second question none was scored both times",
+        ),
+    ],
+)
+def test_a_noise_floor_that_is_not_known_says_why(found: list[Row], off: str | None, reason: str) -> None:
+    window = rows(exchanges=[exchange(1)], answers=[answer(1)], noise_floor=found)
+    (comparison,) = stats(window, noise_floor_off_reason=off)["tasks"][0]["comparisons"]
+    floor = comparison["noise_floor"]
+    assert (floor["n"], floor["discordance"], floor["reason"]) == (0, None, reason)
+
+
+def test_self_differences_are_a_histogram_with_one_value_a_conversation() -> None:
+    found = [
+        noise_row(1, 0.0),
+        noise_row(2, -0.004),
+        noise_row(3, 1.0),
+        noise_row(4, 0.5, conversation="c3"),
+        noise_row(5, None),
+        noise_row(6, -1.0, version="2"),
+        noise_row(7, 1.0, evaluator="equals", task="other"),
+    ]
+    assert self_differences(found) == {
+        ("default", PRIMARY): {-1.0: 1, 0.0: 2, 0.75: 1},
+        ("other", PRIMARY): {1.0: 1},
+    }
+    assert self_differences(found, evaluator="is-json", version="1") == {("default", PRIMARY): {0.0: 2, 0.75: 1}}
+
+
+def test_feedback_is_shown_with_the_primary_and_decides_nothing() -> None:
+    said = [{"exchange_id": "x1", "score": value, "task": "default", "primary": PRIMARY} for value in (1.0, 0.5)]
+    window = rows(exchanges=[exchange(1)], answers=[answer(1)], feedback=said)
+    (primary, candidate) = stats(window)["tasks"][0]["models"]
+    assert primary["quality"]["by_evaluator"]["feedback"] == {
+        "avg": 0.75,
+        "n": 2,
+        "missing": 0,
+        "not_applicable": 0,
+        "decides": False,
+        "pairwise": False,
+        "versions": ["1"],
+    }
+    assert "feedback" not in candidate["quality"]["by_evaluator"]
+    without = stats(rows(exchanges=[exchange(1)], answers=[answer(1)]))["tasks"][0]["models"][0]
+    assert primary["quality"]["avg"] == without["quality"]["avg"]

@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shadow.verdict import (
     CostTest,
@@ -108,6 +111,7 @@ def test_clearly_worse_is_rejected_and_waits_for_nothing() -> None:
     assert verdict.state == "reject"
     assert verdict.stops
     assert verdict.why.startswith("beta is more than 0.05 worse in quality than alpha, so it is shadowed no longer")
+    assert "; with this reservation: the judge is not trusted." in verdict.why
 
 
 def test_failures_on_both_sides_do_not_reject() -> None:
@@ -135,7 +139,7 @@ def test_nothing_at_all_is_too_early_and_says_what_holds_it_back() -> None:
     assert verdict.state == "insufficient_data"
     assert verdict.missing_share == 0
     assert verdict.quality_diff.value is None
-    assert "and held back: the price of beta is unknown" in verdict.why
+    assert verdict.why.endswith("; with this reservation: the price of beta is unknown.")
     assert "costs can not be compared yet" in verdict.why
     assert verdict.more_needed is not None
     assert (verdict.more_needed.conversations_low, verdict.more_needed.conversations_high) == (50, 3000)
@@ -157,7 +161,16 @@ def test_what_is_not_trustworthy_withholds_a_promotion(changed: Mapping[str, Any
     verdict = decide(_evidence(_counts(0, 600), **changed))
 
     assert verdict.state == ("promote" if reason is None else "withheld")
-    assert reason is None or reason in verdict.why
+    assert reason is None or (reason in verdict.why and "nothing else is missing" in verdict.why)
+    assert verdict.more_needed is None
+
+
+def test_a_verdict_held_back_says_what_it_takes_beside() -> None:
+    verdict = decide(_evidence(_counts(10, 180, 10), withheld=["the judge is not trusted"]))
+
+    assert verdict.state == "withheld"
+    assert verdict.more_needed is not None
+    assert "; once that is mended, about " in verdict.why
 
 
 def test_costs_that_mostly_can_not_be_compared_withhold_it_too() -> None:
@@ -234,6 +247,14 @@ def test_the_count_ends_at_max_conversations_without_calling_it_equal() -> None:
     assert tied.state == "equivalent"
     assert tied.stops
     assert "gives no proved reason to leave alpha after 2,000 conversations, where the count ends" in tied.why
+
+
+def test_a_candidate_that_never_answers_is_not_asked_for_ever() -> None:
+    verdict = decide(_evidence(_counts(0, 0), failures=FailureShares(primary={0.0: 9000}, candidate={1.0: 3000})))
+
+    assert (verdict.state, verdict.stops) == ("equivalent", True)
+    assert "gives no proved reason to leave alpha after 3,000 conversations, where the count ends" in verdict.why
+    assert "100 % of its calls failed (0 % of the primary's)" in verdict.why
 
 
 def test_better_costlier_stops_where_the_count_ends_and_needs_no_more() -> None:
@@ -346,6 +367,63 @@ def test_a_saving_without_an_interval_is_given_without_one() -> None:
     verdict = decide(_evidence(_counts(3, 100, 4), saving_usd_per_month=Estimate(value=-3.456)))
 
     assert "; at this app's traffic it adds about $3.46 a month; " in verdict.why
+
+
+_COUNT = st.integers(0, 4000)
+_SHARES = st.dictionaries(st.sampled_from([0.0, 0.25, 1.0]), st.integers(0, 3000), max_size=3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    counts=st.tuples(_COUNT, _COUNT, _COUNT),
+    cost=st.sampled_from([None, CHEAPER, SAME_COST, DEARER, CHEAPER.renewed()]),
+    failures=st.one_of(st.none(), st.builds(FailureShares, primary=_SHARES, candidate=_SHARES)),
+    missing=st.integers(0, 100),
+    withheld=st.lists(st.just("a reason"), max_size=1),
+    lost=st.one_of(st.none(), st.integers(0, 300)),
+    pace=st.sampled_from([None, PACE]),
+)
+def test_whatever_the_evidence_the_verdict_follows_its_rules(
+    *,
+    counts: tuple[int, int, int],
+    cost: CostTest | None,
+    failures: FailureShares | None,
+    missing: int,
+    withheld: list[str],
+    lost: int | None,
+    pace: Pace | None,
+) -> None:
+    watch = None if lost is None else Watch(blocks=({-1.0: lost, 0.0: 20},))
+    evidence = _evidence(
+        _counts(*counts),
+        cost=cost,
+        failures=failures,
+        missing=float(missing),
+        unscored=missing,
+        withheld=withheld,
+        watch=watch,
+        pace=pace,
+    )
+    verdict = decide(evidence)
+
+    proved = {proof.name.split(":")[0] for proof in verdict.proofs if proof.proved}
+    assert (verdict.state == "reject") == ("worse" in proved)
+    if verdict.state == "promote":
+        assert proved >= {"not_worse", "cheaper", "failures"}
+        assert evidence.conversations >= 50
+    if verdict.state in {"promote", "better_costlier"}:
+        assert not withheld
+        assert verdict.missing_share <= 0.05
+    assert verdict.stops or evidence.asked < 3000 or verdict.state == "promote"
+    assert verdict.why.endswith(".")
+    assert verdict.why.startswith(verdict.summary.removesuffix("."))
+    needed = verdict.more_needed
+    if needed is not None:
+        assert needed.conversations_low is not None
+        assert needed.conversations_high is not None
+        assert 1 <= needed.conversations_low <= needed.conversations_high <= 3000 - evidence.asked
+    again = decide(replace(evidence, latched=verdict.latched))
+    assert (again.state, again.latched) == (verdict.state, verdict.latched)
 
 
 @pytest.mark.parametrize("alpha", [0, 0.5, 1, math.nan])

@@ -4,8 +4,12 @@ import itertools
 import json
 import math
 import random
+import re
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shadow.verdict import confidence_sequence, e_value, log_e_value
 from shadow.verdict.eprocess import merged
@@ -29,6 +33,15 @@ def test_the_confidence_sequence_has_its_check_values() -> None:
 
     assert confidence_sequence(counts, 0.05) == pytest.approx((-0.01093, 0.11609), abs=5e-6)
     assert confidence_sequence({0: 200}, 0.05) == pytest.approx((-0.03303, 0.03303), abs=5e-6)
+
+
+def test_what_the_documentation_computes_is_so() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "verdict.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+    assert len(blocks) == 1
+    assert blocks[0].count("assert") == 5
+    exec(blocks[0], {})
 
 
 def test_evidence_on_the_other_side_is_that_of_the_mirrored_values() -> None:
@@ -82,6 +95,26 @@ def test_the_interval_is_where_neither_side_is_disproved() -> None:
 
     assert e_value(counts, low) == pytest.approx(2 / 0.04, rel=1e-4)
     assert e_value(counts, high, "less") == pytest.approx(2 / 0.04, rel=1e-4)
+
+
+_HUNDREDTHS = st.integers(-100, 100).map(lambda hundredths: hundredths / 100)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    counts=st.dictionaries(_HUNDREDTHS, st.sampled_from([1, 2, 5, 20, 100, 1000]), min_size=1, max_size=20),
+    alpha=st.sampled_from([0.001, 0.02, 0.04, 0.2]),
+    m0=st.floats(-0.9999, 0.9999),
+)
+def test_a_mean_is_in_the_interval_exactly_when_neither_side_disproves_it(
+    counts: dict[float, int], alpha: float, m0: float
+) -> None:
+    low, high = confidence_sequence(counts, alpha)
+    line = math.log(2 / alpha)
+    if abs(m0 - low) > 1e-6:
+        assert (log_e_value(counts, m0) >= line) == (m0 < low)
+    if abs(m0 - high) > 1e-6:
+        assert (log_e_value(counts, m0, "less") >= line) == (m0 > high)
 
 
 @pytest.mark.parametrize("value", [-1, 1])

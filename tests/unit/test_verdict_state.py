@@ -59,9 +59,30 @@ def test_differences_in_another_order_in_two_parts_and_after_a_restart_are_the_s
     assert e_value(restarted.good, -0.05) == pytest.approx(e_value(two_parts.good, -0.05), rel=1e-9)
 
 
-def test_a_difference_outside_the_scale_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"between -1 and 1, not 1\.2"):
-        Differences().add(1.2)
+@pytest.mark.parametrize("value", [1.2, -1.2, math.nan])
+def test_a_difference_outside_the_scale_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="between -1 and 1"):
+        Differences().add(value)
+    with pytest.raises(ValueError, match="between -1 and 1"):
+        Watch().add(value)
+
+
+@pytest.mark.parametrize("value", [1.2, -0.1, math.nan])
+def test_a_share_that_is_none_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="a share lies between 0 and 1"):
+        FailureShares().add_candidate(value)
+    with pytest.raises(ValueError, match="a share lies between 0 and 1"):
+        FailureShares().add_primary(value)
+
+
+@pytest.mark.parametrize("usd", [math.nan, math.inf, -0.01])
+def test_what_can_be_no_cost_does_not_spoil_the_test(usd: float) -> None:
+    test = CostTest(w_usd=0.05, min_saving=0.05)
+    test = test.add(candidate_usd=usd, primary_usd=0.01, reserve_usd=0.01)
+    test = test.add(candidate_usd=0.01, primary_usd=usd, reserve_usd=0.01)
+    test = test.add(candidate_usd=0.01, primary_usd=0.01, reserve_usd=math.nan)
+
+    assert (test.conversations, test.unpriced, test.too_large) == (0, 2, 1)
 
 
 def test_alpha_is_spent_per_batch_and_all_batches_together_stay_within_it() -> None:

@@ -10,7 +10,7 @@ from shadow.rollups import Deltas
 from shadow.store.contributions import add_exchange
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rollups import DeltaLog, delta_rows
-from shadow.store.sqlite.rows import body_row, exchange_row, job_row, micros, stored_text
+from shadow.store.sqlite.rows import body_row, exchange_row, job_row, micros, text_of
 
 if TYPE_CHECKING:
     from shadow.records import Batch
@@ -76,5 +76,5 @@ class _Ready:
         deltas = Deltas()
         for exchange in self.plain:
             if exchange.id not in known:
-                add_exchange(deltas, exchange, model=stored_text(exchange.model))
+                add_exchange(deltas, exchange, model=text_of(exchange.model))
         return delta_rows(deltas)

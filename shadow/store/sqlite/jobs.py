@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from shadow.records import LeasedJob
+from shadow.records import NOISE_FLOOR, LeasedJob
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rollups import DeltaLog
 from shadow.store.sqlite.rows import (
@@ -19,9 +19,11 @@ from shadow.store.sqlite.rows import (
     cost_columns,
     exchange_of,
     job_of,
+    judgement_rows,
     micros,
     nano_down,
     nano_up,
+    noise_row,
     score_row,
 )
 
@@ -74,11 +76,19 @@ class SqliteJobs:
             ids = {"ids": _json(sorted({job.exchange_id for job in jobs}))}
             exchange_rows = await transaction.run(self._sql["leased_exchanges"], ids)
             body_rows = await transaction.run(self._sql["leased_bodies"], ids)
+            expected_rows = await transaction.run(self._sql["leased_expected"], ids)
         jobs.sort(key=lambda job: (job.created_at, job.exchange_id, job.candidate))
         exchanges = {row["id"]: exchange_of(row) for row in exchange_rows}
         bodies = {row["exchange_id"]: body_of(row) for row in body_rows}
+        expected = {row["exchange_id"]: row["expected"] for row in expected_rows}
         return [
-            LeasedJob(job=job, body=bodies.get(job.exchange_id), exchange=exchanges[job.exchange_id], lease=lease)
+            LeasedJob(
+                job=job,
+                body=bodies.get(job.exchange_id),
+                exchange=exchanges[job.exchange_id],
+                lease=lease,
+                expected=expected.get(job.exchange_id),
+            )
             for job in jobs
         ]
 
@@ -99,8 +109,13 @@ class SqliteJobs:
         """Give a leased, unsent job back to `pending`."""
         await self._fetch("release", _key(job))
 
-    async def reserve(self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime) -> Reservation:
-        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction."""
+    async def reserve(
+        self, job: LeasedJob, *, worst_case_usd: float, budget: BudgetDay, now: datetime, scoring_usd: float = 0.0
+    ) -> Reservation:
+        """Admit the conversation at its first job, reserve the worst case, mark the job `sent`, in one transaction.
+
+        `scoring_usd` is the part of the worst case that is not the candidate's.
+        """
         nano_usd = nano_up(worst_case_usd)
         async with self._writer.transaction() as transaction:
             held = await self._held(transaction, job)
@@ -120,7 +135,8 @@ class SqliteJobs:
                 return "over_budget"
             sent = {"day": budget.day, "nano_usd": nano_usd}
             await transaction.run(self._sql["reserve"], sent)
-            await transaction.run(self._sql["mark_sent"], _key(job) | sent | {"now": micros(now)})
+            asking = {"asking_nano_usd": nano_up(worst_case_usd - scoring_usd), "now": micros(now)}
+            await transaction.run(self._sql["mark_sent"], _key(job) | sent | asking)
             await self._log.job_moved(transaction, job, before="leased", after=("sent", None))
         return "ok"
 
@@ -175,6 +191,15 @@ class SqliteJobs:
                 await self._log.jobs_moved(transaction, dropped, before="pending", after=("dropped", "queue_full"))
                 await transaction.run(self._sql["delete_unneeded_bodies"], {"before": 0})
         return len(dropped)
+
+    async def noise_floor_so_far(self, job: LeasedJob, *, limit: int) -> tuple[int, bool]:
+        """Count the conversations, up to `limit`, that this job's primary was asked again about in this job's task.
+
+        The second tells whether this job's conversation is one of them.
+        """
+        of = {"task": job.job.task, "primary": job.job.primary, "conversation": job.job.conversation, "limit": limit}
+        row = (await self._fetch("noise_floor_so_far", of))[0]
+        return row["conversations"], bool(row["known"])
 
     async def origin_rests(self, *, now: datetime) -> Mapping[str, datetime]:
         """Origins that must not be asked yet, with the time until which."""
@@ -232,6 +257,11 @@ class SqliteJobs:
 
     async def _keep(self, transaction: Transaction, job: LeasedJob, result: PairResult) -> None:
         answer = result.answer
+        judged = [row for score in result.scores for row in judgement_rows(answer, score)]
+        await transaction.run_many(self._sql["insert_judgement"], judged)
+        if job.job.candidate == NOISE_FLOOR:
+            await transaction.run(self._sql["insert_noise"], noise_row(job, result))
+            return
         row = answer_row(result, exchange_started_at=job.exchange.started_at, task=job.job.task)
         await transaction.run(self._sql["insert_answer"], row)
         await transaction.run_many(self._sql["insert_score"], [score_row(answer, score) for score in result.scores])

@@ -46,7 +46,8 @@ WHERE exchange_id = :exchange_id AND candidate = :candidate;
 
 -- name: mark_sent
 -- From here on the money counts as gone until it is settled, and the job is never sent again.
-UPDATE shadow_job SET state = 'sent', sent_at = :now, budget_day = :day, reserved_nano_usd = :nano_usd
+UPDATE shadow_job SET
+    state = 'sent', sent_at = :now, budget_day = :day, reserved_nano_usd = :nano_usd, asking_nano_usd = :asking_nano_usd
 WHERE exchange_id = :exchange_id AND candidate = :candidate;
 
 -- name: delete_body_of
@@ -73,9 +74,47 @@ INSERT INTO shadow_answer (
 
 -- name: insert_score
 -- Keep one score; the primary's own score is kept once, whichever candidate's job brings it first.
-INSERT INTO score (exchange_id, candidate, evaluator, version, quality, role, status, value, reason, cost_usd)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO score (
+    exchange_id, candidate, evaluator, version, quality, role, status, value, reason, cost_usd, measures, absolute
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (exchange_id, candidate, evaluator, version, role) DO NOTHING;
+
+-- name: leased_expected
+-- What was right, where users of the app have said so already.
+SELECT exchange_id, expected FROM feedback
+WHERE expected IS NOT NULL AND expected_changed = 0 AND exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: insert_noise
+-- Keep what the primary, asked again, answered.
+INSERT INTO noise_floor (
+    exchange_id, exchange_started_at, task, "primary", conversation, outcome, identical, difference, evaluator, version,
+    cost_billed_usd, scoring_usd
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (exchange_id) DO NOTHING;
+
+-- name: noise_floor_so_far
+-- How many conversations (up to a limit) the primary was asked again about, and whether this is one of them.
+SELECT
+    (SELECT count(*) FROM (
+        SELECT DISTINCT conversation FROM noise_floor WHERE task = :task AND "primary" = :primary LIMIT :limit
+    )) AS conversations,
+    EXISTS (
+        SELECT 1 FROM noise_floor WHERE task = :task AND "primary" = :primary AND conversation = :conversation
+    ) AS known;
+
+-- name: insert_judgement
+-- Keep one call of a judge, in the order the calls were made.
+INSERT INTO judgement (
+    exchange_id, candidate, evaluator, version, role, number, quality,
+    model, started_at, judge_order, status, control, winner, grade, reason, attempt,
+    input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens,
+    cost_usd, latency_ms, primary_chars, candidate_chars
+) VALUES (
+    ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?,
+    ?, ?, ?, ?
+) ON CONFLICT DO NOTHING;
 
 -- name: insert_content
 -- Keep what the config allows to keep of prompt and answers.

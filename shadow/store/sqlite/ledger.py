@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shadow.store.sqlite.queries import load_queries
-from shadow.store.sqlite.rows import micros, usd
+from shadow.store.sqlite.rows import micros
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -122,7 +122,7 @@ class SqliteBook:
     async def turns(self, *, since: datetime, limit: int, **key: str) -> list[dict[str, Any]]:
         """The turns of a key (conversation, candidate, task, primary) from then on, each beside what the primary did.
 
-        Columns of `exchange`, of the job (`state`, `reason`, `reserved_nano_usd`, `counted`), and the candidate's
+        Columns of `exchange`, of the job (`state`, `reason`, `asking_nano_usd`, `counted`), and the candidate's
         answer with `candidate_` in front of what the primary has too; `asked_at` is None where it has none.
         """
         return await self._run("turns", {"since": since, "limit": limit, **key})
@@ -134,10 +134,6 @@ class SqliteBook:
     async def heads(self, ledger: int, *, limit: int) -> list[dict[str, Any]]:
         """The first conversations that have not entered, in order of their start."""
         return await self._run("heads", {"ledger": ledger, "limit": limit})
-
-    async def largest_reserve_usd(self, **key: str) -> float:
-        """The most that was set aside for one call of a candidate, task and primary."""
-        return usd((await self._run("largest_reserve", key))[0]["nano_usd"])
 
     async def _run(self, name: str, parameters: Row) -> list[Row]:
         bound = {key: micros(value) if isinstance(value, datetime) else value for key, value in parameters.items()}

@@ -92,7 +92,7 @@ SELECT * FROM ledger_conversation WHERE due_at <= :now ORDER BY due_at LIMIT :li
 -- name: turns
 -- The turns of one conversation from its start, as one candidate was asked them, each beside what the primary did.
 SELECT
-    shadow_job.state, shadow_job.reason, shadow_job.reserved_nano_usd, shadow_job.counted,
+    shadow_job.state, shadow_job.reason, shadow_job.asking_nano_usd, shadow_job.counted,
     exchange.*, shadow_answer.candidate, shadow_answer.redaction_changed,
     shadow_answer.started_at AS asked_at,
     shadow_answer.outcome AS candidate_outcome, shadow_answer.latency_ms AS candidate_latency_ms,
@@ -118,13 +118,6 @@ ORDER BY exchange_id, candidate, evaluator;
 -- The first conversations of one candidate that have not entered, in order of their start.
 SELECT * FROM ledger_conversation WHERE ledger = :ledger AND state IN ('open', 'pending', 'settled', 'left_out')
 ORDER BY first_started_at, conversation LIMIT :limit;
-
--- name: largest_reserve
--- The most that was set aside for one call to a candidate, of those (20,000 at most) of one task and primary.
-SELECT coalesce(max(reserved_nano_usd), 0) AS nano_usd FROM (
-    SELECT reserved_nano_usd FROM shadow_job
-    WHERE candidate = :candidate AND task = :task AND "primary" = :primary LIMIT 20000
-);
 
 -- name: views
 -- Candidates with their epochs; counts of conversations by state come apart.

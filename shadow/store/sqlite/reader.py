@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from shadow.store.base import StoreError
+from shadow.store.base import Show, StoreError
+from shadow.store.sqlite.judging import SqliteJudging
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rollups import DeltaLog
 from shadow.store.sqlite.rows import exchange_of, micros, usd
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
 
 Sort = Literal["newest", "worst"]
 
-_PRUNED = ("prune_content", "prune_scores", "prune_answers", "prune_bodies", "prune_jobs", "prune_exchanges")
+_PRUNED = (
+    "prune_content",
+    "prune_feedback",
+    "prune_noise_floor",
+    "prune_labels",
+    "prune_judgements",
+    "prune_scores",
+    "prune_answers",
+    "prune_bodies",
+    "prune_jobs",
+    "prune_exchanges",
+)
 _PRICED_AT_ONCE = 200
 """Prices decided in one transaction, between two turns of the event loop (a few milliseconds)."""
 _CONTENT = ("prompt", "primary_output", "primary_tool_calls", "candidate_output", "candidate_tool_calls")
@@ -31,10 +43,11 @@ _NO_DIFFERENCE = 2.0
 """Sorts after every real difference; the index on `shadow_answer` uses the same number."""
 
 
-class SqliteReader:
+class SqliteReader(SqliteJudging):
     """`shadow.store.base.Reader` on one read connection; prices and retention go through the write connection."""
 
     def __init__(self, reader: Connection, writer: Connection, rollups: SqliteRollups) -> None:
+        super().__init__(reader, writer)
         self.rollups = rollups
         self._reader = reader
         self._writer = writer
@@ -81,17 +94,35 @@ class SqliteReader:
         }
 
     async def exchange(self, exchange_id: str) -> dict[str, Any] | None:
-        """One exchange with its `jobs`, `answers` and `scores`; None when unknown."""
+        """One exchange with its `jobs`, `answers`, `scores` and `feedback`; None when unknown."""
         rows = await self._fetch("exchange", {"id": exchange_id})
         if not rows:
             return None
         parts = {
             name: await self._fetch(f"exchange_{name}", {"id": exchange_id}) for name in ("jobs", "answers", "scores")
         }
-        return rows[0] | parts
+        said = await self._fetch("exchange_feedback", {"id": exchange_id})
+        return rows[0] | parts | {"feedback": said[0] if said else None}
+
+    async def feedback(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """What users of the app said about the primary's answers: exchange_id, score, task, primary."""
+        return await self._fetch("feedback", _window(since, until, task))
+
+    async def noise_floor(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
+        """What the primary answered when it was asked again: all columns of `noise_floor`."""
+        return await self._fetch("noise_floor", _window(since, until, task))
 
     async def pairs(
-        self, *, task: str | None, candidate: str | None, sort: Sort, limit: int, cursor: str | None
+        self,
+        *,
+        task: str | None,
+        candidate: str | None,
+        sort: Sort,
+        limit: int,
+        cursor: str | None,
+        show: Show = "all",
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Pairs without content and the cursor of the next page (None at the end); `worst`: largest quality loss first.
 
@@ -101,6 +132,9 @@ class SqliteReader:
         parameters = {
             "task": task,
             "candidate": candidate,
+            "show": show,
+            "since": None if since is None else micros(since),
+            "until": None if until is None else micros(until),
             "limit": limit + 1,
             "key": key,
             "key_id": key_id,
@@ -119,7 +153,11 @@ class SqliteReader:
             return None
         content = {name: rows[0].pop(name) for name in _CONTENT}
         kept = content if any(text is not None for text in content.values()) else None
-        return _with_id(rows[0]) | {"content": kept, "scores": await self._fetch("pair_scores", parameters)}
+        return _with_id(rows[0]) | {
+            "content": kept,
+            "scores": await self._fetch("pair_scores", parameters),
+            "judgements": await self._fetch("pair_judgements", parameters),
+        }
 
     async def price_pending(self, price: Callable[[ExchangeRecord], Cost], *, limit: int = 5000) -> int:
         """Give every exchange with token counts and without a price decision its costs and source; returns how many.

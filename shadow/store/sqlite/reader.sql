@@ -70,6 +70,25 @@ SELECT * FROM shadow_answer WHERE exchange_id = :id ORDER BY candidate;
 -- The scores of one exchange.
 SELECT * FROM score WHERE exchange_id = :id ORDER BY candidate, evaluator, role;
 
+-- name: exchange_feedback
+-- What users of the app said about one exchange.
+SELECT given_at, score, expected, expected_changed, rescored_at FROM feedback WHERE exchange_id = :id;
+
+-- name: feedback
+-- What was said about the primary's answers of a window.
+SELECT feedback.exchange_id, feedback.score, exchange.task, exchange.model AS "primary"
+FROM exchange
+JOIN feedback ON feedback.exchange_id = exchange.id
+WHERE exchange.started_at >= :since AND exchange.started_at < :until AND feedback.score IS NOT NULL
+    AND (:task IS NULL OR exchange.task = :task)
+ORDER BY exchange.started_at, exchange.id;
+
+-- name: noise_floor
+-- What the primary answered when it was asked again, in a window.
+SELECT * FROM noise_floor
+WHERE exchange_started_at >= :since AND exchange_started_at < :until AND (:task IS NULL OR task = :task)
+ORDER BY exchange_started_at, exchange_id;
+
 -- name: pairs_newest
 -- One page of pairs, newest exchange first.
 SELECT
@@ -80,6 +99,16 @@ SELECT
 FROM shadow_answer
 JOIN exchange ON exchange.id = shadow_answer.exchange_id
 WHERE (:task IS NULL OR shadow_answer.task = :task) AND (:candidate IS NULL OR candidate = :candidate)
+    AND (:since IS NULL OR exchange_started_at >= :since) AND (:until IS NULL OR exchange_started_at < :until)
+    AND (:show = 'all'
+        OR (:show = 'differs' AND abs(quality_diff) >= 0.005)
+        OR (:show = 'regressed' AND quality_diff <= -0.005)
+        OR (:show = 'errors' AND (
+            shadow_answer.outcome NOT IN ('ok', 'refusal', 'truncated')
+            OR exchange.outcome NOT IN ('ok', 'refusal', 'truncated')))
+        OR (:show = 'unreviewed' AND NOT EXISTS (
+            SELECT 1 FROM label
+            WHERE label.exchange_id = shadow_answer.exchange_id AND label.candidate = shadow_answer.candidate)))
     AND (:key IS NULL OR (exchange_started_at, exchange_id, candidate) < (:key, :key_id, :key_candidate))
 ORDER BY exchange_started_at DESC, exchange_id DESC, candidate DESC
 LIMIT :limit;
@@ -94,6 +123,16 @@ SELECT
 FROM shadow_answer
 JOIN exchange ON exchange.id = shadow_answer.exchange_id
 WHERE (:task IS NULL OR shadow_answer.task = :task) AND (:candidate IS NULL OR candidate = :candidate)
+    AND (:since IS NULL OR exchange_started_at >= :since) AND (:until IS NULL OR exchange_started_at < :until)
+    AND (:show = 'all'
+        OR (:show = 'differs' AND abs(quality_diff) >= 0.005)
+        OR (:show = 'regressed' AND quality_diff <= -0.005)
+        OR (:show = 'errors' AND (
+            shadow_answer.outcome NOT IN ('ok', 'refusal', 'truncated')
+            OR exchange.outcome NOT IN ('ok', 'refusal', 'truncated')))
+        OR (:show = 'unreviewed' AND NOT EXISTS (
+            SELECT 1 FROM label
+            WHERE label.exchange_id = shadow_answer.exchange_id AND label.candidate = shadow_answer.candidate)))
     AND (:key IS NULL
         OR (coalesce(quality_diff, 2.0), exchange_id, candidate) > (:key, :key_id, :key_candidate))
 ORDER BY coalesce(quality_diff, 2.0), exchange_id, candidate
@@ -117,6 +156,10 @@ WHERE exchange_id = :id AND candidate = :candidate;
 -- The scores of one pair: of the candidate, of both together, and the primary's own.
 SELECT * FROM score WHERE exchange_id = :id AND candidate IN (:candidate, '') ORDER BY evaluator, role;
 
+-- name: pair_judgements
+-- What a judge said about one pair, call by call.
+SELECT * FROM judgement WHERE exchange_id = :id AND candidate = :candidate ORDER BY evaluator, version, role, number;
+
 -- name: unpriced
 -- Exchanges with token counts and no price decision.
 SELECT * FROM exchange WHERE price_source IS NULL ORDER BY started_at LIMIT :limit;
@@ -136,6 +179,22 @@ ORDER BY started_at LIMIT :limit;
 -- name: prune_content
 -- Delete what was kept of prompts and answers.
 DELETE FROM content WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_feedback
+-- Delete what users said.
+DELETE FROM feedback WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_noise_floor
+-- Delete what the primary answered when it was asked again.
+DELETE FROM noise_floor WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_labels
+-- Delete what people said about pairs.
+DELETE FROM label WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: prune_judgements
+-- Delete what judges said about pairs.
+DELETE FROM judgement WHERE exchange_id IN (SELECT value FROM json_each(:ids));
 
 -- name: prune_scores
 -- Delete scores.

@@ -12,9 +12,9 @@ from shadow.records import Dialect, ExchangeRecord, JobBody, Outcome, ShadowJob,
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from shadow.records import CandidateAnswer, Cost, PairResult, StoredContent, StoredScore
+    from shadow.records import CandidateAnswer, Cost, LeasedJob, PairResult, StoredContent, StoredScore
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -68,6 +68,9 @@ _TIMES = (
     "joined_at",
     "last_started_at",
     "stopped_at",
+    "given_at",
+    "rescored_at",
+    "labelled_at",
 )
 _TRUTHS = (
     "streamed",
@@ -78,6 +81,9 @@ _TRUTHS = (
     "counted",
     "redaction_changed",
     "quality",
+    "absolute",
+    "identical",
+    "expected_changed",
     "response_streamed",
     "primary_streamed",
 )
@@ -100,8 +106,9 @@ def _text(value: str | None) -> str | None:
     return value.encode("utf-8", "replace").decode() if _has_surrogate(value) else value
 
 
-stored_text = _text
-"""For others who must name a thing as it is stored."""
+def text_of(value: str | None) -> str | None:
+    """Give text as it can be stored."""
+    return _text(value)
 
 
 def _has_surrogate(value: str) -> bool:
@@ -306,9 +313,18 @@ def cost_columns(cost: Cost) -> tuple[float | None, float | None, str]:
 
 def score_row(answer: CandidateAnswer, stored: StoredScore) -> tuple[Any, ...]:
     """Values for `insert_score`, in its order; the primary's own score belongs to no candidate."""
+    return _score_row(answer.exchange_id, answer.candidate, stored)
+
+
+def rescored_rows(exchange_id: str, scores: Sequence[tuple[str, StoredScore]]) -> list[tuple[Any, ...]]:
+    """Values for `insert_score`, in its order, of (candidate, score) pairs."""
+    return [_score_row(exchange_id, candidate, stored) for candidate, stored in scores]
+
+
+def _score_row(exchange_id: str, candidate: str, stored: StoredScore) -> tuple[Any, ...]:
     return (
-        answer.exchange_id,
-        "" if stored.role == "primary" else answer.candidate,
+        exchange_id,
+        "" if stored.role == "primary" else candidate,
         stored.evaluator,
         stored.version,
         stored.quality,
@@ -317,7 +333,58 @@ def score_row(answer: CandidateAnswer, stored: StoredScore) -> tuple[Any, ...]:
         stored.score.value,
         _text(stored.score.reason),
         stored.score.cost_usd,
+        stored.measures,
+        stored.absolute,
     )
+
+
+def noise_row(job: LeasedJob, result: PairResult) -> tuple[Any, ...]:
+    """Values for `insert_noise`, in its order."""
+    decides = next((stored for stored in result.scores if stored.quality), None)
+    return (
+        job.job.exchange_id,
+        micros(job.exchange.started_at),
+        job.job.task,
+        _text(job.job.primary),
+        job.job.conversation,
+        result.answer.outcome,
+        result.identical,
+        qualities(result)[2],
+        None if decides is None else decides.evaluator,
+        None if decides is None else decides.version,
+        result.answer.cost.billed_usd,
+        sum(stored.score.cost_usd for stored in result.scores),
+    )
+
+
+def judgement_rows(answer: CandidateAnswer, stored: StoredScore) -> list[tuple[Any, ...]]:
+    """Values for `insert_judgement`, in its order: one row a call, also for the primary's own score."""
+    return [
+        (
+            answer.exchange_id,
+            answer.candidate,
+            stored.evaluator,
+            stored.version,
+            stored.role,
+            number,
+            stored.quality,
+            _text(each.model),
+            micros(each.started_at),
+            each.order,
+            each.status,
+            each.control,
+            each.winner,
+            each.grade,
+            _text(each.reason),
+            each.attempt,
+            *_usage_columns(each.usage),
+            each.cost_usd,
+            each.latency_ms,
+            each.primary_chars,
+            each.candidate_chars,
+        )
+        for number, each in enumerate(stored.score.judgements)
+    ]
 
 
 def content_rows(answer: CandidateAnswer, content: StoredContent) -> list[tuple[Any, ...]]:

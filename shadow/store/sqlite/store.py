@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from shadow.store.sqlite.connection import Connection
 from shadow.store.sqlite.export import SqliteExport
+from shadow.store.sqlite.feedback import SqliteFeedback
 from shadow.store.sqlite.file import path_of
 from shadow.store.sqlite.intake import SqliteIntake
 from shadow.store.sqlite.jobs import SqliteJobs
@@ -13,6 +14,9 @@ from shadow.store.sqlite.ledger import SqliteLedger
 from shadow.store.sqlite.reader import SqliteReader
 from shadow.store.sqlite.rollups import SqliteRollups
 from shadow.store.sqlite.room import SqliteRoom
+from shadow.store.sqlite.runs import SqliteRuns
+from shadow.store.sqlite.trends import SqliteTrends
+from shadow.store.sqlite.watching import SqliteWatching
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,7 +27,7 @@ _INTAKE_BUSY_TIMEOUT_S = 1.0
 
 
 class SqliteStore:
-    """`shadow.store.base.Store`: its four doors over a writing and a reading connection. Made by `open`."""
+    """`shadow.store.base.Store`: its doors over a writing and a reading connection. Made by `open`."""
 
     def __init__(self, writer: Connection, reader: Connection) -> None:
         self._writer = writer
@@ -34,7 +38,11 @@ class SqliteStore:
         self.reader = SqliteReader(reader, writer, self.rollups)
         self.room = SqliteRoom(writer)
         self.export = SqliteExport(reader)
+        self.watching = SqliteWatching(reader, writer)
         self.ledger = SqliteLedger(writer, reader)
+        self.feedback = SqliteFeedback(writer)
+        self.runs = SqliteRuns(reader, writer)
+        self.trends = SqliteTrends(reader)
 
     @classmethod
     async def open(cls, url: str) -> Self:

@@ -95,3 +95,6 @@ CREATE TABLE verdict_change (
     verdict TEXT NOT NULL,
     why TEXT NOT NULL
 ) STRICT;
+
+-- What was set aside for the candidate's answer alone, without its scoring: the scale of the cost test.
+ALTER TABLE shadow_job ADD COLUMN asking_nano_usd INTEGER NOT NULL DEFAULT 0;

@@ -1,0 +1,63 @@
+-- name: weekly_runs
+-- Weekly runs that have ended, newest first.
+SELECT id, period, state, reason, started_at, finished_at, models, "primary", note, spent_nano_usd, max_cost_nano_usd,
+    evaluators
+FROM run WHERE kind = 'weekly' AND state IN ('done', 'stopped') ORDER BY started_at DESC, id DESC LIMIT :limit;
+
+-- name: answers_of_run
+-- Answers of one run, without content.
+SELECT run_answer.case_id, run_case.prompt_hash, run_case.task, run_case.cluster, run_case.source,
+    run_answer.model, run_answer.repeat, run_answer.outcome, run_answer.model_answered, run_answer.latency_ms,
+    run_answer.ttft_ms, run_answer.cost_uncached_usd, run_answer.reserved_nano_usd
+FROM run_answer JOIN run_case USING (run_id, case_id)
+WHERE run_id = :id AND run_answer.state = 'done'
+ORDER BY run_case.position, run_answer.model, run_answer.repeat;
+
+-- name: scores_of_run
+-- Scores of one run.
+SELECT case_id, model, repeat, evaluator, version, quality, role, status, value, cost_usd
+FROM run_score WHERE run_id = :id ORDER BY case_id, model, repeat, evaluator, version;
+
+-- name: asked_cases
+-- Every prompt that weekly runs asked since then: in how many runs, and whether its request is still kept.
+SELECT run_case.case_id, run_case.prompt_hash, run_case.task, run_case.source, count(*) AS runs,
+    max(run_case.request IS NOT NULL) AS kept, max(run.started_at) AS last_us
+FROM run_case JOIN run ON run.id = run_case.run_id
+WHERE run.kind = 'weekly' AND run.started_at >= :since
+GROUP BY run_case.prompt_hash ORDER BY runs DESC, run_case.prompt_hash;
+
+-- name: cases_of_run
+-- The cases of one run whose request is kept.
+SELECT case_id, prompt_hash, task, dialect, path, headers, cluster, source, expected, request
+FROM run_case WHERE run_id = :id AND request IS NOT NULL ORDER BY position;
+
+-- name: output
+-- What is kept of one answer of a run.
+SELECT output FROM run_answer
+WHERE run_id = :run_id AND case_id = :case_id AND model = :model AND repeat = :repeat;
+
+-- name: shadow_conversations
+-- Shadowed pairs of live traffic, one row a week, task, model and conversation; weeks begin on Monday (1970-01-05 was one).
+SELECT (shadow_answer.exchange_started_at - 345600000000) / 604800000000 AS week, shadow_answer.task,
+    exchange.model AS "primary", shadow_answer.candidate, exchange.conversation, count(*) AS exchanges,
+    avg(shadow_answer.quality_primary) AS quality_primary, avg(shadow_answer.quality_candidate) AS quality_candidate,
+    sum(shadow_answer.quality_primary) AS sum_primary, sum(shadow_answer.quality_candidate) AS sum_candidate,
+    count(shadow_answer.quality_primary) AS n_primary, count(shadow_answer.quality_candidate) AS n_candidate,
+    sum(exchange.cost_uncached_usd) AS cost_primary, sum(shadow_answer.cost_uncached_usd) AS cost_candidate,
+    count(exchange.cost_uncached_usd) AS priced_primary, count(shadow_answer.cost_uncached_usd) AS priced_candidate
+FROM shadow_answer JOIN exchange ON exchange.id = shadow_answer.exchange_id
+WHERE shadow_answer.exchange_started_at >= :since AND shadow_answer.exchange_started_at < :until
+    AND shadow_answer.redaction_changed = 0 AND (:task IS NULL OR shadow_answer.task = :task)
+GROUP BY week, shadow_answer.task, exchange.model, shadow_answer.candidate, exchange.conversation;
+
+-- name: shadow_latencies
+-- Latencies of the same pairs, all of one group in one text.
+SELECT (shadow_answer.exchange_started_at - 345600000000) / 604800000000 AS week, shadow_answer.task,
+    exchange.model AS "primary", shadow_answer.candidate,
+    group_concat(exchange.latency_ms) AS latency_primary, group_concat(exchange.ttft_ms) AS ttft_primary,
+    group_concat(shadow_answer.latency_ms) AS latency_candidate, group_concat(shadow_answer.ttft_ms) AS ttft_candidate
+FROM shadow_answer JOIN exchange ON exchange.id = shadow_answer.exchange_id
+WHERE shadow_answer.exchange_started_at >= :since AND shadow_answer.exchange_started_at < :until
+    AND shadow_answer.redaction_changed = 0 AND (:task IS NULL OR shadow_answer.task = :task)
+    AND shadow_answer.outcome IN ('ok', 'refusal', 'truncated')
+GROUP BY week, shadow_answer.task, exchange.model, shadow_answer.candidate;

@@ -1,0 +1,3 @@
+from shadow.web.dashboard.site import Dashboard
+
+__all__ = ["Dashboard"]

@@ -1,0 +1,59 @@
+"""Is the data complete? Where exchanges went, what was lost and why, and how much money is left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shadow.web.dashboard import charts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shadow.web.admin import AdminSettings
+    from shadow.web.dashboard.nodes import Node
+
+
+def health_view(stats: Node, *, next_run: Mapping[str, Any] | None, settings: AdminSettings) -> dict[str, Any]:
+    """Everything the page shows: out of `/stats`, the schedule of `/trends` (None: not built), and the settings."""
+    budget = stats.node("budget")
+    return {
+        "tasks": [_task(task) for task in stats.nodes("tasks")],
+        "dropped": _sorted(stats["dropped"]),
+        "budget": charts.budget_bar(budget),
+        "budget_closed": bool(budget["closed"]),
+        "facts": [("Waiting for a candidate", f"{_pending(stats):,}")],
+        "next_run": next_run,
+        "loaded_at": settings.loaded_at,
+        "candidates": _candidates(settings),
+    }
+
+
+def _candidates(settings: AdminSettings) -> list[dict[str, Any]]:
+    """Each configured candidate, and whether its circuit breaker lets calls through (None: nobody asks it here)."""
+    return [{"model": name, "closed": settings.breakers.get(name)} for name in settings.candidates]
+
+
+def _task(task: Node) -> dict[str, Any]:
+    comparisons = task.nodes("comparisons")
+    return {
+        "node": task,
+        "funnels": [{"chart": charts.coverage_funnel(one)} for one in comparisons],
+        "reasons": [
+            (one["candidate"], what, reason, count)
+            for one in comparisons
+            for what in ("skipped", "dropped")
+            for reason, count in _sorted(one[f"coverage.{what}"])
+        ],
+        "left_out": [
+            (one["candidate"], reason, count) for one in comparisons for reason, count in _sorted(one["left_out"])
+        ],
+    }
+
+
+def _pending(stats: Node) -> int:
+    return sum(one["coverage.pending"] or 0 for task in stats.nodes("tasks") for one in task.nodes("comparisons"))
+
+
+def _sorted(counts: Mapping[str, int] | None) -> Sequence[tuple[str, int]]:
+    """Reasons with counts, the most frequent first."""
+    return sorted((counts or {}).items(), key=lambda item: (-item[1], item[0]))

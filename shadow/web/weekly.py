@@ -1,0 +1,221 @@
+"""Weekly runs, trends and alerts over HTTP: what changed over weeks, when the next run is, and the word to run now."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Protocol
+
+from starlette.routing import Route
+
+from shadow.trends import drifts_of, leads_of, trend_points
+from shadow.web import parameters
+from shadow.web.answers import ErrorAnswer, JsonAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from shadow.drift import AnswerOf, Drift
+    from shadow.notices import Mute
+    from shadow.runfacts import RunFacts
+    from shadow.store.base import Trends
+    from shadow.trends import Lead, ModelDrift
+
+MAX_OUTPUT_CHARS = 1000
+"""How much of an answer is shown as an example."""
+
+MAX_RUNS = 104
+"""Weekly runs that are looked at: two years."""
+
+
+class Timetable(Protocol):
+    """The schedule at work."""
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When the next run is due."""
+        ...
+
+    @property
+    def is_working(self) -> bool:
+        """True while a run is under way here."""
+        ...
+
+    def ask(self) -> bool:
+        """Have a run begin now; False while one is under way or asked for."""
+        ...
+
+
+class Outbox(Protocol):
+    """The part of `shadow.store.base.Watching` that is shown."""
+
+    async def alerts(self, *, limit: int) -> list[dict[str, Any]]:
+        """List the newest alerts with how they travelled."""
+        ...
+
+    async def mutes(self, *, now: datetime) -> list[Mute]:
+        """List the mutes in force."""
+        ...
+
+
+class WeeklyApi:
+    """`GET /trends`, `GET /alerts` and `POST /runs`. `timetable` gives None where no runs are made."""
+
+    def __init__(
+        self,
+        *,
+        trends: Trends,
+        outbox: Outbox,
+        timetable: Callable[[], Timetable | None] = lambda: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._trends = trends
+        self._outbox = outbox
+        self._timetable = timetable
+        self._now = now
+
+    def routes(self) -> list[Route]:
+        """Give the routes, for the app."""
+        return [
+            Route("/trends", self.trends, methods=["GET"]),
+            Route("/alerts", self.alerts, methods=["GET"]),
+            Route("/runs", self.ask_run, methods=["POST"]),
+        ]
+
+    async def trends(self, request: Request) -> Response:
+        """Tell quality, cost per quality point and latency of every model over runs and shadow weeks; leads; drift."""
+        given = parameters.single_values(request.query_params.multi_items(), known=("since", "until", "task", "model"))
+        window = parameters.window(given, now=self._now(), default=parameters.DEFAULT_TREND)
+        task, model = parameters.text(given, "task"), parameters.text(given, "model")
+        runs = await self._trends.weekly_runs(limit=MAX_RUNS)
+        weeks = await self._trends.shadow_weeks(since=window.since, until=window.until, task=task)
+        inside = [run for run in runs if window.since <= run.started_at < window.until]
+        told = await asyncio.to_thread(_told, runs, inside, weeks, task=task, model=model)
+        await self._show_outputs(told["drift"])
+        return JsonAnswer({"since": window.since, "until": window.until, **told, "next_run": self._next()})
+
+    async def _show_outputs(self, drifts: Sequence[Mapping[str, Any]]) -> None:
+        """Put beside the examples of changes what is kept of both answers; null with `content: none`."""
+        for drift in drifts:
+            for change in drift["changes"]:
+                for example in change["examples"]:
+                    for side in (example["before"], example["now"]):
+                        output = await self._trends.output(
+                            side["run"], case_id=example["case"], model=drift["model"], repeat=side["repeat"]
+                        )
+                        side["output"] = None if output is None else output[:MAX_OUTPUT_CHARS]
+
+    async def alerts(self, request: Request) -> Response:
+        """List the newest alerts, how each travelled, and what is muted."""
+        given = parameters.single_values(request.query_params.multi_items(), known=("limit",))
+        alerts = await self._outbox.alerts(limit=parameters.limit(given))
+        mutes = await self._outbox.mutes(now=self._now())
+        return JsonAnswer({"alerts": alerts, "mutes": [{"scope": mute.scope, "until": mute.until} for mute in mutes]})
+
+    async def ask_run(self, request: Request) -> Response:
+        """Have a weekly run begin now; this answer does not wait for it."""
+        content_type = request.headers.get("content-type")
+        if content_type is None or content_type.partition(";")[0].strip().lower() != "application/json":
+            message = "POST needs the header `content-type: application/json`"
+            return ErrorAnswer(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, kind="content_type", message=message)
+        timetable = self._timetable()
+        if timetable is None:
+            message = "this process makes no runs: there is no API key for the primary (upstream.api_key)"
+            return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_runs", message=message)
+        if not timetable.ask():
+            message = "a run is under way or asked for; GET /runs shows how far it is"
+            return ErrorAnswer(status=HTTPStatus.CONFLICT, kind="run_under_way", message=message)
+        note = "the run begins within seconds; GET /runs shows how far it is, and the log why there is none"
+        return JsonAnswer({"run": "asked", "note": note}, status=HTTPStatus.ACCEPTED)
+
+    def _next(self) -> dict[str, Any]:
+        timetable = self._timetable()
+        if timetable is None:
+            return {"at": None, "under_way": False, "reason": "this process makes no runs: no API key for the primary"}
+        at = timetable.next_at
+        reason = (
+            None if at is not None else "benchmark.schedule is null: runs are made by POST /runs or bench --scheduled"
+        )
+        return {"at": at, "under_way": timetable.is_working, "reason": reason}
+
+
+def _told(
+    runs: Sequence[RunFacts],
+    inside: Sequence[RunFacts],
+    weeks: Sequence[Any],
+    *,
+    task: str | None,
+    model: str | None,
+) -> dict[str, Any]:
+    """Add it all up. CPU work: runs in a thread. Leads and drift rest on all runs, whatever the window."""
+    return {
+        "points": trend_points(inside, weeks, task=task, model=model),
+        "leads": [
+            _lead(lead) for lead in leads_of(runs) if task in {None, lead.task} and model in {None, lead.candidate}
+        ],
+        "drift": [
+            _drift(each, runs) for each in drifts_of(runs) if task in {None, each.task} and model in {None, each.model}
+        ],
+    }
+
+
+def _lead(lead: Lead) -> dict[str, Any]:
+    return {name: getattr(lead, name) for name in lead.__dataclass_fields__}
+
+
+def _drift(each: ModelDrift, runs: Sequence[RunFacts]) -> dict[str, Any]:
+    report = each.report
+    return {
+        "task": each.task,
+        "model": each.model,
+        "role": "primary" if each.is_primary else "candidate",
+        "evaluator": each.evaluator,
+        "version": each.version,
+        "decides": each.decides,
+        "noise_floor": {"n": report.noise.n, "discordance": report.noise.discordance},
+        "now": None
+        if report.now is None
+        else {
+            "since_run": runs[report.now.since_run].id,
+            "conversations": report.now.pairs,
+            "mean": report.now.mean,
+            "ci": report.now.interval,
+            "level": report.now.level,
+        },
+        "evidence": {
+            "log_e_worse": report.log_e_worse,
+            "log_e_better": report.log_e_better,
+            "needed_log_e": report.needed_log_e,
+        },
+        "changes": [_change(drift, runs) for drift in report.drifts],
+        "model_answered": [{"run": runs[number].id, "name": name} for number, name in each.answered],
+    }
+
+
+def _change(drift: Drift, runs: Sequence[RunFacts]) -> dict[str, Any]:
+    change = drift.change
+    return {
+        "direction": drift.direction,
+        "found_in_run": runs[drift.found_run].id,
+        "since_run": runs[change.since_run].id,
+        "conversations": change.pairs,
+        "mean": change.mean,
+        "ci": change.interval,
+        "level": change.level,
+        "examples": [
+            {
+                "case": example.now.case_id,
+                "before": _answer(example.before, runs),
+                "now": _answer(example.now, runs),
+            }
+            for example in drift.examples
+        ],
+    }
+
+
+def _answer(answer: AnswerOf, runs: Sequence[RunFacts]) -> dict[str, Any]:
+    return {"run": runs[answer.run].id, "repeat": answer.repeat, "quality": answer.quality}
