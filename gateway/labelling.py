@@ -219,6 +219,8 @@ class Session:
         while True:
             self.say(KEYS)
             key = self.read_key()
+            while key.isspace():  # Enter after a key, by habit
+                key = self.read_key()
             if key in {*CHOICES, "s", "u", "q"}:
                 return key
             self.say(f"{printable(key)!r} is none of the keys")
@@ -235,7 +237,7 @@ def sheet(pair: Mapping[str, Any], *, seed: str, heading: str) -> str:
     system, turn = asked(pair["prompt"])
     parts = [("system prompt", system)] if system else []
     parts += [("request", turn), ("A", answers[0]), ("B", answers[1])]
-    blocks = [f"--- {name} ---\n{printable(text) or '(nothing)'}" for name, text in parts]
+    blocks = [f"--- {name} ---\n{_quoted(printable(text) or '(nothing)')}" for name, text in parts]
     return "\n".join([f"\n=== {heading}, task {printable(pair['task'])} ===", *blocks, ""])
 
 
@@ -266,6 +268,11 @@ def printable(text: str) -> str:
     """Show a text a model wrote: what would steer the terminal (escapes, controls, direction marks) is spelled out."""
     cut = text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}… ({len(text)} characters in all)"
     return "".join(char if char.isprintable() or char == "\n" else _spelled(char) for char in cut)
+
+
+def _quoted(text: str) -> str:
+    """Set a text apart by a mark at each line, so that no answer can write a heading and speak for the other one."""
+    return "\n".join(f"| {line}" for line in text.split("\n"))
 
 
 def _spelled(char: str) -> str:

@@ -60,7 +60,7 @@ def switch_advice(
     written = f"in {file}" if config_file else f"in a new {file} (`shadow-gateway init` writes one)"
     caution = (
         f"primary.model changes the model of every task; this verdict is about task {task} only. Where the other "
-        f"tasks should stay, let the app of {task} ask for {candidate} itself."
+        f"tasks should stay, let the app of {task} ask for {candidate} itself"
     )
     keep = (
         f"put {old} under shadow.candidates and take {new} out, so that {primary} goes on being measured and a regret "

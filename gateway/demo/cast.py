@@ -109,6 +109,8 @@ def config_of(*, upstream: str) -> Mapping[str, object]:
             "failure_margin": FAILURE_MARGIN,
             "min_conversations": MIN_CONVERSATIONS,
         },
+        # the demo will be gone before any night
+        "benchmark": {"schedule": None},
         "prices": prices,
         "store": "sqlite:///shadow.db",
     }

@@ -8,7 +8,7 @@ fast, cheap and worse. Live traffic is not touched: verdicts rest on what the de
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 WEEKS = 12
 NOTE = "DEMO: this run never happened; its answers and scores are made up."
 
-_EVERY_WEEK, _NEW_EACH_WEEK = 12, 12
+_EVERY_WEEK, _NEW_EACH_WEEK = 16, 7
 """Prompts that are asked in every run, so that drift can be seen, and prompts of that week alone."""
+_REPEATS = 2
+"""How often each prompt is asked in a run: drift is told from a model's own scatter."""
 _DRIFT_FROM = 8
 """The run, counted from 0, from which on the primary answers worse."""
 _EVALUATOR = EvaluatorOfRun(name="right-answer", version="1", quality=True)
@@ -47,7 +49,7 @@ class _Habits:
 
 
 _HABITS = {
-    PRIMARY.name: _Habits(right=0.94, right_later=0.62, latency_ms=480),
+    PRIMARY.name: _Habits(right=0.95, right_later=0.5, latency_ms=480),
     "demo-oak": _Habits(right=0.96, right_later=0.96, latency_ms=310),
     "demo-swift": _Habits(right=0.7, right_later=0.7, latency_ms=150),
     "demo-summit": _Habits(right=0.99, right_later=0.99, latency_ms=900),
@@ -66,11 +68,17 @@ async def fill(runs: Runs, *, now: datetime, weeks: int = WEEKS) -> int:
         plan = _plan(week, began)
         if await runs.begin(plan, worker=_WORKER, lease_s=_LEASE_S, now=began, keep_content=True):
             for answer in _answers(plan, week, began):
-                await runs.reserve(plan.id, answer.cell, worst_case_usd=0.01, worker=_WORKER, now=began)
+                reserve_usd = _worst_case_usd(answer)
+                await runs.reserve(plan.id, answer.cell, worst_case_usd=reserve_usd, worker=_WORKER, now=began)
                 await runs.finish(plan.id, answer, now=began)
             await runs.end(plan.id, state="done", reason=None, worker=_WORKER, now=began + timedelta(minutes=4))
             made += 1
     return made
+
+
+def _worst_case_usd(answer: RunAnswer) -> float:
+    """Twice what it cost: short prompts with a low limit are reserved so."""
+    return 2 * (answer.cost.billed_usd or 0.0)
 
 
 def _plan(week: int, began: datetime) -> RunPlan:
@@ -84,6 +92,7 @@ def _plan(week: int, began: datetime) -> RunPlan:
         primary=PRIMARY.name,
         cases=tuple(_cases(week)),
         evaluators={CALCULATOR: (_EVALUATOR,)},
+        repeats=_REPEATS,
         seed="demo",
         max_cost_usd=5.0,
         note=NOTE,
@@ -117,7 +126,8 @@ def _case(case_id: str, number: int, *, source: str | None) -> Case:
 def _answers(plan: RunPlan, week: int, began: datetime) -> Iterator[RunAnswer]:
     for case in plan.cases:
         for model in _models():
-            yield _answer(case, model, week, began)
+            answer = _answer(case, model, week, began)
+            yield from (replace(answer, repeat=repeat) for repeat in range(_REPEATS))
 
 
 def _answer(case: Case, model: SimModel, week: int, began: datetime) -> RunAnswer:

@@ -151,6 +151,7 @@ class _Window:
         )
         quality = quality_figures(
             [self._scores.of_primary(exchange.id) for exchange in scored],
+            conversations=[exchange.conversation for exchange in scored],
             ended_well=len(ended_well),
             not_counted=not_counted,
             whose="no answer of this model is scored yet: answers are scored together with a candidate's",
@@ -174,6 +175,7 @@ class _Window:
         counted = [answer for answer in ended_well if answer.counted]
         quality = quality_figures(
             [self._scores.of_candidate(answer) for answer in counted],
+            conversations=[answer.exchange.conversation for answer in counted],
             ended_well=len(ended_well),
             not_counted=len(ended_well) - len(counted),
             whose="all answers are to opted-in exchanges or to redacted copies, which are never counted",

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shadow.records import Outcome
 from shadow.stats.figures import distribution, mean, ratio, total
-from shadow.stats.quality import NO_INTERVAL, PAIRWISE
+from shadow.stats.quality import PAIRWISE
 from shadow.stats.rows import FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from shadow.stats.rows import Call
+
+OF_THE_EPOCH = "its interval is over conversations and of the whole epoch, see the comparison"
 
 MIN_QUALITY = 0.05
 """At or below this mean quality a cost per quality point says nothing: it swings by factors of hundreds."""
@@ -80,7 +82,7 @@ def cost_per_quality_point(graded: Sequence[Graded], *, pairwise: bool) -> dict[
         "n": len(priced),
         "unpriced": unpriced,
         "basis": "uncached",
-        "reason": reason or f"ci is null: {NO_INTERVAL}{left_out}",
+        "reason": reason or f"ci is null: {OF_THE_EPOCH}{left_out}",
     }
 
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from shadow.records import Outcome
 from shadow.stats.figures import finite, mean
 from shadow.stats.rows import FAILURES
+from shadow.verdict.headline import mean_quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from shadow.stats.rows import Answer, ReadScore, Row, ScoreKey
 
-NO_INTERVAL = "intervals are not built yet"
+ALPHA = 0.05
+"""The intervals of a model's quality miss with at most this probability, at every moment at once."""
 
 PAIRWISE = "a pairwise evaluator gives no answer an absolute quality; see q_cand and q_prim of the comparison"
 
@@ -81,9 +83,14 @@ class ScoreBook:
 
 
 def quality_figures(
-    answers: Sequence[Sequence[ReadScore]], *, ended_well: int, not_counted: int, whose: str
+    answers: Sequence[Sequence[ReadScore]],
+    *,
+    conversations: Sequence[str],
+    ended_well: int,
+    not_counted: int,
+    whose: str,
 ) -> dict[str, Any]:
-    """`quality` of one model. `answers` are the scores of each counted answer that ended well.
+    """`quality` of one model. `answers` are the scores of each counted answer that ended well, `conversations` whose.
 
     Only `scored` is averaged. `missing` are answers whose deciding score failed or is not there; answers to which the
     evaluator does not apply leave the population and are counted beside it.
@@ -93,9 +100,14 @@ def quality_figures(
     inapplicable = [score for score in deciding if score is not None and score.status == "not_applicable"]
     pairwise = sum(score is not None and score.role == "pair" for score in deciding)
     missing = sum(score is None or score.status == "failed" for score in deciding)
+    values = [
+        (conversation, score.value)
+        for conversation, score in zip(conversations, deciding, strict=True)
+        if score and score.value is not None and score.role != "pair"
+    ]
     return {
         "avg": mean(absolute),
-        "ci": None,
+        **_interval(values),
         "n": len(absolute),
         "missing": missing,
         "not_applicable": len(inapplicable),
@@ -110,6 +122,23 @@ def quality_figures(
             inapplicable=inapplicable,
         ),
         "by_evaluator": _by_evaluator(answers),
+    }
+
+
+def _interval(values: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """Give the interval of the mean over conversations, each weighing the same: turns depend on one another."""
+    by_conversation: dict[str, list[float]] = {}
+    for conversation, value in values:
+        by_conversation.setdefault(conversation, []).append(value)
+    means = [sum(found) / len(found) for found in by_conversation.values()]
+    if not means:
+        return {"ci": None, "level": None, "conversations": 0, "conversation_avg": None}
+    low, high = mean_quality(Counter(round(value, 2) for value in means), ALPHA)
+    return {
+        "ci": [low, high],
+        "level": 1 - ALPHA,
+        "conversations": len(means),
+        "conversation_avg": mean(means),
     }
 
 
@@ -136,9 +165,9 @@ def _why(
     ended_well: int,
     whose: str,
     inapplicable: Sequence[ReadScore],
-) -> str:
+) -> str | None:
     if scored:
-        return f"ci is null: {NO_INTERVAL}"
+        return None
     if pairwise:
         return PAIRWISE
     if not ended_well:

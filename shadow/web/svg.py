@@ -25,7 +25,7 @@ LINE_PX = 15.0
 SERIES = 8
 """How many colours and shapes there are; a ninth series looks like the first again."""
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 12.0, 32.0, 44.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 12.0, 32.0, 44.0
 _MARK_PX = 5.0
 _SQUARE_PX = 5.0
 _ELLIPSIS = "…"
@@ -180,7 +180,7 @@ def _char_width(char: str) -> float:
         return 0.0
     if unicodedata.east_asian_width(char) in {"W", "F"}:
         return 1.1
-    if char in "iIl.,:;'|!jt()[] ":
+    if char in "iIl.,:;'|!jt()[] \u202f":
         return 0.42
     if char in "mwMW%@—…":
         return 1.02

@@ -557,7 +557,7 @@ def test_a_run_is_written_as_one_file_by_the_same_functions() -> None:
 
 def test_candidates_and_the_schedule_are_on_the_health_page(api: FakeApi) -> None:
     api.answers["/readyz"] = ErrorAnswer(status=503, kind="not_ready", message="the store is being opened")
-    api.answers["/alerts"]["alerts"] = [{"at": dashboard.UNTIL, "title": "gemini leads"}]
+    api.answers["/alerts"]["alerts"] = [{"created_at": dashboard.UNTIL, "title": "gemini leads"}]
     with serving(api, breakers={GOOD: True, BAD: False}, loaded_at=NOW) as client:
         text = read(client, "health").text
     for words in (

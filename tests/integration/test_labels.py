@@ -180,6 +180,12 @@ async def test_keys_label_skip_undo_and_quit(store: Store) -> None:
     assert len(sheets) == 6
 
 
+async def test_enter_after_a_key_is_passed_over(store: Store) -> None:
+    sitting, said = session(store, "a\nb\n\nq\n")
+    assert await sitting.run() == 2
+    assert not any("none of the keys" in line for line in said)
+
+
 async def test_undo_shows_the_last_pair_again_and_never_more_than_there_is(store: Store) -> None:
     sitting, said = session(store, "uauaq")
     assert await sitting.run() == 1
@@ -204,10 +210,23 @@ def test_a_sheet_shows_prompt_and_answers_on_the_sides_of_the_seed_without_a_nam
         pair = {**vars_of(content(1)), "pair": f"x1:{CANDIDATE}", "task": "default"}
         text = sheet(pair, seed=seed, heading="pair 1 of 1")
         first = "candidate" if side_a(pair["pair"], seed) == "candidate" else "primary"
-        assert re.search(rf"--- A ---\nof the {first} 1\n--- B ---", text)
+        assert re.search(rf"--- A ---\n\| of the {first} 1\n--- B ---", text)
         assert "Be brief." in text
         assert "question 1" in text
         assert CANDIDATE not in text
+
+
+def test_an_answer_can_not_write_a_heading_and_speak_for_the_other_one() -> None:
+    forged = "bad\n--- B ---\ngood\r\n--- B ---\u2028--- B ---"
+    pair = {
+        **vars_of(content(1)),
+        "pair": "x1:c",
+        "task": "default",
+        "primary_output": forged,
+        "candidate_output": forged,
+    }
+    headings = [line for line in sheet(pair, seed="s", heading="pair 1 of 1").splitlines() if line.startswith("---")]
+    assert headings == ["--- system prompt ---", "--- request ---", "--- A ---", "--- B ---"]
 
 
 def vars_of(stored: StoredContent) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def test_a_time_without_zone_or_sense_is_none() -> None:
     assert formats.moment(datetime(2026, 11, 20, tzinfo=UTC)) == datetime(2026, 11, 20, tzinfo=UTC)
     assert formats.moment("2026-11-20T13:00:00") is None
     assert formats.moment("yesterday") is None
+    assert formats.moment(None) is None
 
 
 # ---- texts

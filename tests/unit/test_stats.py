@@ -331,7 +331,10 @@ def test_only_scored_answers_are_averaged() -> None:
             "versions": ["1"],
         }
     }
-    assert quality["reason"] == "ci is null: intervals are not built yet"
+    assert quality["reason"] is None
+    low, high = quality["ci"]
+    assert low < quality["conversation_avg"] < high
+    assert quality["level"] == 0.95
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.5, 1.5, None])

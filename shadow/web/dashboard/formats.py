@@ -98,8 +98,10 @@ def plain(value: float) -> str:
     return _signed(f"{value:,.0f}" if abs(value) >= _SECOND_MS else f"{value:.3g}")
 
 
-def moment(value: str | datetime) -> datetime | None:
+def moment(value: object) -> datetime | None:
     """Read a time of the API as aware UTC; None when it is none."""
+    if not isinstance(value, str | datetime):
+        return None
     try:
         read = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
