@@ -523,7 +523,10 @@ async def retention(path: Path, end: datetime) -> dict[str, float]:
             held.append((time.perf_counter() - self.began) * 1000)
             return done
 
-    Connection.transaction, Connection.run_to_end = Timed, timed_run  # type: ignore[assignment,method-assign]
+    def timed(self: Connection) -> Timed:
+        return Timed(self)
+
+    Connection.transaction, Connection.run_to_end = timed, timed_run  # type: ignore[assignment,method-assign]
     try:
         async with await open_store(f"sqlite:///{path}") as store:
             before = end - timedelta(days=DAYS) + timedelta(minutes=60)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shadow.records import FAILURES, Outcome
 from shadow.stats.figures import finite, ratio
-from shadow.stats.models import no_cost_per_point, why_unpriced
-from shadow.stats.quality import NO_INTERVAL, PAIRWISE
+from shadow.stats.models import OF_THE_EPOCH, no_cost_per_point, why_unpriced
+from shadow.stats.quality import PAIRWISE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -111,7 +111,7 @@ def _cost_per_point(totals: Totals, *, pairwise: bool) -> dict[str, Any]:
         "n": priced,
         "unpriced": unpriced,
         "basis": "uncached",
-        "reason": reason or f"ci is null: {NO_INTERVAL}{left_out}",
+        "reason": reason or f"ci is null: {OF_THE_EPOCH}{left_out}",
     }
 
 
@@ -120,6 +120,9 @@ def _quality(totals: Totals, evaluators: Evaluators, *, role: Literal["primary",
     return {
         "avg": average(totals, "quality"),
         "ci": None,
+        "level": None,
+        "conversations": None,
+        "conversation_avg": None,
         "n": totals.count("quality.n"),
         "missing": totals.count("quality.missing"),
         "not_applicable": totals.count("quality.not_applicable"),
@@ -138,7 +141,7 @@ _WHOSE = {
 def _why(totals: Totals, by_evaluator: Mapping[str, Any], *, role: Literal["primary", "candidate"]) -> str:
     answers, missing = totals.count("quality.answers"), totals.count("quality.missing")
     if totals.count("quality.n"):
-        return f"ci is null: {NO_INTERVAL}"
+        return f"ci is null: {OF_THE_EPOCH}"
     if totals.count("quality.pairwise"):
         return PAIRWISE
     if not sum(totals.count(f"outcome.{outcome}") for outcome in (Outcome.OK, Outcome.REFUSAL, Outcome.TRUNCATED)):

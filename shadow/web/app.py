@@ -48,9 +48,6 @@ _PRICING_CHUNK = 5000
 NEWEST_CONVERSATIONS = 1000
 """So many of the window's newest exchanges tell whether one conversation key holds much of the traffic."""
 
-_NOT_BUILT: dict[str, str] = {}
-"""Paths of the API whose part does not exist yet: first segment -> what it will be."""
-
 
 def build_app(
     *,
@@ -312,7 +309,7 @@ def _unknown(noun: str, whose: str) -> ErrorAnswer:
     return ErrorAnswer(status=HTTPStatus.NOT_FOUND, kind="not_found", message=message)
 
 
-async def _refused_by_router(request: Request, error: Exception) -> Response:
+async def _refused_by_router(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (Starlette's handler signature is wider than what it passes)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allow = (error.headers or {})["Allow"]
@@ -320,10 +317,6 @@ async def _refused_by_router(request: Request, error: Exception) -> Response:
         return ErrorAnswer(
             status=error.status_code, kind="method_not_allowed", message=message, headers={"allow": allow}
         )
-    # A target such as `*` or `http://host/…` is a path without a slash in front.
-    later = _NOT_BUILT.get("/" + request.scope["path"].removeprefix("/").partition("/")[0])
-    if later is not None:
-        return ErrorAnswer(status=HTTPStatus.NOT_FOUND, kind="not_built", message=f"not built yet: {later}")
     message = "there is no such path here; /openapi.json lists them"
     return ErrorAnswer(status=HTTPStatus.NOT_FOUND, kind="not_found", message=message)
 

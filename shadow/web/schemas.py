@@ -233,7 +233,7 @@ def _quality() -> Schema:
             "avg": _maybe(_number("Mean of the deciding evaluator's scores, 0 to 1.", minimum=0, maximum=1)),
             "ci": _interval(),
             "level": _level(),
-            "conversations": _count("Conversations that `ci` is over."),
+            "conversations": _maybe(_count("Conversations that `ci` is over; null: only the ledger counts them.")),
             "conversation_avg": _share("Mean over conversations, which `ci` is of."),
             "n": _count("Scored answers."),
             "missing": _count("Answers whose deciding score failed or is not there."),

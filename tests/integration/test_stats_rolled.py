@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shadow.stats import ConversationRules, RolledRows, StatsRows, build_stats
+from shadow.stats import ConversationRules, RolledRows, StatsRows, build_stats, latency_curves
 from shadow.store import open_store
 from tests.integration.test_store_rollups import AnyDay, fold_all
 from tests.support.stored import NOW, url
@@ -24,7 +24,18 @@ WINDOWS = [
     {"since": START + timedelta(minutes=7), "until": START + timedelta(hours=26, minutes=41)},
 ]
 PERCENTILES = {"p50", "p95", "p99", "input_tokens_p50"}
-ITS_OWN = {"quality_diff", "conversations", "open", "window", "projected_saving_usd_per_month", "read", "reason"}
+ITS_OWN = {
+    "quality_diff",
+    "conversations",
+    "open",
+    "window",
+    "ci",
+    "level",
+    "conversation_avg",
+    "projected_saving_usd_per_month",
+    "read",
+    "reason",
+}
 """What the ledger tells by conversation, the words, and a month's saving: it counts the hours of the whole gateway."""
 
 
@@ -57,7 +68,26 @@ async def both(
         conversations=await reader.rollups.newest_conversations(found, task=task, limit=10**6),
         **money,
     )
+    curves = [latency_curves(rows) for rows in (raw, rolled)]
+    assert [shape(each) for each in curves] == [shape(curves[0])] * 2
     return [build_stats(rows, **options(window, task=task, **given)) for rows in (raw, rolled)]
+
+
+def shape(curves: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Whose curves there are, of how many values, and the shares of their points."""
+    found = [
+        (
+            task["task"],
+            model["model"] or "",
+            model["role"],
+            model[name]["n"],
+            tuple(y for _, y in model[name]["points"]),
+        )
+        for task in curves
+        for model in task["models"]
+        for name in ("latency_ms", "ttft_ms")
+    ]
+    return sorted(found)
 
 
 def unequal(one: Any, other: Any, path: str = "") -> list[str]:

@@ -454,6 +454,7 @@ async def test_every_route_is_documented_and_every_documented_route_answers(fill
         "/",
         "/healthz",
         "/readyz",
+        "/metrics",
         "/stats",
         "/verdicts",
         "/latency",
@@ -483,14 +484,6 @@ async def test_the_schemas_are_valid_and_every_reference_leads_somewhere(store: 
 
 
 # ---- paths and methods
-
-
-@pytest.mark.parametrize("path", ["/metrics"])
-async def test_a_part_that_is_not_built_says_so(store: Store, path: str) -> None:
-    async with admin_port(store.reader) as client:
-        assert (await sentence(client, path, 404)).startswith("not built yet: ")
-        posted = await client.post(path, json={})
-        assert (posted.status_code, posted.json()["error"]["type"]) == (404, "not_built")
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/stats/", "//stats", "/stats%2F..%2Fpairs", "/static/x.js"])

@@ -77,8 +77,8 @@ SELECT given_at, score, expected, expected_changed, rescored_at FROM feedback WH
 -- name: feedback
 -- What was said about the primary's answers of a window.
 SELECT feedback.exchange_id, feedback.score, exchange.task, exchange.model AS "primary"
-FROM exchange
-JOIN feedback ON feedback.exchange_id = exchange.id
+FROM feedback
+CROSS JOIN exchange ON exchange.id = feedback.exchange_id -- in this order: there are far fewer of the former
 WHERE exchange.started_at >= :since AND exchange.started_at < :until AND feedback.score IS NOT NULL
     AND (:task IS NULL OR exchange.task = :task)
 ORDER BY exchange.started_at, exchange.id;
