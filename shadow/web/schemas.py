@@ -141,6 +141,14 @@ def _stats() -> Schema:
         {
             "since": _time("Start of the window, included."),
             "until": _time("End of the window, excluded."),
+            "read": _object(
+                {
+                    "since": _time("From when on the numbers really are."),
+                    "until": _time("Until when."),
+                    "reason": _reason(),
+                },
+                "Sums are kept by the minute (older ones by the hour or day), so a window is widened to whole ones.",
+            ),
             "shadowing": _object({"on": _flag("True when traffic is shadowed."), "reason": _reason()}),
             "tasks": _list(ref("Task")),
             "dropped": _counts("Copies and records lost since the store was made, by reason."),
@@ -225,7 +233,7 @@ def _quality() -> Schema:
             "avg": _maybe(_number("Mean of the deciding evaluator's scores, 0 to 1.", minimum=0, maximum=1)),
             "ci": _interval(),
             "level": _level(),
-            "conversations": _count("Conversations that `ci` is over."),
+            "conversations": _maybe(_count("Conversations that `ci` is over; null: only the ledger counts them.")),
             "conversation_avg": _share("Mean over conversations, which `ci` is of."),
             "n": _count("Scored answers."),
             "missing": _count("Answers whose deciding score failed or is not there."),
@@ -292,8 +300,8 @@ def _comparison() -> Schema:
             ),
             "window": _object(
                 {
-                    "conversations": _count("Closed conversations of the window."),
-                    "open": _count("Those that may still grow."),
+                    "conversations": _maybe(_count("Closed conversations of the window; null: the ledger counts.")),
+                    "open": _maybe(_count("Those that may still grow; null like the one above.")),
                     "quality_diff": epoch["quality_diff"],
                     "cost_ratio": epoch["cost_ratio"],
                 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiosqlite
 
-from shadow.store.base import StoreError, UnstorableError
+from shadow.store.base import FullStoreError, StoreError, UnstorableError
 from shadow.store.sqlite.file import prepare
 from shadow.store.sqlite.rows import as_dict
 
@@ -23,6 +23,11 @@ Row = dict[str, Any]
 LOG = logging.getLogger(__name__)
 
 _CORRUPT_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY_DBMOVED})
+
+_FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE})
+
+_LOG_BYTES = 64 << 20
+"""To what size the write-ahead log is cut once it has been moved into the file."""
 
 
 class CorruptStoreError(StoreError):
@@ -79,6 +84,17 @@ class Connection:
                     await asyncio.shield(connection.rollback())
                 raise
 
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Transaction]:
+        """Several questions about one moment, whatever others write meanwhile. Raises StoreError."""
+        async with self._lock:
+            await self._ready()
+            await self._fetch("BEGIN", ())
+            try:
+                yield Transaction(self)
+            finally:
+                await asyncio.shield(self._fetch("ROLLBACK", ()))
+
     async def run_to_end(self, sql: str) -> None:
         """Run one statement outside of any transaction through all its steps.
 
@@ -125,7 +141,12 @@ class Connection:
         try:
             # The declared type is sqlite3.Row; any callable of (cursor, row) works.
             connection.row_factory = as_dict  # type: ignore[assignment]
-            for pragma in ("synchronous = NORMAL", "secure_delete = ON", f"query_only = {int(self._read_only)}"):
+            for pragma in (
+                "synchronous = NORMAL",
+                "secure_delete = ON",
+                f"journal_size_limit = {_LOG_BYTES}",
+                f"query_only = {int(self._read_only)}",
+            ):
                 await self._fetch(f"PRAGMA {pragma}", ())
         except BaseException:
             await self._disconnect()
@@ -142,6 +163,14 @@ class Connection:
         with self._noticing():
             # as_dict makes the rows dicts.
             return await self._open_connection.execute_fetchall(sql, parameters)  # type: ignore[return-value]
+
+    async def _fetch_plain(self, sql: str, parameters: Row) -> list[tuple[Any, ...]]:
+        with self._noticing():
+            async with self._open_connection.cursor() as cursor:
+                # An own cursor, because a row factory holds for all rows that are made after it.
+                cursor.row_factory = None
+                await cursor.execute(sql, parameters)
+                return [tuple(row) for row in await cursor.fetchall()]
 
     async def _many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         with self._noticing():
@@ -174,6 +203,10 @@ class Transaction:
         """Run one statement; its rows (of a SELECT or RETURNING) as dicts."""
         return await self._connection._fetch(sql, parameters)  # noqa: SLF001  (two halves of one thing)
 
+    async def plain(self, sql: str, parameters: Row) -> list[tuple[Any, ...]]:
+        """Run one question; its rows as tuples, several times as quick to make as dicts."""
+        return await self._connection._fetch_plain(sql, parameters)  # noqa: SLF001  (two halves of one thing)
+
     async def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement per row; nothing happens for no rows."""
         if rows:
@@ -191,15 +224,17 @@ def told(path: Path) -> Iterator[None]:
         # The text of a UnicodeEncodeError may quote the value.
         raise UnstorableError(f"store {path} refuses a value: {type(error).__name__}") from None
     except sqlite3.Error as error:
-        kind = CorruptStoreError if _is_corruption(error) else StoreError
-        raise kind(f"store {path} cannot be used: {error}") from error
+        raise _kind_of(error)(f"store {path} cannot be used: {error}") from error
     except ValueError as error:  # aiosqlite's "Connection closed"
         raise StoreError(f"store {path} is closed: {error}") from error
 
 
-def _is_corruption(error: sqlite3.Error) -> bool:
+def _kind_of(error: sqlite3.Error) -> type[StoreError]:
     # Only errors that SQLite itself reports have a code.
-    return getattr(error, "sqlite_errorcode", None) in _CORRUPT_CODES
+    code = getattr(error, "sqlite_errorcode", None)
+    if code in _CORRUPT_CODES:
+        return CorruptStoreError
+    return FullStoreError if code in _FULL_CODES else StoreError
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shadow.store.sqlite.queries import load_queries
+from shadow.store.sqlite.rollups import DeltaLog
 from shadow.store.sqlite.rows import exchange_of, micros, rescored_rows, text_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class SqliteFeedback:
 
     def __init__(self, writer: Connection) -> None:
         self._writer = writer
+        self._log = DeltaLog()
         self._sql = {**load_queries("jobs.sql"), **load_queries("feedback.sql")}
 
     async def give(self, feedback: Feedback) -> dict[str, Any] | None:
@@ -55,9 +57,12 @@ class SqliteFeedback:
         """Replace scores (candidate, score) by what was found with the expected text; one transaction."""
         async with self._writer.transaction() as transaction:
             rows = rescored_rows(exchange_id, scores)
-            await transaction.run_many(self._sql["forget_score"], [(row[0], row[1], row[2], row[5]) for row in rows])
-            await transaction.run_many(self._sql["insert_score"], rows)
-            if rows:
-                await transaction.run(self._sql["refresh_quality"], {"exchange_id": exchange_id})
+            async with self._log.following(transaction, [exchange_id]):
+                await transaction.run_many(
+                    self._sql["forget_score"], [(row[0], row[1], row[2], row[5]) for row in rows]
+                )
+                await transaction.run_many(self._sql["insert_score"], rows)
+                if rows:
+                    await transaction.run(self._sql["refresh_quality"], {"exchange_id": exchange_id})
             done = {"exchange_id": exchange_id, "expected": expected, "now": micros(now)}
             await transaction.run(self._sql["rescored"], done)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +11,8 @@ import msgspec
 from shadow.store.base import Show, StoreError
 from shadow.store.sqlite.judging import SqliteJudging
 from shadow.store.sqlite.queries import load_queries
-from shadow.store.sqlite.rows import cost_columns, exchange_of, micros, usd
+from shadow.store.sqlite.rollups import DeltaLog
+from shadow.store.sqlite.rows import exchange_of, micros, usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from shadow.records import Cost, ExchangeRecord
     from shadow.store.sqlite.connection import Connection, Row
+    from shadow.store.sqlite.rollups import SqliteRollups
 
 Sort = Literal["newest", "worst"]
 
@@ -36,7 +37,7 @@ _PRUNED = (
     "prune_exchanges",
 )
 _PRICED_AT_ONCE = 200
-"""Prices worked out between two turns of the event loop (a few milliseconds)."""
+"""Prices decided in one transaction, between two turns of the event loop (a few milliseconds)."""
 _CONTENT = ("prompt", "primary_output", "primary_tool_calls", "candidate_output", "candidate_tool_calls")
 _NO_DIFFERENCE = 2.0
 """Sorts after every real difference; the index on `shadow_answer` uses the same number."""
@@ -45,10 +46,12 @@ _NO_DIFFERENCE = 2.0
 class SqliteReader(SqliteJudging):
     """`shadow.store.base.Reader` on one read connection; prices and retention go through the write connection."""
 
-    def __init__(self, reader: Connection, writer: Connection) -> None:
+    def __init__(self, reader: Connection, writer: Connection, rollups: SqliteRollups) -> None:
         super().__init__(reader, writer)
+        self.rollups = rollups
         self._reader = reader
         self._writer = writer
+        self._log = DeltaLog()
         self._sql = load_queries("reader.sql")
 
     async def exchanges(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
@@ -162,15 +165,11 @@ class SqliteReader(SqliteJudging):
         An exchange without token counts was decided when it was written: no costs, source `no usage`.
         """
         rows = await self._fetch("unpriced", {"limit": limit})
-        priced: list[tuple[Any, ...]] = []
         for start in range(0, len(rows), _PRICED_AT_ONCE):
-            exchanges = [exchange_of(row) for row in rows[start : start + _PRICED_AT_ONCE]]
-            priced += [(*cost_columns(price(exchange)), exchange.id) for exchange in exchanges]
-            await asyncio.sleep(0)
-        if priced:
+            costs = {row["id"]: (row, price(exchange_of(row))) for row in rows[start : start + _PRICED_AT_ONCE]}
             async with self._writer.transaction() as transaction:
-                await transaction.run_many(self._sql["set_price"], priced)
-        return len(priced)
+                await self._log.price(transaction, costs, set_price=self._sql["set_price"])
+        return len(rows)
 
     async def prune(self, *, before: datetime, limit: int = 500) -> int:
         """Really delete exchanges older than `before` with all that belongs to them, a small chunk; returns how many.
@@ -184,7 +183,9 @@ class SqliteReader(SqliteJudging):
             ids = {"ids": msgspec.json.encode([row["id"] for row in rows]).decode()}
             for name in _PRUNED if rows else ():
                 await transaction.run(self._sql[name], ids)
-            await transaction.run(self._sql["prune_admissions"], limits)
+            if rows:
+                await self._log.raw_gone(transaction, before=before)
+            await transaction.run(self._sql["prune_admissions"], limits | {"limit": limit})
         await self._writer.run_to_end(self._sql["shrink"])
         return len(rows)
 
