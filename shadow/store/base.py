@@ -24,6 +24,10 @@ class UnstorableError(StoreError):
     """A value the store can never hold; writing the same batch again would fail again."""
 
 
+class MovedError(StoreError):
+    """What a change of the ledger was worked out from has changed meanwhile: nothing is written, begin again."""
+
+
 class IntakeDoor(Protocol):
     """What the live process sees of the store: one door in, never a question out."""
 
@@ -349,7 +353,10 @@ class Watching(Protocol):
 
 
 class Book(Protocol):
-    """The ledger of verdicts inside one transaction. Rows are plain dicts with the schema's column names."""
+    """One change of the ledger of verdicts: read without a lock, written at its end in one short transaction.
+
+    What it has changed so far is in what it reads. Rows are plain dicts with the schema's column names.
+    """
 
     async def inbox(self, *, limit: int) -> list[dict[str, Any]]:
         """Jobs made or ended since the last look, oldest first; `conversation` is None for one that is gone."""
@@ -391,8 +398,8 @@ class Book(Protocol):
         """Remember that a verdict changed: changed_at, verdict_before, verdict, why."""
         ...
 
-    async def conversations_of_key(self, **key: str) -> list[dict[str, Any]]:
-        """What is known of a key (conversation, candidate, task, primary), in all epochs, latest first."""
+    async def conversations_of(self, conversation: str, *, ledgers: Sequence[int]) -> list[dict[str, Any]]:
+        """What is known of a conversation in these ledgers, latest first."""
         ...
 
     async def put_conversation(self, row: Mapping[str, Any]) -> None:
@@ -428,7 +435,10 @@ class Ledger(Protocol):
         ...
 
     def book(self) -> AbstractAsyncContextManager[Book]:
-        """Open the ledger for one change, all of it or nothing; other processes wait meanwhile, so keep it short."""
+        """Open the ledger for one change, all of it or nothing; it is written when the block ends.
+
+        Raises MovedError where somebody else has changed the ledger since the block began: nothing is written then.
+        """
         ...
 
     async def views(self, *, task: str | None = None) -> list[dict[str, Any]]:

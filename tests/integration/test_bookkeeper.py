@@ -15,6 +15,7 @@ import pytest
 from shadow.ledger import Facts
 from shadow.records import Outcome
 from shadow.store import open_store
+from shadow.store.base import MovedError
 from shadow.verdict import Rules
 from tests.support.ledger import START, Books, judging, plan
 
@@ -475,6 +476,44 @@ async def test_a_step_that_is_broken_off_has_changed_nothing(tmp_path: Path) -> 
         assert dump(path) == {"states": [], "entries": []}
         await books.bookkeeper().catch_up()
         assert (await books.view())["entered"] == 5
+
+
+async def test_a_change_that_somebody_else_overtook_writes_nothing_and_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "shadow.db"
+    async with await open_store(f"sqlite:///{path}") as store, await open_store(f"sqlite:///{path}") as second:
+        books = Books(store=store)
+        await books.conversations(5)
+
+        async def overtaken_change() -> None:
+            async with second.ledger.book() as book:
+                (row,) = await book.inbox(limit=1)
+                await books.bookkeeper().catch_up()
+                await book.forget([row["id"]])
+                await book.open_epoch(
+                    task="t", primary="p", version="", started_at=START, because="b", alpha=0.05, evaluators="{}"
+                )
+
+        with pytest.raises(MovedError):
+            await overtaken_change()
+        assert [(row[1], row[2]) for row in dump(path)["states"]] == [(1, 5)]
+
+        overtaken = Books(store=second, now=books.now).bookkeeper()
+        opened = await asyncio.gather(
+            *(keeper.open_epochs(because="a new prompt") for keeper in (books.bookkeeper(), overtaken))
+        )
+        assert sorted(epoch["number"] for (epoch,) in opened) == [2, 3]
+
+
+async def test_working_out_what_changes_holds_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "shadow.db"
+    async with await open_store(f"sqlite:///{path}") as store:
+        books = Books(store=store)
+        await books.conversations(5)
+        async with store.ledger.book() as book:
+            await book.forget([row["id"] for row in await book.inbox(limit=50)])
+            with closing(sqlite3.connect(path, timeout=0)) as other:
+                other.execute("BEGIN IMMEDIATE")
+        assert not await store.ledger.any_work(now=books.now)
 
 
 async def broken(*_: object, **__: object) -> None:
