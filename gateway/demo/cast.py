@@ -33,7 +33,7 @@ CANDIDATES = (
     # fast and all but free, and wrong almost every other time
     SimModel(
         name="demo-swift",
-        quality=Quality(wrong=0.45, off_schema=0.06, broken_json=0.05, refusal=0.03),
+        quality=Quality(wrong=0.6, off_schema=0.06, broken_json=0.05, refusal=0.03),
         timing=Timing(ttft_ms=40, gap_ms=2, jitter=0.3),
         price=Price(input=0.15, output=0.6, cache_read=0.015, cache_write=0.19),
         faults=(FaultRate(fault="500", rate=0.04),),
