@@ -69,6 +69,7 @@ class Rig:
             "admin": {"listen": "127.0.0.1:0"},
             "shadow": {
                 "sample_rate": 1.0,
+                "noise_floor_rate": 0,
                 "conversation": {"key": "request"},
                 "candidates": [{"model": "rival", "base_url": f"{heavy.base_url}/candidate"}],
                 "budget_usd_per_day": 1_000_000.0,
