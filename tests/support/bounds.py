@@ -109,7 +109,14 @@ class Rig:
 
     async def _warm_up(self) -> None:
         """Each way once: what is imported or opened at first use is no growth."""
-        for shape in ("small", "events:5:1", "small!bomb:70000", "bomb:70000!events:5:1", "giant:70000"):
+        for shape in (
+            "small",
+            "events:5:1",
+            "small!bomb:70000",
+            "bomb:70000!events:5:1",
+            "giant:70000",
+            "giant:5000000",
+        ):
             await one(self.address, post(question(500, stream=shape.startswith(("events", "giant"))), shape=shape))
         await asyncio.to_thread(eventually, self.has_records, within_s=60, what="the first records")
         await self.settled()
