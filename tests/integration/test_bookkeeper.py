@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shadow.ledger import Facts
-from shadow.records import Outcome
+from shadow.records import Outcome, RequestFacts
+from shadow.sampling import conversation_hash, conversation_key
 from shadow.store import open_store
 from shadow.store.base import MovedError
 from shadow.verdict import Rules
@@ -245,6 +246,24 @@ async def test_guards_and_the_time_limit_are_differences_of_their_own(books: Boo
     assert [name for name in names if name.startswith("guard:")] == [
         "guard:short", "guard:unknown", "guard:latency SLO"
     ]  # fmt: skip
+
+
+async def test_with_key_request_each_exchange_is_a_conversation_that_enters_by_itself(books: Books) -> None:
+    keeper = books.bookkeeper()
+    headers, facts = {"x-shadow-conversation": "c1"}, RequestFacts(model="m", conversation="session:s1")
+    for number, value in enumerate((1.0, 0.0, 1.0, 0.0)):
+        raw = conversation_key(facts, headers, mode="request", exchange_id=f"x-{number}")
+        await books.turn(conversation_hash(raw, seed="s"))
+        await books.answer(candidate=value)
+        books.later(1)
+    books.later(56.5)
+    await keeper.catch_up()
+    assert (await books.view())["entered"] == 1, "the others have not been quiet for a minute"
+    books.later(10)
+    await keeper.catch_up()
+    view = await books.view()
+    assert (view["entered"], view["waiting"], await quality(books)) == (4, {}, {0.0: 2, -1.0: 2})
+    assert (await books.states())["rival"].turns == 4
 
 
 # ---- decisions
