@@ -453,7 +453,10 @@ def _stopping(stop: Callable[[], None]) -> Any:
 async def two_runs(config: Config, named: str | None, first: str, second: str) -> tuple[RunResult, RunResult]:
     """Read two runs by id, beginning of an id, or name. Raises BenchError."""
     async with await open_store(store_url(config, named)) as store:
-        return await found_run(store, first), await found_run(store, second)
+        one, other = await found_run(store, first), await found_run(store, second)
+    if one.run.id == other.run.id:
+        raise BenchError(f"{first!r} and {second!r} are the same run, {one.run.id}; name two (a name means the newest)")
+    return one, other
 
 
 async def found_run(store: Store, text: str) -> RunResult:

@@ -1,8 +1,9 @@
 """Keeps the ledger of verdicts: closes conversations, enters them in order, and decides, in small steps that resume.
 
-What is new waits in the store's inbox, written there with the job itself. Each step is one transaction that reads some
-of it, changes what is known, and deletes what it read: a process that is killed in between has changed nothing, and two
-of them do each piece of work once.
+What is new waits in the store's inbox, written there with the job itself. Each step reads some of it and works out what
+changes, without any lock; then one short transaction writes that, and deletes what was read, unless somebody else has
+changed the ledger meanwhile: then the step begins again. So a process that is killed in between has changed nothing,
+and two of them do each piece of work once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import json
 import logging
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from shadow.entry import Admitted, Place, enter
 from shadow.ledger.epochs import Shelf, joinings, lane_of, openings, read_judging, write_judging
@@ -21,11 +23,12 @@ from shadow.ledger.outcome import conversation_outcome
 from shadow.ledger.state import LedgerState, read_outcome, write_outcome
 from shadow.repeat import in_chunks, repeat
 from shadow.stats.conversations import ConversationRules, extent
+from shadow.store.base import MovedError
 from shadow.verdict import Pace, Watch, decide, headline
 from shadow.verdict.proofs import latched, proofs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from shadow.entry import Entry
     from shadow.ledger.epochs import Lane, Plan
@@ -35,14 +38,16 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
 INBOX_CHUNK = 40
 DUE_CHUNK = 20
 ENTRY_CHUNK = 10
-"""How much one transaction does at most: other writers wait meanwhile."""
+"""How much one step does at most: what it wrote is lost to it when somebody else was first."""
 _BREATH_S = 0.02
-"""Between two transactions, so that who waits for the store has its turn."""
+"""Between two steps, so that who waits for the store has its turn, and after one that somebody else overtook."""
 _PRUNE_CHUNK = 500
 _PATIENCE = timedelta(seconds=120)
 """How long an answer may be away beyond a job's own age before it is declared missing."""
@@ -143,41 +148,52 @@ class Bookkeeper:
     async def announce(self) -> None:
         """Compare the configuration with the epochs there are: what changed begins another, who is new joins."""
         now = self._now()
-        async with self._ledger.book() as book:
-            shelf = await _shelf(book)
+
+        async def change(book: Book, shelf: Shelf) -> None:
             for opening in openings(shelf, self._plan):
                 await self._open(book, shelf, opening.lane, started_at=now, because=opening.because)
             for lane in shelf.lanes():
                 await self._join(book, shelf, lane, now=now)
+
+        await self._write(change)
         self._announced = True
 
     async def open_epochs(self, *, because: str, task: str | None = None) -> list[Row]:
         """Begin an epoch in every lane (of one task) that has one, at somebody's word; returns the new ones."""
         now = self._now()
-        async with self._ledger.book() as book:
-            shelf = await _shelf(book)
+
+        async def change(book: Book, shelf: Shelf) -> list[Row]:
             lanes = [lane for lane in shelf.lanes() if task in {None, lane[0]}]
             return [await self._open(book, shelf, lane, started_at=now, because=because) for lane in lanes]
+
+        return await self._write(change)
 
     async def step(self) -> None:
         """Do one transaction's worth of work: read the inbox, look at what is due, enter what may."""
         now = self._now()
-        async with self._ledger.book() as book:
-            shelf = await _shelf(book)
+
+        async def change(book: Book, shelf: Shelf) -> None:
             await self._read_inbox(book, shelf, now=now)
             touched = await self._look_at_due(book, shelf, now=now)
             for ledger in sorted(touched):
-                await self._enter(book, shelf, ledger, now=now)
+                await self._enter(book, shelf, ledger_id=ledger, now=now)
+
+        await self._write(change)
+
+    async def _write(self, change: Callable[[Book, Shelf], Awaitable[T]]) -> T:
+        """Make a change of the ledger; from the start again where somebody else has changed it meanwhile."""
+        while True:
+            try:
+                async with self._ledger.book() as book:
+                    return await change(book, await _shelf(book))
+            except MovedError:
+                await asyncio.sleep(_BREATH_S)
 
     async def reconsider(self) -> None:
         """Decide anew where what is told from outside has changed since, such as the judge's trust."""
-        changed = [row["id"] for row in await self._ledger.current() if self._differs(row)]
-        if not changed:
-            return
-        async with self._ledger.book() as book:
-            shelf = await _shelf(book)
-            for ledger in changed:
-                await self._enter(book, shelf, ledger, now=self._now())
+        for row in await self._ledger.current():
+            if self._differs(row):
+                await self._write(partial(self._enter, ledger_id=row["id"], now=self._now()))
 
     async def prune(self) -> int:
         """Forget conversations that entered longer ago than the retention; what they taught stays."""
@@ -222,7 +238,7 @@ class Bookkeeper:
             if row["made"]:
                 await self._take_turn(book, shelf, row)
             else:
-                await self._wake(book, row, now=now)
+                await self._wake(book, shelf, row, now=now)
         await book.forget([row["id"] for row in rows])
 
     async def _take_turn(self, book: Book, shelf: Shelf, row: Row) -> None:
@@ -236,7 +252,7 @@ class Bookkeeper:
         ledger = shelf.candidates(epoch).get(row["candidate"])
         if ledger is None:
             return
-        known = await book.conversations_of_key(**_key(row))
+        known = await book.conversations_of(row["conversation"], ledgers=shelf.ledgers_of(**_parties(row)))
         latest = next(iter(known), None)
         if latest is not None and self._continues(latest, started_at):
             await self._lengthen(book, latest, started_at)
@@ -284,9 +300,10 @@ class Bookkeeper:
             return last
         return min(last + self._routine.idle, first + timedelta(seconds=rules.max_age_s))
 
-    async def _wake(self, book: Book, row: Row, *, now: datetime) -> None:
+    async def _wake(self, book: Book, shelf: Shelf, row: Row, *, now: datetime) -> None:
         """Have a conversation looked at that waits for an answer: one has come, or will not come."""
-        for conversation in await book.conversations_of_key(**_key(row)):
+        ledgers = shelf.ledgers_of(**_parties(row))
+        for conversation in await book.conversations_of(row["conversation"], ledgers=ledgers):
             if conversation["state"] == "pending":
                 await book.put_conversation({**conversation, "due_at": now})
 
@@ -331,8 +348,13 @@ class Bookkeeper:
         ]
         scores = await book.scores(exchange_ids=[turn["id"] for turn in own], candidate=ledger["candidate"])
         give_up_at = conversation["last_started_at"] + self._routine.patience
-        outcome = conversation_outcome(
-            own, scores, judging=read_judging(epoch["evaluators"]), ends_at=ends_at, given_up=now >= give_up_at
+        outcome = await asyncio.to_thread(
+            conversation_outcome,
+            own,
+            scores,
+            judging=read_judging(epoch["evaluators"]),
+            ends_at=ends_at,
+            given_up=now >= give_up_at,
         )
         closed = {**conversation, "turns": len(own), "state": outcome.standing, "outcome": write_outcome(outcome)}
         if outcome.standing == "pending":
@@ -342,22 +364,23 @@ class Bookkeeper:
 
     # ---- entering, in order
 
-    async def _enter(self, book: Book, shelf: Shelf, ledger_id: int, *, now: datetime) -> None:
-        """Let in what may enter now, and decide after each conversation: what is proved once stays proved."""
+    async def _enter(self, book: Book, shelf: Shelf, *, ledger_id: int, now: datetime) -> None:
+        """Let in what may enter now, and decide after each conversation."""
         ledger = await book.ledger(ledger_id)
         epoch = shelf.epoch(ledger["epoch"])
         task, primary, _ = lane_of(epoch)
         facts = self._facts.facts(task=task, primary=primary, candidate=ledger["candidate"])
         heads = await book.heads(ledger_id, limit=ENTRY_CHUNK)
         entry = self._who_enters(ledger, heads, facts, now=now)
-        rows: dict[str, Row] = {row["conversation"]: row for row in heads}
         clerk = _Clerk(self._plan, epoch, ledger, facts)
-        clerk.price(now=now)
-        await self._enter_each(book, clerk, rows, entry, now=now)
+        # Proofs are sums over whole histograms: the event loop has other things to do.
+        entered = await asyncio.to_thread(clerk.enter_all, entry, heads, now=now)
+        for row in entered:
+            await book.put_conversation(row)
         if len(heads) == ENTRY_CHUNK and not entry.waiting:
             await self._go_on(book, ledger_id, now=now)
-        verdict = clerk.verdict(pace=self._pace(epoch, ledger, clerk, now=now))
-        await self._keep(book, ledger, clerk, verdict, entry, now=now)
+        decision = await asyncio.to_thread(clerk.decide, self._pace(epoch, ledger, clerk, now=now))
+        await self._keep(book, ledger, clerk, decision, entry, now=now)
 
     def _who_enters(self, ledger: Row, heads: Sequence[Row], facts: Facts, *, now: datetime) -> Entry:
         admitted = [
@@ -372,25 +395,8 @@ class Bookkeeper:
             judge_has_money=facts.judge_has_money,
         )
 
-    async def _enter_each(
-        self, book: Book, clerk: _Clerk, rows: dict[str, Row], entry: Entry, *, now: datetime
-    ) -> None:
-        for each in entry.late:
-            clerk.late()
-            await book.put_conversation({**rows[each.conversation], "state": "late", "due_at": None, "entered_at": now})
-        for each in sorted([*entry.entering, *entry.left_out], key=lambda admitted: admitted.place):
-            row = rows[each.conversation]
-            outcome = read_outcome(row["outcome"])
-            if each.standing == "settled":
-                clerk.enter(outcome, started_at=each.started_at, now=now)
-                state, number = "entered", clerk.entered
-            else:
-                clerk.pass_over(outcome)
-                state, number = "passed", None
-            await book.put_conversation({**row, "state": state, "due_at": None, "entry": number, "entered_at": now})
-
     async def _go_on(self, book: Book, ledger: int, *, now: datetime) -> None:
-        """Have the rest looked at in the next transaction."""
+        """Have the rest looked at in the next step."""
         for row in await book.heads(ledger, limit=1):
             if row["state"] in {"settled", "left_out"}:
                 await book.put_conversation({**row, "due_at": now})
@@ -409,17 +415,16 @@ class Bookkeeper:
         )
 
     async def _keep(
-        self, book: Book, ledger: Row, clerk: _Clerk, verdict: Verdict, entry: Entry, *, now: datetime
+        self, book: Book, ledger: Row, clerk: _Clerk, decision: tuple[Verdict, Headline], entry: Entry, *, now: datetime
     ) -> None:
+        verdict, figures = decision
         before = json.loads(ledger["verdict"]).get("state")
         stops = verdict.stops or ledger["stopped_at"] is not None
         await book.save(
             ledger["id"],
             state=clerk.state.dumped(),
             facts=_facts_text(clerk.facts, self._plan),
-            verdict=json.dumps(
-                {**asdict(verdict), "waiting": entry.why, "headline": asdict(clerk.headline())}, sort_keys=True
-            ),
+            verdict=json.dumps({**asdict(verdict), "waiting": entry.why, "headline": asdict(figures)}, sort_keys=True),
             entered=clerk.entered,
             entered_until=None if entry.last is None else entry.last.started_at,
             entered_last=None if entry.last is None else entry.last.conversation,
@@ -462,6 +467,26 @@ class _Clerk:
         """Tell cheaply whether a decision is worth its time."""
         return all(proof.proved for name, proof in proofs.items() if name.partition(":")[0] in {"not_worse", "cheaper"})
 
+    def enter_all(self, entry: Entry, heads: Sequence[Row], *, now: datetime) -> list[Row]:
+        """Take in who may enter, in order, and give their rows; what is proved once stays proved."""
+        rows = {row["conversation"]: row for row in heads}
+        self.price(now=now)
+        changed: list[Row] = []
+        for each in entry.late:
+            self.late()
+            changed.append({**rows[each.conversation], "state": "late", "due_at": None, "entered_at": now})
+        for each in sorted([*entry.entering, *entry.left_out], key=lambda admitted: admitted.place):
+            row = rows[each.conversation]
+            outcome = read_outcome(row["outcome"])
+            if each.standing == "settled":
+                self.enter(outcome, started_at=each.started_at, now=now)
+                state, number = "entered", self.entered
+            else:
+                self.pass_over(outcome)
+                state, number = "passed", None
+            changed.append({**row, "state": state, "due_at": None, "entry": number, "entered_at": now})
+        return changed
+
     def pass_over(self, outcome: Outcome) -> None:
         """Pass one over, of which nothing counts."""
         self.state = self.state.pass_over(outcome)
@@ -480,6 +505,10 @@ class _Clerk:
             candidate_quality=known.candidate_quality if absolute else None,
             primary_quality=known.primary_quality if absolute else None,
         )
+
+    def decide(self, pace: Pace | None) -> tuple[Verdict, Headline]:
+        """Decide, and work out the figures beside it."""
+        return self.verdict(pace), self.headline()
 
     def verdict(self, pace: Pace | None = None) -> Verdict:
         """Decide by what is known now."""
@@ -502,8 +531,8 @@ async def _shelf(book: Book) -> Shelf:
     return Shelf(epochs=list(await book.epochs()), ledgers=list(await book.ledgers()))
 
 
-def _key(row: Row) -> dict[str, str]:
-    return {name: row[name] for name in ("conversation", "candidate", "task", "primary")}
+def _parties(row: Row) -> dict[str, str]:
+    return {name: row[name] for name in ("candidate", "task", "primary")}
 
 
 def _facts_text(facts: Facts, plan: Plan) -> str:

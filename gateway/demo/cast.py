@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PRIMARY = SimModel(
     name="demo-atlas",
-    quality=Quality(wrong=0.06, off_schema=0.04, fenced=0.02),
+    quality=Quality(wrong=0.03, off_schema=0.02, fenced=0.01),
     timing=Timing(ttft_ms=140, gap_ms=7, jitter=0.3),
     phrase="That makes {number}.",
     price=Price(input=3.0, output=15.0, cache_read=0.3, cache_write=3.75),
@@ -26,14 +26,14 @@ CANDIDATES = (
     # as good as the primary, for a sixth of the price: the find
     SimModel(
         name="demo-oak",
-        quality=Quality(wrong=0.05, off_schema=0.03, fenced=0.01),
+        quality=Quality(wrong=0.03, off_schema=0.01, fenced=0.01),
         timing=Timing(ttft_ms=90, gap_ms=5, jitter=0.3),
         price=Price(input=0.5, output=2.5, cache_read=0.05, cache_write=0.625),
     ),
-    # fast and all but free, and wrong almost every other time
+    # fast and all but free, and wrong more often than right
     SimModel(
         name="demo-swift",
-        quality=Quality(wrong=0.45, off_schema=0.06, broken_json=0.05, refusal=0.03),
+        quality=Quality(wrong=0.6, off_schema=0.06, broken_json=0.05, refusal=0.03),
         timing=Timing(ttft_ms=40, gap_ms=2, jitter=0.3),
         price=Price(input=0.15, output=0.6, cache_read=0.015, cache_write=0.19),
         faults=(FaultRate(fault="500", rate=0.04),),
@@ -61,7 +61,7 @@ APP_KEY = "demo-key-of-the-app"
 GATEWAY_KEY = "demo-key-of-the-gateway"
 """What candidates are asked with. Both keys open nothing but the simulator."""
 
-IDLE_S = 4.0
+IDLE_S = 3.0
 """The pause that closes a conversation here; half an hour is usual, and nobody waits that long for a demo."""
 
 MARGIN = 0.15
@@ -78,11 +78,14 @@ TUTOR = "tutor"
 """The task that nothing but a judge can score: free text."""
 
 JUDGED = {"type": "llm-pairwise", "model": JUDGE.name, "quality": True, "control_rate": 1.0}
-"""Each judgement comes with a control, so that a minute shows how far it can be trusted; 0.05 is usual."""
+"""Every judgement comes with a control, so that half a minute shows how far it can be trusted; 0.05 is usual."""
 
 
-def config_of(*, upstream: str) -> Mapping[str, object]:
-    """Give the demo's configuration, as `config.yaml` would hold it."""
+def config_of(*, upstream: str, noise_floor: bool = True) -> Mapping[str, object]:
+    """Give the demo's configuration, as `config.yaml` would hold it.
+
+    `noise_floor`: the primary is asked again, which only the dashboard and `/stats` show.
+    """
     truth = {"type": "python", "target": "shadow.simulator.truth:RightAnswer", "name": "right-answer", "quality": True}
     prices = {model.name: _without_none(asdict(model.price)) for model in SCRIPT.models}
     return {
@@ -97,6 +100,7 @@ def config_of(*, upstream: str) -> Mapping[str, object]:
             "budget_usd_per_day": 1000.0,
             "max_concurrency": 48,
             "content": "full",
+            **({} if noise_floor else {"noise_floor_rate": 0}),
         },
         "tasks": [
             {"name": CALCULATOR, "match": {"header": {"x-app": CALCULATOR}}, "evaluators": [truth]},
@@ -116,9 +120,10 @@ def config_of(*, upstream: str) -> Mapping[str, object]:
     }
 
 
-def config_text(*, upstream: str) -> str:
+def config_text(*, upstream: str, noise_floor: bool = True) -> str:
     """Write the configuration; JSON is YAML too."""
-    return msgspec.json.format(msgspec.json.encode(config_of(upstream=upstream)), indent=2).decode()
+    config = config_of(upstream=upstream, noise_floor=noise_floor)
+    return msgspec.json.format(msgspec.json.encode(config), indent=2).decode()
 
 
 def _without_none(values: Mapping[str, float | None]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from gateway import config as configuration
 from gateway.demo import history
 from gateway.demo.cast import APP_KEY, CANDIDATES, IDLE_S, PRIMARY, config_text
 from gateway.demo.judging import judge_lines
-from gateway.demo.table import ABOUT, VERDICTS, next_steps
+from gateway.demo.table import ABOUT, VERDICTS, next_steps, one_of_each
 from gateway.demo.traffic import conversation_count, drive, openai_sdk_is_installed
 from gateway.demo.upstream import UpstreamError, simulated
 from gateway.serve import StartError, Supervisor
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SCORED_WITHIN_S = 40.0
+_SCORED_WITHIN_S = 45.0
 _ENTERED_WITHIN_S = 12.0
-_POLL_S = 0.2
+_STATS_EVERY_S = 1.0
+"""Each look costs the process that measures some of the time it measures in."""
+_VERDICTS_EVERY_S = 0.3
 _OWN_VARIABLES = ("SHADOW_", "EZAI_", "ANTHROPIC_", "OPENAI_")
 """Variables the demo leaves alone: it talks to nobody but its own simulator, with its own keys."""
 _PLAIN_WIDTH = 120
@@ -68,7 +70,7 @@ async def run(*, once: bool) -> int:
 
 async def _run(folder: Path, say: Console, stop: asyncio.Event, *, once: bool) -> int:
     say.print("DEMO: made-up models, prices and keys; no network, nothing is kept")
-    async with simulated() as upstream, _gateway(folder, upstream, with_history=not once) as supervisor:
+    async with simulated() as upstream, _gateway(folder, upstream, to_look_at=not once) as supervisor:
         base_url, admin_url = f"http://{supervisor.listen}", f"http://{supervisor.admin_listen}"
         say.print(f"primary {PRIMARY.name}; candidates {', '.join(model.name for model in CANDIDATES)}")
         say.print(f"gateway on {base_url}, stats on {admin_url}/stats, simulated models on {upstream}")
@@ -90,13 +92,13 @@ async def _run(folder: Path, say: Console, stop: asyncio.Event, *, once: bool) -
 
 
 @contextlib.asynccontextmanager
-async def _gateway(folder: Path, upstream: str, *, with_history: bool) -> AsyncIterator[Supervisor]:
-    """Gateway and measuring process, started as `serve` starts them, and with a past where somebody may look."""
+async def _gateway(folder: Path, upstream: str, *, to_look_at: bool) -> AsyncIterator[Supervisor]:
+    """Gateway and measuring process, started as `serve` starts them; with a past and more where somebody may look."""
     file = folder / "config.yaml"
-    file.write_text(config_text(upstream=upstream), encoding="utf-8")
+    file.write_text(config_text(upstream=upstream, noise_floor=to_look_at), encoding="utf-8")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
     loaded = configuration.load(file, {})
-    if with_history:
+    if to_look_at:
         async with await open_store(loaded.measuring.store) as store:
             await history.fill(store.runs, now=datetime.now(UTC))
     supervisor = Supervisor(replace(loaded, measuring=replace(loaded.measuring, demo=True)), environ=environ)
@@ -115,13 +117,16 @@ async def _measured(upstream: str, base_url: str, admin_url: str, say: Console) 
         log = (await http.get(f"{upstream}/_sim/log")).raise_for_status().json()
         arrived = sum(["authorization", f"Bearer {APP_KEY}"] in entry["headers"] for entry in log["requests"])
         with _progress(say, "shadowed and scored", arrived * len(CANDIDATES)) as advance:
-            await _scored(http, admin_url, expected=arrived * len(CANDIDATES), advance=advance)
+            await _scored(http, admin_url, arrived=arrived, advance=advance)
         say.print(f"conversations close after {IDLE_S:g} s without a turn here, and then enter the verdict")
         return await _decided(http, admin_url)
 
 
-async def _scored(http: httpx2.AsyncClient, admin_url: str, *, expected: int, advance: Advance) -> Stats:
-    """Poll `/stats` until every expected shadow call is over, or the time is up; then say what it says."""
+async def _scored(http: httpx2.AsyncClient, admin_url: str, *, arrived: int, advance: Advance) -> Stats:
+    """Poll `/stats` until every request that `arrived` is recorded and every shadow call is over, or the time is up.
+
+    An exchange that the app hung up on is recorded and never shadowed. Returns what `/stats` says then.
+    """
     deadline = time.monotonic() + _SCORED_WITHIN_S
     shown = 0
     while True:
@@ -129,9 +134,10 @@ async def _scored(http: httpx2.AsyncClient, admin_url: str, *, expected: int, ad
         over = _sampled(stats) - _unfinished(stats)
         advance(over - shown)
         shown = over
-        if over >= expected or time.monotonic() > deadline:
+        is_over = _recorded(stats) >= arrived and not _unfinished(stats)
+        if is_over or time.monotonic() > deadline:
             return stats
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(_STATS_EVERY_S)
 
 
 async def _decided(http: httpx2.AsyncClient, admin_url: str) -> Stats:
@@ -142,7 +148,13 @@ async def _decided(http: httpx2.AsyncClient, admin_url: str) -> Stats:
         if not any(verdict["open"] for verdict in verdicts) or time.monotonic() > deadline:
             stats: Stats = (await http.get(f"{admin_url}/stats")).raise_for_status().json()
             return stats
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(_VERDICTS_EVERY_S)
+
+
+def _recorded(stats: Stats) -> int:
+    rows = [row for task in stats["tasks"] for row in task["models"] if row["role"] == "primary"]
+    recorded: int = sum(row["requests"] for row in rows)
+    return recorded
 
 
 def _sampled(stats: Stats) -> int:
@@ -184,7 +196,7 @@ def _print_result(stats: Stats, *, base_url: str, admin_url: str, once: bool) ->
         console.print()
     console.print(verdicts_table(stats["tasks"], width=console.width, title=VERDICTS))
     console.print()
-    for line in verdict_sentences(stats["tasks"]):
+    for line in verdict_sentences(one_of_each(stats["tasks"], switch=not once)):
         console.print(line, markup=False)
     console.print()
     console.print(coverage_table(stats["tasks"], width=console.width))

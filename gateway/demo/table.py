@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from gateway.demo.cast import IDLE_S, MARGIN, MIN_CONVERSATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    Row = Mapping[str, Any]
 
 ABOUT = "DEMO, made-up models and prices. "
 VERDICTS = (
@@ -27,3 +30,17 @@ def next_steps(*, base_url: str, admin_url: str, command: str, stays: bool) -> S
         f"On your own traffic:  EZAI_API_KEY=… SHADOW_CANDIDATES=gpt-4o,gemini-2.5-pro {command} serve",
         'and one line in your app:  base_url="http://127.0.0.1:8080"  (openai SDK: "http://127.0.0.1:8080/v1")',
     )
+
+
+def one_of_each(tasks: Sequence[Row], *, switch: bool) -> Sequence[Row]:
+    """Keep the first comparison of each verdict, whose sentences are told; without `switch` not what to change."""
+    seen: set[str | None] = set()
+    kept = []
+    for task in tasks:
+        comparisons = []
+        for each in task["comparisons"]:
+            if each["verdict"] not in seen:
+                comparisons.append(each if switch else {**each, "switch": None})
+            seen.add(each["verdict"])
+        kept.append({**task, "comparisons": comparisons})
+    return kept

@@ -357,7 +357,9 @@ def _from_options(spec: EvaluatorSpec, kind: type[Any]) -> Check:
     try:
         built: Check = msgspec.convert(dict(spec.options), kind)
     except msgspec.ValidationError as error:
-        raise EvaluatorConfigError(f"{spec.type}: {error}") from error
+        what, _, place = str(error).partition(" - at `$.")
+        option = f"option `{place.rstrip('`')}`: " if place else ""
+        raise EvaluatorConfigError(f"{spec.type}: {option}{what[0].lower()}{what[1:]}") from error
     return built
 
 

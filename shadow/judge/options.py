@@ -57,6 +57,17 @@ class PairwiseOptions(JudgeOptions, frozen=True, kw_only=True, forbid_unknown_fi
         return Terms(model=self.model, rubric=self.rubric, max_tokens=self.max_tokens, control_rate=self.control_rate)
 
 
+_RIGHT: Mapping[str, str] = {
+    "model": "the name of a model",
+    "rubric": "a text with something in it",
+    "base_url": "an address without credentials, such as https://ezaiapi.com",
+    "api_key": "a text with something in it",
+    "api_key_header": "x-api-key, bearer or both",
+    "max_tokens": f"a whole number from {LEAST_MAX_TOKENS} to 100000",
+    "control_rate": "a number from 0.01 to 1",
+}
+"""What would be right, for each option whose value can be wrong."""
+
 Options = TypeVar("Options", JudgeOptions, PairwiseOptions)
 
 
@@ -77,4 +88,9 @@ def read_options(options: Mapping[str, Any], kind: type[Options]) -> Options:
     try:
         return msgspec.convert(dict(options), kind)
     except msgspec.ValidationError as error:
-        raise OptionsError(str(error)) from error
+        name = str(error).rpartition("`$.")[2].rstrip("`")
+        if name not in _RIGHT:
+            raise OptionsError(str(error)) from error
+        # A key, or an address that holds one, is not repeated.
+        found = "" if name in {"api_key", "base_url"} else f", not {options[name]!r}"
+        raise OptionsError(f"`{name}` must be {_RIGHT[name]}{found}") from error

@@ -60,7 +60,7 @@ class Joining:
 
 @dataclass
 class Shelf:
-    """Every epoch and candidate there is, as the store has them inside one transaction; kept up while it changes."""
+    """Every epoch and candidate there is, as the store has them; kept up while one change is made."""
 
     epochs: list[Row]
     ledgers: list[Row]
@@ -112,6 +112,12 @@ class Shelf:
     def ledger(self, number: int) -> Row:
         """One candidate of one epoch by its id."""
         return self._ledger_by_id[number]
+
+    def ledgers_of(self, *, task: str, primary: str, candidate: str) -> list[int]:
+        """One candidate beside one primary of one task: its ledgers in all epochs and versions."""
+        of_both = [epoch for epoch in self.epochs if (epoch["task"], epoch["primary"]) == (task, primary)]
+        found = [self.candidates(epoch).get(candidate) for epoch in of_both]
+        return [ledger["id"] for ledger in found if ledger is not None]
 
     def candidates(self, epoch: Row) -> Mapping[str, Row]:
         """Who joined an epoch, in order."""

@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from shadow.verdict.latency import bound_ranks, fewest_values
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+LEVEL = 0.95
+"""Of the bounds of a percentile."""
 
 
 def finite(value: float | None) -> float | None:
@@ -58,6 +63,33 @@ def distribution(values: Sequence[float], *, none_because: str) -> dict[str, Any
         "p99": nearest_rank(ordered, 99),
         "reason": None if ordered else none_because,
     }
+
+
+def bounded(values: Sequence[float], *, none_because: str) -> dict[str, Any]:
+    """Give `distribution` with `percentile_bounds`."""
+    ordered = sorted(values)
+    return {
+        **distribution(ordered, none_because=none_because),
+        **percentile_bounds(len(ordered), lambda ranks: [ordered[rank - 1] for rank in ranks]),
+    }
+
+
+def percentile_bounds(count: int, values_at: Callable[[Sequence[int]], Sequence[float]]) -> dict[str, Any]:
+    """`{p50_ci, p95_ci, p99_ci, level, ci_reason}`: order-statistic bounds of the percentiles, each for one look.
+
+    `values_at` gives the values at ranks (from 1) of the ascending sample. Null where the sample is too small for both
+    bounds; `ci_reason` says how many values it takes.
+    """
+    figures: dict[str, Any] = {}
+    short = []
+    for percent in (50, 95, 99):
+        ranks = bound_ranks(count, percent / 100, level=LEVEL)
+        figures[f"p{percent}_ci"] = None if ranks is None else list(values_at(ranks))
+        if ranks is None:
+            short.append(f"p{percent} needs {fewest_values(percent / 100, level=LEVEL)}")
+    known = len(short) < 3  # noqa: PLR2004  (of the three above)
+    reason = f"{count} values: for bounds of its own {', '.join(short)}" if short else None
+    return {**figures, "level": LEVEL if known else None, "ci_reason": reason}
 
 
 def _sum(values: Sequence[float]) -> float:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from shadow.records import Outcome
-from shadow.stats.figures import distribution, mean, ratio, total
+from shadow.stats.figures import bounded, mean, ratio, total
 from shadow.stats.quality import PAIRWISE
 from shadow.stats.rows import FAILURES
 
@@ -22,6 +22,9 @@ MIN_QUALITY = 0.05
 
 _ERRORS = FAILURES | {Outcome.INCOMPATIBLE}
 
+MEASURED = {"primary": "live", "candidate": "off the live path"}
+"""Where a model's times were taken: a candidate's calls wait for nobody and carry no client's connection."""
+
 Graded = tuple["Call", float]
 """A counted call and its quality; a call that failed has quality 0, its cost counts all the same."""
 
@@ -36,7 +39,7 @@ def model_row(
     missing_line: Callable[[str], str | None],
 ) -> dict[str, Any]:
     """Build the row. `graded` are the counted calls whose quality is known."""
-    latency_ms = _latency(calls)
+    latency_ms = _latency(calls) | {"measured": MEASURED[role]}
     cost_usd = _cost(calls, model=model, missing_line=missing_line)
     cost_per_point = cost_per_quality_point(graded, pairwise=quality["reason"] == PAIRWISE)
     return {
@@ -47,7 +50,7 @@ def model_row(
         "outcomes": _outcomes(calls),
         "error_rate": error_rate(calls),
         "latency_ms": latency_ms,
-        "ttft_ms": _ttft(calls),
+        "ttft_ms": _ttft(calls) | {"measured": MEASURED[role]},
         "tokens": _tokens(calls),
         "cost_usd": cost_usd,
         "quality": quality,
@@ -104,12 +107,12 @@ def _outcomes(calls: Sequence[Call]) -> dict[str, int]:
 
 def _latency(calls: Sequence[Call]) -> dict[str, Any]:
     values = [call.latency_ms for call in calls if call.ended_well and call.latency_ms is not None]
-    return distribution(values, none_because="no answer ended well yet")
+    return bounded(values, none_because="no answer ended well yet")
 
 
 def _ttft(calls: Sequence[Call]) -> dict[str, Any]:
     values = [call.ttft_ms for call in calls if call.ended_well and call.ttft_ms is not None]
-    return distribution(values, none_because="no streamed answer ended well yet")
+    return bounded(values, none_because="no streamed answer ended well yet")
 
 
 def _tokens(calls: Sequence[Call]) -> dict[str, int]:

@@ -29,6 +29,10 @@ class FullStoreError(StoreError):
     """There is no room on the disk for what should be written."""
 
 
+class MovedError(StoreError):
+    """What a change of the ledger was worked out from has changed meanwhile: nothing is written, begin again."""
+
+
 class IntakeDoor(Protocol):
     """What the live process sees of the store: one door in, never a question out."""
 
@@ -239,6 +243,10 @@ class Reader(Judging, Protocol):
 
         Rows with candidate None count the eligible exchanges by (task, primary). All of one moment.
         """
+        ...
+
+    async def holds_more_than(self, limit: int, *, since: datetime, until: datetime) -> bool:
+        """Tell whether more exchanges than `limit` lie in the window; costs no more than counting that far."""
         ...
 
     async def dropped(self) -> Mapping[str, int]:
@@ -460,7 +468,10 @@ class Watching(Protocol):
 
 
 class Book(Protocol):
-    """The ledger of verdicts inside one transaction. Rows are plain dicts with the schema's column names."""
+    """One change of the ledger of verdicts: read without a lock, written at its end in one short transaction.
+
+    What it has changed so far is in what it reads. Rows are plain dicts with the schema's column names.
+    """
 
     async def inbox(self, *, limit: int) -> list[dict[str, Any]]:
         """Jobs made or ended since the last look, oldest first; `conversation` is None for one that is gone."""
@@ -502,8 +513,8 @@ class Book(Protocol):
         """Remember that a verdict changed: changed_at, verdict_before, verdict, why."""
         ...
 
-    async def conversations_of_key(self, **key: str) -> list[dict[str, Any]]:
-        """What is known of a key (conversation, candidate, task, primary), in all epochs, latest first."""
+    async def conversations_of(self, conversation: str, *, ledgers: Sequence[int]) -> list[dict[str, Any]]:
+        """What is known of a conversation in these ledgers, latest first."""
         ...
 
     async def put_conversation(self, row: Mapping[str, Any]) -> None:
@@ -539,7 +550,10 @@ class Ledger(Protocol):
         ...
 
     def book(self) -> AbstractAsyncContextManager[Book]:
-        """Open the ledger for one change, all of it or nothing; other processes wait meanwhile, so keep it short."""
+        """Open the ledger for one change, all of it or nothing; it is written when the block ends.
+
+        Raises MovedError where somebody else has changed the ledger since the block began: nothing is written then.
+        """
         ...
 
     async def views(self, *, task: str | None = None) -> list[dict[str, Any]]:

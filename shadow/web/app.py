@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from shadow.judge.blind import DEFAULT_SEED
 from shadow.pricing import price_exchange
-from shadow.stats import RolledRows, build_stats, latency_curves
+from shadow.stats import RolledRows, StatsRows, build_stats, latency_curves
 from shadow.store.base import StoreError
 from shadow.web import labels, parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
@@ -45,6 +45,9 @@ MAX_PAIRS_TO_LABEL = 20
 """Pairs with their content in one answer: prompts may be long."""
 
 _PRICING_CHUNK = 5000
+
+ROW_BY_ROW = 5000
+"""Up to so many exchanges `/stats` reads a window row by row, exactly and with every interval; beyond it reads rollups."""
 NEWEST_CONVERSATIONS = 1000
 """So many of the window's newest exchanges tell whether one conversation key holds much of the traffic."""
 
@@ -276,7 +279,27 @@ class AdminApi:
         while await self._reader.price_pending(price, limit=_PRICING_CHUNK) >= _PRICING_CHUNK:
             pass
 
-    async def _rows(self, window: Window, *, task: str | None, day: str) -> RolledRows:
+    async def _rows(self, window: Window, *, task: str | None, day: str) -> StatsRows | RolledRows:
+        """Read what a window holds: row by row where that is quick, for then all is exact; else the sums."""
+        since, until = window.since, window.until
+        if await self._reader.holds_more_than(ROW_BY_ROW, since=since, until=until):
+            return await self._rolled_rows(window, task=task, day=day)
+        return StatsRows(
+            exchanges=await self._reader.exchanges(since=since, until=until, task=task),
+            answers=await self._reader.answers(since=since, until=until, task=task),
+            scores=await self._reader.scores(since=since, until=until, task=task),
+            feedback=await self._reader.feedback(since=since, until=until, task=task),
+            noise_floor=await self._reader.noise_floor(since=since, until=until, task=task),
+            coverage=await self._reader.coverage(since=since, until=until, task=task),
+            dropped=await self._reader.dropped(),
+            budget=await self._reader.budget(day=day),
+            budget_day=day,
+            judge_spent_usd=await self._reader.judge_spent_usd(day=day),
+            judging=await self._reader.judge_tallies(since=since, until=until, task=task),
+            labels=await self._reader.label_tallies(since=since, until=until, task=task),
+        )
+
+    async def _rolled_rows(self, window: Window, *, task: str | None, day: str) -> RolledRows:
         since, until, rollups = window.since, window.until, self._reader.rollups
         read = await rollups.window(since=since, until=until, task=task)
         due = await rollups.due()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -92,7 +92,9 @@ def _is_same(given: bytes, token: str) -> bool:
 def _holds_cookie(headers: Sequence[tuple[bytes, bytes]], token: str) -> bool:
     """Tell whether the request carries the cookie that the dashboard's form gave in exchange for this token."""
     values = [cookie_of(value) for value in _values(headers, b"cookie")]
-    return any(value is not None and cookie_holds(value, token, now_s=time.time()) for value in values)
+    return any(
+        value is not None and cookie_holds(value, token, now_s=datetime.now(UTC).timestamp()) for value in values
+    )
 
 
 def _needs_no_token(path: str) -> bool:

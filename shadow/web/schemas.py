@@ -222,6 +222,15 @@ def _distribution() -> Schema:
             "p95": _maybe(_number("95th percentile, nearest rank; with fewer than 20 values the largest.")),
             "p99": _maybe(_number("99th percentile, nearest rank; with fewer than 100 values the largest.")),
             "reason": _reason(),
+            "p50_ci": _interval(),
+            "p95_ci": _interval(),
+            "p99_ci": _interval(),
+            "level": _maybe(_number("Of the bounds, for one look at independent values.")),
+            "ci_reason": _maybe(_text("Which percentile has no bounds, and how many values it takes.")),
+            "measured": {
+                "enum": ["live", "off the live path"],
+                "description": "A candidate's times are its own calls': no client waits, no live connection is shared.",
+            },
         },
         "Milliseconds of answers that ended well (ok, refusal, truncated); time to first token of streamed ones only.",
     )

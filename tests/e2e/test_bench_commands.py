@@ -355,6 +355,9 @@ def test_two_runs_are_compared_pair_by_pair(folder: Path) -> None:
     assert row["cost_ratio"]["value"] == pytest.approx(0.1, rel=0.1)
     assert alone.code == 2
     assert first.run_id in alone.err
+    itself = shadow(folder, "compare", "cases.jsonl", "cases.jsonl")
+    assert itself.code == 2
+    assert f"are the same run, {second.run_id}" in itself.err
 
 
 # ---- production prompts

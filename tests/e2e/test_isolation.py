@@ -46,12 +46,19 @@ def upstream() -> Iterator[Simulator]:
 
 
 def config(at: Simulator, *, candidate: str = "prompt", **shadow: Any) -> str:
-    """Everything is shadowed to one candidate."""
+    """Everything is shadowed to one candidate: no judge, and the primary is asked nothing again."""
     whole = {
         "listen": "127.0.0.1:0",
         "admin": {"listen": "127.0.0.1:0"},
         "upstream": {"base_url": at.base_url, "api_key": "key-of-the-gateway"},
-        "shadow": {"sample_rate": 1, "budget_usd_per_day": 1000, "candidates": [{"model": candidate}], **shadow},
+        "shadow": {
+            "sample_rate": 1,
+            "noise_floor_rate": 0,
+            "budget_usd_per_day": 1000,
+            "candidates": [{"model": candidate}],
+            **shadow,
+        },
+        "evaluators": [{"type": "request-checks", "quality": True}],
         "prices": {"primary": {"input": 1, "output": 2}, candidate: {"input": 1, "output": 2}},
     }
     return json.dumps(whole)

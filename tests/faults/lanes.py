@@ -155,6 +155,7 @@ def config(name: str, *, base_url: str, simulator: Simulator, refused: str, **up
         "shadow": {
             "enabled": name != "off",
             "sample_rate": 1,
+            "noise_floor_rate": 0,
             "budget_usd_per_day": 1000,
             "candidates": candidates,
             "max_concurrency": 4,

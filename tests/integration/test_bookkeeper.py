@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shadow.ledger import Facts
-from shadow.records import Outcome
+from shadow.records import Outcome, RequestFacts
+from shadow.sampling import conversation_hash, conversation_key
 from shadow.store import open_store
+from shadow.store.base import MovedError
 from shadow.verdict import Rules
 from tests.support.ledger import START, Books, judging, plan
 
@@ -246,6 +248,24 @@ async def test_guards_and_the_time_limit_are_differences_of_their_own(books: Boo
     ]  # fmt: skip
 
 
+async def test_with_key_request_each_exchange_is_a_conversation_that_enters_by_itself(books: Books) -> None:
+    keeper = books.bookkeeper()
+    headers, facts = {"x-shadow-conversation": "c1"}, RequestFacts(model="m", conversation="session:s1")
+    for number, value in enumerate((1.0, 0.0, 1.0, 0.0)):
+        raw = conversation_key(facts, headers, mode="request", exchange_id=f"x-{number}")
+        await books.turn(conversation_hash(raw, seed="s"))
+        await books.answer(candidate=value)
+        books.later(1)
+    books.later(56.5)
+    await keeper.catch_up()
+    assert (await books.view())["entered"] == 1, "the others have not been quiet for a minute"
+    books.later(10)
+    await keeper.catch_up()
+    view = await books.view()
+    assert (view["entered"], view["waiting"], await quality(books)) == (4, {}, {0.0: 2, -1.0: 2})
+    assert (await books.states())["rival"].turns == 4
+
+
 # ---- decisions
 
 
@@ -475,6 +495,44 @@ async def test_a_step_that_is_broken_off_has_changed_nothing(tmp_path: Path) -> 
         assert dump(path) == {"states": [], "entries": []}
         await books.bookkeeper().catch_up()
         assert (await books.view())["entered"] == 5
+
+
+async def test_a_change_that_somebody_else_overtook_writes_nothing_and_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "shadow.db"
+    async with await open_store(f"sqlite:///{path}") as store, await open_store(f"sqlite:///{path}") as second:
+        books = Books(store=store)
+        await books.conversations(5)
+
+        async def overtaken_change() -> None:
+            async with second.ledger.book() as book:
+                (row,) = await book.inbox(limit=1)
+                await books.bookkeeper().catch_up()
+                await book.forget([row["id"]])
+                await book.open_epoch(
+                    task="t", primary="p", version="", started_at=START, because="b", alpha=0.05, evaluators="{}"
+                )
+
+        with pytest.raises(MovedError):
+            await overtaken_change()
+        assert [(row[1], row[2]) for row in dump(path)["states"]] == [(1, 5)]
+
+        overtaken = Books(store=second, now=books.now).bookkeeper()
+        opened = await asyncio.gather(
+            *(keeper.open_epochs(because="a new prompt") for keeper in (books.bookkeeper(), overtaken))
+        )
+        assert sorted(epoch["number"] for (epoch,) in opened) == [2, 3]
+
+
+async def test_working_out_what_changes_holds_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "shadow.db"
+    async with await open_store(f"sqlite:///{path}") as store:
+        books = Books(store=store)
+        await books.conversations(5)
+        async with store.ledger.book() as book:
+            await book.forget([row["id"] for row in await book.inbox(limit=50)])
+            with closing(sqlite3.connect(path, timeout=0)) as other:
+                other.execute("BEGIN IMMEDIATE")
+        assert not await store.ledger.any_work(now=books.now)
 
 
 async def broken(*_: object, **__: object) -> None:

@@ -99,7 +99,10 @@ def test_check_shows_what_is_in_force_with_prices_and_without_secrets() -> None:
     assert yaml.safe_load(effective)["evaluators"] == "auto"
     assert "the-key" not in checked.stdout
     assert "the-token" not in checked.stdout
-    assert rest.splitlines() == [
+    told = rest.splitlines()
+    weekly = told.pop(next(number for number, line in enumerate(told) if line.startswith("weekly run: ")))
+    assert weekly.endswith("100 prompts, at most $5.00")
+    assert told == [
         "shadowing 50 % of conversations to 1 of 2 candidates, at most $5.00 a day",
         "  cheap: $1.00 in, $2.00 out per 1M tokens (config)",
         (
@@ -109,6 +112,7 @@ def test_check_shows_what_is_in_force_with_prices_and_without_secrets() -> None:
         "  noise floor: the primary is asked again about 20 % of these conversations, the first 30 always",
         f"{DEFAULT_JUDGE} (judge of task default, two calls a pair)",
         "cost of shadowing unknown: no traffic is recorded yet; never more than $5.00 a day",
+        "alerts go nowhere: add alerts: [{slack: …}] to be told",
         "config.yaml: ok",
     ]
 

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from shadow.evaluators.is_json import IsJson
 from shadow.store import open_store
 from tests.support.ledger import Books
 from tests.support.serving import Serve
@@ -30,7 +31,8 @@ prices: {{rival: {{input: 1, output: 1}}, primary: {{input: 1, output: 1}}}}
 async def fill(folder: Path, *, kept: bool = True) -> None:
     async with await open_store(f"sqlite:///{folder / 'shadow.db'}") as store:
         books = Books(store=store, now=datetime.now(UTC) - timedelta(minutes=4))
-        await books.conversations(80)
+        # a server that reads this has the evaluator of today
+        await books.conversations(80, version="1" if kept else IsJson().version)
         if kept:
             await books.bookkeeper().catch_up()
 

@@ -95,9 +95,10 @@ async def test_a_job_that_could_not_be_reserved_is_done_later(tmp_path: Path, si
     async with workshop(tmp_path, candidate("rival", simulator.base_url), limits=bounds) as shop:
         await shop.add(batch(1, "rival"))
         whole = shop.store
-        shop.store = Door(whole, reserve=away(1))  # type: ignore[assignment]
+        shop.store = Door(whole, reserve=away(10_000))  # type: ignore[assignment]
         async with running(shop.worker("first")):
             await eventually_async(lambda: _is(shop.tally, {("rival", "leased", None): 1}), what="a leased job")
+        shop.store = whole
         tidying = asyncio.create_task(shop.upkeep().run())
         async with running(shop.worker("second")):
             tally = await shop.ended(1)

@@ -69,6 +69,7 @@ class Rig:
             "admin": {"listen": "127.0.0.1:0"},
             "shadow": {
                 "sample_rate": 1.0,
+                "noise_floor_rate": 0,
                 "conversation": {"key": "request"},
                 "candidates": [{"model": "rival", "base_url": f"{heavy.base_url}/candidate"}],
                 "budget_usd_per_day": 1_000_000.0,
@@ -89,6 +90,7 @@ class Rig:
             self.address = (self.serve.listen.host, self.serve.listen.port)
             self.pids: dict[str, int] = eventually(self._find, within_s=20, what="the three processes")
             self.run(self._warm_up)
+            self._come_to_rest()
         except BaseException:
             self.serve.__exit__(None, None, None)
             raise
@@ -108,10 +110,27 @@ class Rig:
 
     async def _warm_up(self) -> None:
         """Each way once: what is imported or opened at first use is no growth."""
-        for shape in ("small", "events:5:1", "small!bomb:70000", "bomb:70000!events:5:1", "giant:70000"):
+        for shape in (
+            "small",
+            "events:5:1",
+            "small!bomb:70000",
+            "bomb:70000!events:5:1",
+            "giant:70000",
+            "giant:5000000",
+        ):
             await one(self.address, post(question(500, stream=shape.startswith(("events", "giant"))), shape=shape))
         await asyncio.to_thread(eventually, self.has_records, within_s=60, what="the first records")
         await self.settled()
+
+    def _come_to_rest(self, *, for_s: float = 3.0, within_s: float = 40.0) -> None:
+        """Wait until no process grows any more: the measuring side looks at what was recorded every few seconds."""
+        highest, since = 0.0, time.monotonic()
+        deadline = since + within_s
+        while time.monotonic() < min(since + for_s, deadline):
+            time.sleep(0.1)
+            size = sum(memory.rss_bytes(pid) for pid in self.pids.values()) / MIB
+            if size > highest + 0.25:
+                highest, since = size, time.monotonic()
 
     def has_records(self) -> bool:
         """Whether the store is there and has any."""

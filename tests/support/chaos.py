@@ -516,6 +516,7 @@ class Site:
             "upstream": {"base_url": self.upstreams[self._upstream].base_url},
             "shadow": {
                 "sample_rate": 1,
+                "noise_floor_rate": 0,
                 "max_concurrency": 40,
                 "budget_usd_per_day": self.budget_usd,
                 "candidates": candidates,

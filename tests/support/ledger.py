@@ -114,7 +114,7 @@ class Books:
 
     async def answer(self, **given: Any) -> None:
         """Every job that waits is done by the worker; `given` is what `result` takes."""
-        while leased := await self.store.jobs.lease(worker="w", limit=50, lease_s=60, now=self.now):
+        while leased := await self.store.jobs.lease(worker="w", limit=50, lease_s=3600, now=self.now):
             for job in leased:
                 await self.finish(job, **given)
 

@@ -87,7 +87,9 @@ def primary() -> Iterator[Upstream]:
 def configured(upstream: Upstream, *candidates: Any, **changes: Any) -> dict[str, Any]:
     """A configuration that shadows everything; `changes` replace whole keys, those of `shadow` one by one."""
     named = [{"model": one} if isinstance(one, str) else one for one in candidates or ("rival",)]
-    shadow = {"sample_rate": 1, "budget_usd_per_day": 1000, "candidates": named} | changes.pop("shadow", {})
+    # The jobs that are counted are the candidates' alone: the primary is asked nothing again.
+    shadow = {"sample_rate": 1, "noise_floor_rate": 0, "budget_usd_per_day": 1000, "candidates": named}
+    shadow |= changes.pop("shadow", {})
     price = {"input": 1, "output": 2}
     return {
         "listen": "127.0.0.1:0",

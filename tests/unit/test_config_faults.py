@@ -640,10 +640,13 @@ def test_a_broken_file_is_refused_with_its_lines_and_exit_code_2_and_nothing_is_
     [
         ("modle: gpt-4o", "llm-pairwise: unknown option `modle`; did you mean `model`?"),
         ("api: google", "llm-pairwise: api must be anthropic or openai, not 'google'"),
-        ("max_tokens: 10", "llm-pairwise: Expected `int` >= 300 - at `$.max_tokens`"),
-        ("base_url: 'ftp://judge'", "llm-pairwise: Expected `str` matching regex "),
+        ("max_tokens: 10", "llm-pairwise: `max_tokens` must be a whole number from 300 to 100000, not 10"),
+        (
+            "base_url: 'ftp://judge'",
+            "llm-pairwise: `base_url` must be an address without credentials, such as https://ezaiapi.com",
+        ),
         ("base_url: 'http://127.0.0.1:8080'", "http://127.0.0.1:8080 is this gateway itself (listen: 127.0.0.1:8080)"),
-        ("control_rate: 0", "llm-pairwise: Expected `float` >= 0.01 - at `$.control_rate`"),
+        ("control_rate: 0", "llm-pairwise: `control_rate` must be a number from 0.01 to 1, not 0"),
     ],
 )
 def test_a_judge_whose_options_are_wrong_is_refused_with_what_would_be_right(

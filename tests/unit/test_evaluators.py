@@ -285,7 +285,7 @@ async def test_a_built_in_evaluator_scores_as_the_table_says(
             (EvaluatorSpec(type="json-schema", options={"schema": {"$ref": "http://127.0.0.1:9/x"}}),),
             "references another document (http://127.0.0.1:9/x), which is never fetched",
         ),
-        ((EvaluatorSpec(type="equals", options={"value": 3}),), "Expected `str"),
+        ((EvaluatorSpec(type="equals", options={"value": 3}),), "equals: option `value`: expected `str"),
         ((EvaluatorSpec(type="is-json"), EvaluatorSpec(type="regex", options={"pattern": "a"})), "exactly one"),
         ((EvaluatorSpec(type="is-json", quality=True), EvaluatorSpec(type="is-json")), "appears twice"),
         ((EvaluatorSpec(type="python"),), "needs `target"),

@@ -222,7 +222,8 @@ def test_latency_counts_answers_that_ended_well_alone() -> None:
         exchange(3, latency_ms=9000.0, outcome="timeout"),
         exchange(4, latency_ms=math.inf),
     )
-    assert row["latency_ms"] == {"n": 2, "avg": 200.0, "p50": 100.0, "p95": 300.0, "p99": 300.0, "reason": None}
+    told = {"n": 2, "avg": 200.0, "p50": 100.0, "p95": 300.0, "p99": 300.0, "reason": None}
+    assert {name: row["latency_ms"][name] for name in told} == told
     assert row["avg_latency_ms"] == 200.0
 
 
@@ -230,6 +231,26 @@ def test_time_to_first_token_is_of_streamed_answers_alone() -> None:
     row = the_primary(exchange(1, ttft_ms=40.0, streamed=True), exchange(2, ttft_ms=5.0, streamed=False))
     assert (row["ttft_ms"]["n"], row["ttft_ms"]["p50"]) == (1, 40.0)
     assert the_primary(exchange(1))["ttft_ms"]["reason"] == "no streamed answer ended well yet"
+
+
+def test_percentiles_have_bounds_where_there_are_values_enough() -> None:
+    few = the_primary(exchange(1, latency_ms=100.0), exchange(2, latency_ms=200.0))["latency_ms"]
+    assert (few["p50_ci"], few["p95_ci"], few["p99_ci"], few["level"]) == (None, None, None, None)
+    assert few["ci_reason"] == "2 values: for bounds of its own p50 needs 6, p95 needs 72, p99 needs 368"
+
+    some = the_primary(*(exchange(number, latency_ms=float(number)) for number in range(1, 101)))["latency_ms"]
+    assert (some["p50_ci"], some["p95_ci"], some["level"]) == ([40.0, 61.0], [90.0, 100.0], 0.95)
+    assert (some["p99_ci"], some["ci_reason"]) == (None, "100 values: for bounds of its own p99 needs 368")
+
+    many = the_primary(*(exchange(number, latency_ms=float(number)) for number in range(1, 401)))["latency_ms"]
+    assert many["p99_ci"][0] < many["p99"] < many["p99_ci"][1]
+    assert many["ci_reason"] is None
+
+
+def test_a_candidates_times_say_that_nobody_waited_for_them() -> None:
+    primary, candidate = the_task(rows(exchanges=[exchange(1)], answers=[answer(1)]))["models"]
+    assert (primary["latency_ms"]["measured"], primary["ttft_ms"]["measured"]) == ("live", "live")
+    assert candidate["latency_ms"]["measured"] == candidate["ttft_ms"]["measured"] == "off the live path"
 
 
 def test_tokens_are_summed_by_bucket_and_unknown_counts_are_said() -> None:

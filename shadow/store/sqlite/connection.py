@@ -15,10 +15,12 @@ from shadow.store.sqlite.file import prepare
 from shadow.store.sqlite.rows import as_dict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
 Row = dict[str, Any]
+Statement = tuple[str, Row]
+"""SQL and its named parameters."""
 
 LOG = logging.getLogger(__name__)
 
@@ -94,6 +96,19 @@ class Connection:
                 yield Transaction(self)
             finally:
                 await asyncio.shield(self._fetch("ROLLBACK", ()))
+
+    async def write_if(self, claim: Statement, statements: Sequence[Statement]) -> bool:
+        """Write it all in one transaction, if `claim` gives a row; says whether it did. Raises StoreError.
+
+        All of it runs at once in the connection's thread: between two statements nobody waits for a busy event loop
+        with the lock held.
+        """
+        async with self._lock:
+            connection = await self._ready()
+            with self._noticing():
+                # aiosqlite has no public way to run several statements in one go.
+                execute: Callable[..., Awaitable[bool]] = connection._execute  # noqa: SLF001
+                return await execute(_write_if, connection._conn, claim, statements)  # noqa: SLF001
 
     async def run_to_end(self, sql: str) -> None:
         """Run one statement outside of any transaction through all its steps.
@@ -191,6 +206,21 @@ class Connection:
         except CorruptStoreError:
             self._is_broken = True
             raise
+
+
+def _write_if(connection: sqlite3.Connection, claim: Statement, statements: Sequence[Statement]) -> bool:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not connection.execute(*claim).fetchall():
+            connection.execute("ROLLBACK")
+            return False
+        for sql, parameters in statements:
+            connection.execute(sql, parameters)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+    return True
 
 
 class Transaction:

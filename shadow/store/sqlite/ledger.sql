@@ -3,6 +3,17 @@
 SELECT 1 WHERE EXISTS (SELECT 1 FROM ledger_inbox)
     OR EXISTS (SELECT 1 FROM ledger_conversation WHERE due_at <= :now);
 
+-- name: version
+-- How many changes the ledger has seen; asked before anything a change is worked out from.
+SELECT coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'ledger_version'), 0) AS version;
+
+-- name: move_on
+-- Count one more change, if none has come since `seen`; without a row somebody else was first.
+INSERT INTO meta (key, value) SELECT 'ledger_version', '1'
+WHERE :seen = 0 OR EXISTS (SELECT 1 FROM meta WHERE key = 'ledger_version')
+ON CONFLICT (key) DO UPDATE SET value = CAST(:seen + 1 AS TEXT) WHERE CAST(value AS INTEGER) = :seen
+RETURNING 1;
+
 -- name: inbox
 -- The jobs that were made or ended since the last look, oldest first; a job that is gone has nulls.
 SELECT
@@ -23,12 +34,9 @@ DELETE FROM ledger_inbox WHERE id IN (SELECT value FROM json_each(:ids));
 SELECT * FROM epoch ORDER BY task, "primary", number;
 
 -- name: open_epoch
--- Begin an epoch; its number follows on the last one of its task and primary.
-INSERT INTO epoch (task, "primary", version, number, started_at, last_started_at, because, alpha, evaluators)
-SELECT
-    :task, :primary, :version, 1 + coalesce(max(number), 0), :started_at, :started_at, :because, :alpha, :evaluators
-FROM epoch WHERE task = :task AND "primary" = :primary
-RETURNING *;
+-- Begin an epoch.
+INSERT INTO epoch (id, task, "primary", version, number, started_at, last_started_at, because, alpha, evaluators)
+VALUES (:id, :task, :primary, :version, :number, :started_at, :last_started_at, :because, :alpha, :evaluators);
 
 -- name: touch_epoch
 -- Remember the latest conversation of an epoch, and the earliest, whose record may come later than that of another.
@@ -40,9 +48,8 @@ SELECT id, epoch, candidate, definition, batch, alpha, joined_at FROM ledger ORD
 
 -- name: open_ledger
 -- A candidate joins an epoch.
-INSERT INTO ledger (epoch, candidate, definition, batch, alpha, joined_at)
-VALUES (:epoch, :candidate, :definition, :batch, :alpha, :joined_at)
-RETURNING *;
+INSERT INTO ledger (id, epoch, candidate, definition, batch, alpha, joined_at)
+VALUES (:id, :epoch, :candidate, :definition, :batch, :alpha, :joined_at);
 
 -- name: ledger
 -- One candidate of one epoch.
@@ -64,13 +71,10 @@ VALUES (:ledger, :changed_at, :verdict_before, :verdict, :why);
 -- How the verdicts of one candidate in one epoch changed, oldest first.
 SELECT changed_at, verdict_before, verdict, why FROM verdict_change WHERE ledger = :ledger ORDER BY id;
 
--- name: conversations_of_key
--- What is known of one conversation key with one candidate of one task and primary, in all epochs, latest first.
-SELECT ledger_conversation.*
-FROM ledger_conversation
-JOIN ledger ON ledger.id = ledger_conversation.ledger
-JOIN epoch ON epoch.id = ledger.epoch
-WHERE conversation = :conversation AND candidate = :candidate AND task = :task AND "primary" = :primary
+-- name: conversations_of
+-- What is known of one conversation in some ledgers, latest first.
+SELECT * FROM ledger_conversation
+WHERE conversation = :conversation AND ledger IN (SELECT value FROM json_each(:ledgers))
 ORDER BY first_started_at DESC;
 
 -- name: put_conversation

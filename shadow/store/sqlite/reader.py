@@ -78,6 +78,11 @@ class SqliteReader(SqliteJudging):
         """
         return await self._fetch("coverage", _window(since, until, task))
 
+    async def holds_more_than(self, limit: int, *, since: datetime, until: datetime) -> bool:
+        """Tell whether more exchanges than `limit` lie in the window; costs no more than counting that far."""
+        (row,) = await self._fetch("holds_more_than", {"limit": limit, "since": micros(since), "until": micros(until)})
+        return bool(row["more"])
+
     async def dropped(self) -> Mapping[str, int]:
         """Count the copies and records lost since the store was made, by reason."""
         return {row["name"]: row["value"] for row in await self._fetch("dropped", {})}

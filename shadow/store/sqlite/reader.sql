@@ -45,6 +45,12 @@ WHERE exchange.started_at >= :since AND exchange.started_at < :until AND shadow_
     AND (:task IS NULL OR exchange.task = :task)
 GROUP BY exchange.task, exchange.model, shadow_job.candidate, shadow_job.state, shadow_job.reason;
 
+-- name: holds_more_than
+-- Whether more exchanges than these lie in the window; stops counting there.
+SELECT count(*) > :limit AS more FROM (
+    SELECT 1 FROM exchange WHERE started_at >= :since AND started_at < :until LIMIT :limit + 1
+);
+
 -- name: dropped
 -- What was lost since the file was made, by reason.
 SELECT name, value FROM counter ORDER BY name;
