@@ -47,7 +47,7 @@ MAX_PAIRS_TO_LABEL = 20
 _PRICING_CHUNK = 5000
 
 ROW_BY_ROW = 5000
-"""Up to so many exchanges `/stats` reads a window row by row, exactly and with every interval; beyond it reads rollups."""
+"""Up to so many exchanges `/stats` reads a window row by row, exactly and with every interval; beyond, rollups."""
 NEWEST_CONVERSATIONS = 1000
 """So many of the window's newest exchanges tell whether one conversation key holds much of the traffic."""
 
