@@ -442,7 +442,10 @@ def _epoch_figures() -> dict[str, Schema]:
                 "effective_margin": _maybe(_number("verdict.margin and the missing share.")),
             }
         ),
-        "entry": {**some, "description": "Who waits to enter and for what, what was late, and what does not count."},
+        "entry": {
+            **some,
+            "description": "Who waits to enter and for what, what was late, what asks the same, what does not count.",
+        },
         "spent_usd": _maybe(_number("What asking and scoring this candidate was billed in this epoch.")),
         "stopped": _object({"because": _reason(), "at": _maybe(_time("Since when it is no longer asked."))}),
     }
