@@ -280,6 +280,7 @@ def _cost_per_quality_point() -> Schema:
         {
             "value": _maybe(_number("USD: sum of costs by sum of quality; null is n/a.", minimum=0)),
             "ci": _interval(),
+            "level": _maybe(_number("Level of the interval, over the conversations of the window.")),
             "n": _count("Counted answers of known quality and cost; failures count with quality 0 and their cost."),
             "unpriced": _count("Counted answers left out because their cost is not known."),
             "basis": {"const": "uncached"},
