@@ -14,6 +14,7 @@ import msgspec
 
 from shadow.decoding import UndecodableError, decode_slices
 from shadow.dialects import UnreadableError, is_event_stream, read_reply, read_request
+from shadow.golden import prompt_keys
 from shadow.records import (
     ENDED_WELL,
     MAX_NAME_CHARS,
@@ -133,6 +134,8 @@ class ExchangeReader:
         answered = _read_answer(recording, recording.dialect)
         record = self._record(recording, headers, asked, answered, scrubber)
         jobs = self._jobs(recording, headers, asked, answered, record)
+        if jobs:
+            record = msgspec.structs.replace(record, prompt=_prompt_hash(asked.body, seed=self.settings.seed))
         needs_body = any(job.state == "pending" for job in jobs)
         if needs_body and (
             any(_holds_key(scrubber, part.body) for part in (asked, answered))
@@ -247,6 +250,15 @@ def _asked_again(record: ExchangeRecord, created_at: datetime) -> ShadowJob:
         created_at=created_at,
         counted=False,  # no candidate: coverage and comparisons never see it
     )
+
+
+def _prompt_hash(body: bytes, *, seed: str) -> str | None:
+    """Hash what a request asks, without model and parameters; None where it cannot be read."""
+    try:
+        keys = prompt_keys(msgspec.json.decode(body, type=dict))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    return None if keys is None else conversation_hash(f"asked:{keys.whole}", seed=seed)
 
 
 def bare_record(recording: Recording, *, scrubber: Scrubber | None = None) -> ExchangeRecord:

@@ -290,6 +290,7 @@ class Bookkeeper:
                 "entry": None,
                 "entered_at": None,
                 "outcome": None,
+                "prompt": None,
             }
         )
 
@@ -357,6 +358,7 @@ class Bookkeeper:
             given_up=now >= give_up_at,
         )
         closed = {**conversation, "turns": len(own), "state": outcome.standing, "outcome": write_outcome(outcome)}
+        closed["prompt"] = own[0]["prompt"] if own else None
         if outcome.standing == "pending":
             return {**closed, "due_at": give_up_at}
         known_at = first + self._routine.idle
@@ -374,7 +376,9 @@ class Bookkeeper:
         entry = self._who_enters(ledger, heads, facts, now=now)
         clerk = _Clerk(self._plan, epoch, ledger, facts)
         # Proofs are sums over whole histograms: the event loop has other things to do.
-        entered = await asyncio.to_thread(clerk.enter_all, entry, heads, now=now)
+        prompts = [row["prompt"] for row in heads if row["prompt"] is not None]
+        known = await book.asked_before(ledger_id, prompts=prompts) if prompts else set()
+        entered = await asyncio.to_thread(clerk.enter_all, entry, heads, asked_before=known, now=now)
         for row in entered:
             await book.put_conversation(row)
         if len(heads) == ENTRY_CHUNK and not entry.waiting:
@@ -467,8 +471,9 @@ class _Clerk:
         """Tell cheaply whether a decision is worth its time."""
         return all(proof.proved for name, proof in proofs.items() if name.partition(":")[0] in {"not_worse", "cheaper"})
 
-    def enter_all(self, entry: Entry, heads: Sequence[Row], *, now: datetime) -> list[Row]:
+    def enter_all(self, entry: Entry, heads: Sequence[Row], *, asked_before: set[str], now: datetime) -> list[Row]:
         """Take in who may enter, in order, and give their rows; what is proved once stays proved."""
+        asked = set(asked_before)
         rows = {row["conversation"]: row for row in heads}
         self.price(now=now)
         changed: list[Row] = []
@@ -480,6 +485,9 @@ class _Clerk:
             outcome = read_outcome(row["outcome"])
             if each.standing == "settled":
                 self.enter(outcome, started_at=each.started_at, now=now)
+                if row["prompt"] is not None:
+                    self.state = self.state.asked(again=row["prompt"] in asked)
+                    asked.add(row["prompt"])
                 state, number = "entered", self.entered
             else:
                 self.pass_over(outcome)

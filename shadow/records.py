@@ -232,6 +232,8 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A short sentence, scrubbed of keys."""
     gateway_error: str | None = None
     """Set when the answer was our own: `connect`, `first_byte_timeout`, …"""
+    prompt: str | None = None
+    """Keyed hash of what a sampled exchange asked, hex: tells a prompt that was asked before."""
 
 
 class JobBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):

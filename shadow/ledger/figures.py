@@ -68,6 +68,7 @@ def verdict_figures(view: Mapping[str, Any]) -> Figures:
             "waits_for": verdict.get("waiting", NOT_YET),
             "entered_until": view["entered_until"],
             "late": state.late,
+            "duplicates": state.duplicates,
             "turns": state.turns,
             "pairs": state.pairs,
             "scored": state.scored,

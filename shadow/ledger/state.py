@@ -87,8 +87,14 @@ class LedgerState:
     """What asking and scoring was billed."""
     late: int = 0
     """Conversations that became known after one that began later had entered: shown, never counted."""
+    duplicates: int = 0
+    """Conversations that entered with a first prompt another one had entered with: counted, though they teach less."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Turns that do not count, by reason."""
+
+    def asked(self, *, again: bool) -> LedgerState:
+        """Give the state with one more first prompt, which another conversation had or had not."""
+        return replace(self, duplicates=self.duplicates + again)
 
     def enter(self, outcome: Outcome, *, started_at: datetime) -> LedgerState:
         """Give the state with one more conversation, which is settled."""
@@ -189,7 +195,7 @@ def _added(counts: Mapping[str, int], more: Mapping[str, int]) -> Mapping[str, i
     return {name: counts.get(name, 0) + more.get(name, 0) for name in sorted({*counts, *more})} if more else counts
 
 
-_PLAIN = ("turns", "pairs", "scored", "spent_usd", "late", "largest_reserve_usd", "rescales")
+_PLAIN = ("turns", "pairs", "scored", "spent_usd", "late", "largest_reserve_usd", "rescales", "duplicates")
 
 
 def _plain(state: LedgerState) -> dict[str, Any]:
@@ -256,7 +262,7 @@ def _state(found: Mapping[str, Any]) -> LedgerState:
         faster_ttft=_differences(found["faster_ttft"]),
         watch=None if watch is None else Watch(blocks=tuple(_counts(block) for block in watch)),
         latched={name: Latch(**each) for name, each in found["latched"].items()},
-        **{name: found[name] for name in (*_PLAIN, "left_out")},
+        **{name: found[name] for name in (*_PLAIN, "left_out") if name in found},  # an older state has fewer
     )
 
 

@@ -167,8 +167,12 @@ class _Window:
         )
 
     def _graded_primary(self, exchanges: Iterable[Exchange]) -> list[Graded]:
-        qualities = ((exchange.call, self._scores.primary_quality(exchange.id)) for exchange in exchanges)
-        return [(call, score.value) for call, score in qualities if score is not None and score.value is not None]
+        qualities = ((exchange, self._scores.primary_quality(exchange.id)) for exchange in exchanges)
+        return [
+            (exchange.call, score.value, exchange.conversation)
+            for exchange, score in qualities
+            if score is not None and score.value is not None
+        ]
 
     def _candidate(self, model: str, answers: Sequence[Answer]) -> dict[str, Any]:
         ended_well = [answer for answer in answers if answer.call.ended_well]
@@ -194,7 +198,7 @@ class _Window:
         for answer in answers:
             quality = self._quality_of(answer) if answer.counted else None
             if quality is not None:
-                graded.append((answer.call, quality))
+                graded.append((answer.call, quality, answer.exchange.conversation))
         return graded
 
     def _quality_of(self, answer: Answer) -> float | None:

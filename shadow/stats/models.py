@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from shadow.records import Outcome
 from shadow.stats.figures import bounded, mean, ratio, total
-from shadow.stats.quality import PAIRWISE
+from shadow.stats.quality import ALPHA, PAIRWISE
 from shadow.stats.rows import FAILURES
+from shadow.verdict import Sums, headline, rounded_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from shadow.stats.rows import Call
+    from shadow.verdict import Estimate
 
 OF_THE_EPOCH = "its interval is over conversations and of the whole epoch, see the comparison"
 
@@ -25,8 +28,8 @@ _ERRORS = FAILURES | {Outcome.INCOMPATIBLE}
 MEASURED = {"primary": "live", "candidate": "off the live path"}
 """Where a model's times were taken: a candidate's calls wait for nobody and carry no client's connection."""
 
-Graded = tuple["Call", float]
-"""A counted call and its quality; a call that failed has quality 0, its cost counts all the same."""
+Graded = tuple["Call", float, str]
+"""A counted call, its quality and its conversation; a call that failed has quality 0, its cost counts all the same."""
 
 
 def model_row(
@@ -69,24 +72,43 @@ def error_rate(calls: Sequence[Call]) -> float | None:
 
 
 def cost_per_quality_point(graded: Sequence[Graded], *, pairwise: bool) -> dict[str, Any]:
-    """`{value, ci, n, unpriced, basis, reason}`: sum of costs over sum of quality, failures' cost included.
+    """`{value, ci, level, n, unpriced, basis, reason}`: sum of costs over sum of quality, failures' cost included.
 
     Costs are uncached ones, because the app's own traffic finds warm caches and a shadow does not.
     """
-    priced = [(call.uncached_usd, quality) for call, quality in graded if call.uncached_usd is not None]
+    known = [(call.uncached_usd, quality, of) for call, quality, of in graded if call.uncached_usd is not None]
+    priced = [(cost, quality) for cost, quality, _ in known]
     unpriced = len(graded) - len(priced)
     qualities = [quality for _, quality in priced]
     reason = no_cost_per_point(average=mean(qualities), unpriced=unpriced, pairwise=pairwise)
     value = None if reason else ratio(total([cost for cost, _ in priced]), total(qualities))
-    left_out = f"; {unpriced} without a known cost are left out" if unpriced else ""
+    left_out = f"{unpriced} without a known cost are left out" if unpriced else None
+    interval = _interval_of(known)
+    if reason is None and interval.low is None:
+        left_out = "; ".join(part for part in (f"ci is null: {interval.reason}; {OF_THE_EPOCH}", left_out) if part)
+    shown = reason is None and interval.low is not None
     return {
         "value": value,
-        "ci": None,
+        "ci": [interval.low, interval.high] if shown else None,
+        "level": interval.level if shown else None,
         "n": len(priced),
         "unpriced": unpriced,
         "basis": "uncached",
-        "reason": reason or f"ci is null: {OF_THE_EPOCH}{left_out}",
+        "reason": reason or left_out,
     }
+
+
+def _interval_of(known: Sequence[tuple[float, float, str]]) -> Estimate:
+    """Give the interval over conversation sums: the turns of one depend on one another."""
+    by_conversation: dict[str, list[tuple[float, float]]] = {}
+    for cost, quality, conversation in known:
+        by_conversation.setdefault(conversation, []).append((cost, quality))
+    sums, qualities = Sums(), Counter[float]()
+    for turns in by_conversation.values():
+        cost, quality = math.fsum(each for each, _ in turns), math.fsum(each for _, each in turns)
+        sums = sums.add(candidate_usd=cost, candidate_quality=quality, primary_usd=cost, primary_quality=quality)
+        qualities[rounded_down(quality / len(turns))] += 1
+    return headline(sums, alpha=ALPHA, candidate_quality=qualities, primary_quality=None).candidate
 
 
 def no_cost_per_point(*, average: float | None, unpriced: int, pairwise: bool) -> str | None:

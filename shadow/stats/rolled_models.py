@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from shadow.records import FAILURES, Outcome
-from shadow.stats.figures import finite, ratio
-from shadow.stats.models import OF_THE_EPOCH, no_cost_per_point, why_unpriced
+from shadow.stats.figures import finite, percentile_bounds, ratio
+from shadow.stats.models import MEASURED, OF_THE_EPOCH, no_cost_per_point, why_unpriced
 from shadow.stats.quality import PAIRWISE
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def rolled_model_row(
     missing_line: Callable[[str], str | None],
 ) -> dict[str, Any]:
     """Build the row."""
-    latency_ms = spread(totals, "latency_ms", none_because="no answer ended well yet")
+    measured = {"measured": MEASURED[role]}
+    latency_ms = spread(totals, "latency_ms", none_because="no answer ended well yet") | measured
     cost_usd = _cost(totals, model=model, missing_line=missing_line)
     quality = _quality(totals, evaluators, role=role)
     cost_per_point = _cost_per_point(totals, pairwise=quality["reason"] == PAIRWISE)
@@ -41,7 +42,7 @@ def rolled_model_row(
         "outcomes": outcomes(totals),
         "error_rate": _error_rate(totals),
         "latency_ms": latency_ms,
-        "ttft_ms": spread(totals, "ttft_ms", none_because="no streamed answer ended well yet"),
+        "ttft_ms": spread(totals, "ttft_ms", none_because="no streamed answer ended well yet") | measured,
         "tokens": {
             name: totals.count(f"tokens.{name}") for name in ("input", "cache_read", "cache_write", "output", "unknown")
         },
@@ -66,7 +67,9 @@ def spread(totals: Totals, name: str, *, none_because: str) -> dict[str, Any]:
     p50, p95, p99 = totals.quantiles(name, 50, 95, 99)
     mean = average(totals, name)
     reason = none_because if mean is None else None
-    return {"n": totals.count(f"{name}.n"), "avg": mean, "p50": p50, "p95": p95, "p99": p99, "reason": reason}
+    n = totals.count(f"{name}.n")
+    figures = {"n": n, "avg": mean, "p50": p50, "p95": p95, "p99": p99, "reason": reason}
+    return figures | percentile_bounds(n, lambda ranks: totals.values_at(name, ranks))
 
 
 def average(totals: Totals, name: str) -> float | None:
@@ -108,6 +111,7 @@ def _cost_per_point(totals: Totals, *, pairwise: bool) -> dict[str, Any]:
     return {
         "value": None if reason else ratio(totals["graded.cost"], totals["graded.quality"]),
         "ci": None,
+        "level": None,
         "n": priced,
         "unpriced": unpriced,
         "basis": "uncached",

@@ -541,6 +541,10 @@ class Book(Protocol):
         """The first conversations that have not entered, in order of their start."""
         ...
 
+    async def asked_before(self, ledger: int, *, prompts: Sequence[str]) -> set[str]:
+        """Tell which of these prompts (hashes) began a conversation that had entered before this change."""
+        ...
+
 
 class Ledger(Protocol):
     """What verdicts rest on: epochs, candidates' evidence, and which conversation entered when."""

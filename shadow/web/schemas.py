@@ -288,6 +288,7 @@ def _cost_per_quality_point() -> Schema:
         {
             "value": _maybe(_number("USD: sum of costs by sum of quality; null is n/a.", minimum=0)),
             "ci": _interval(),
+            "level": _maybe(_number("Level of the interval, over the conversations of the window.")),
             "n": _count("Counted answers of known quality and cost; failures count with quality 0 and their cost."),
             "unpriced": _count("Counted answers left out because their cost is not known."),
             "basis": {"const": "uncached"},
@@ -450,7 +451,10 @@ def _epoch_figures() -> dict[str, Schema]:
                 "effective_margin": _maybe(_number("verdict.margin and the missing share.")),
             }
         ),
-        "entry": {**some, "description": "Who waits to enter and for what, what was late, and what does not count."},
+        "entry": {
+            **some,
+            "description": "Who waits to enter and for what, what was late, what asks the same, what does not count.",
+        },
         "spent_usd": _maybe(_number("What asking and scoring this candidate was billed in this epoch.")),
         "stopped": _object({"because": _reason(), "at": _maybe(_time("Since when it is no longer asked."))}),
     }

@@ -266,6 +266,26 @@ async def test_with_key_request_each_exchange_is_a_conversation_that_enters_by_i
     assert (await books.states())["rival"].turns == 4
 
 
+async def test_a_first_prompt_that_was_asked_before_counts_and_is_told(books: Books) -> None:
+    keeper = books.bookkeeper()
+    for number, prompt in enumerate(("p1", "p2", "p1", None, None)):
+        await books.turn(f"c{number}", prompt=prompt)
+        await books.answer()
+        books.later(1)
+    books.later(61)
+    await keeper.catch_up()
+    assert ((await books.view())["entered"], (await books.states())["rival"].duplicates) == (5, 1)
+
+    await books.turn("c5", prompt="p2")
+    await books.answer()
+    books.later(1)
+    await books.turn("c5", prompt="p1")
+    await books.answer()
+    books.later(61)
+    await keeper.catch_up()
+    assert ((await books.view())["entered"], (await books.states())["rival"].duplicates) == (6, 2)
+
+
 # ---- decisions
 
 

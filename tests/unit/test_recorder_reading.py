@@ -231,6 +231,23 @@ def test_a_sampled_exchange_gets_a_job_for_each_candidate_and_one_copy() -> None
     assert (found.body.path, found.body.query, found.body.response_status) == ("/v1/messages", "beta=true", 200)
 
 
+def test_the_same_prompt_has_the_same_keyed_hash_whatever_the_model_and_nothing_unsampled_has_one() -> None:
+    rivals = (Candidate(model="a", base_url="https://x"),)
+
+    def prompt(changes: dict[str, Any] | bytes, **given: Any) -> str | None:
+        asked = changes if isinstance(changes, bytes) else {**QUESTION, **changes}
+        return read(recording(request=asked), candidates=rivals, **given).record.prompt
+
+    plain = prompt({})
+    assert plain is not None
+    assert len(plain) == 32
+    assert plain == prompt({"model": "another", "temperature": 0.3})
+    assert plain != prompt({"messages": [{"role": "user", "content": "Something else"}]})
+    assert plain != prompt({}, seed="another")
+    assert prompt(b"[" * 5000) is None
+    assert prompt({}, sample_rate=0.0) is None
+
+
 def test_the_copy_has_only_headers_a_candidate_needs_and_no_credential() -> None:
     headers = {
         "authorization": f"Bearer {KEY}",

@@ -247,6 +247,23 @@ def test_percentiles_have_bounds_where_there_are_values_enough() -> None:
     assert many["ci_reason"] is None
 
 
+def test_cost_per_quality_point_has_an_interval_over_conversations_where_there_are_enough() -> None:
+    def the_candidates(count: int) -> dict[str, Any]:
+        found = rows(
+            exchanges=[exchange(number, conversation=f"c{number // 2}") for number in range(1, count + 1)],
+            answers=[answer(number, cost_uncached_usd=0.01 * (1 + number % 3)) for number in range(1, count + 1)],
+            scores=[each for number in range(1, count + 1) for each in scores(number, 1.0, float(number % 5 > 0))],
+        )
+        return dict(the_task(found)["models"][1]["cost_per_quality_point_usd"])
+
+    few, many = the_candidates(40), the_candidates(160)
+    assert (few["ci"], few["level"]) == (None, None)
+    assert few["value"] == pytest.approx(0.80 / 32)
+    assert few["reason"].startswith("ci is null: no interval yet: 21 of at least 50 conversations; ")
+    assert many["ci"][0] < many["value"] < many["ci"][1]
+    assert (many["level"], many["reason"]) == (0.95, None)
+
+
 def test_a_candidates_times_say_that_nobody_waited_for_them() -> None:
     primary, candidate = the_task(rows(exchanges=[exchange(1)], answers=[answer(1)]))["models"]
     assert (primary["latency_ms"]["measured"], primary["ttft_ms"]["measured"]) == ("live", "live")

@@ -188,6 +188,11 @@ class SqliteBook:
         rows = self._overlaid(rows, lambda row: row["ledger"] == ledger and row["state"] in _WAITING)
         return sorted(rows, key=lambda row: (row["first_started_at"], row["conversation"]))[:limit]
 
+    async def asked_before(self, ledger: int, *, prompts: Sequence[str]) -> set[str]:
+        """Tell which of these prompts (hashes) began a conversation that had entered before this change."""
+        rows = await self._read("asked_before", {"ledger": ledger, "prompts": _json(prompts)})
+        return {row["prompt"] for row in rows}
+
     def _overlaid(self, rows: Sequence[Row], belongs: Callable[[Row], bool]) -> list[Row]:
         """Give the file's rows as this change has left them, with those it has put among them."""
         found = {(row["ledger"], row["conversation"]): row for row in rows} | self._conversations
@@ -220,6 +225,7 @@ _CONVERSATION = (
     "entry",
     "entered_at",
     "outcome",
+    "prompt",
 )
 
 

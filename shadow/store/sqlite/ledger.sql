@@ -80,14 +80,20 @@ ORDER BY first_started_at DESC;
 -- name: put_conversation
 -- Keep what is known of a conversation.
 INSERT INTO ledger_conversation (
-    ledger, conversation, first_started_at, last_started_at, turns, state, due_at, entry, entered_at, outcome
+    ledger, conversation, first_started_at, last_started_at, turns, state, due_at, entry, entered_at, outcome, prompt
 ) VALUES (
-    :ledger, :conversation, :first_started_at, :last_started_at, :turns, :state, :due_at, :entry, :entered_at, :outcome
+    :ledger, :conversation, :first_started_at, :last_started_at, :turns, :state, :due_at, :entry, :entered_at, :outcome,
+    :prompt
 )
 ON CONFLICT (ledger, conversation) DO UPDATE SET
     first_started_at = excluded.first_started_at, last_started_at = excluded.last_started_at, turns = excluded.turns,
     state = excluded.state, due_at = excluded.due_at, entry = excluded.entry, entered_at = excluded.entered_at,
-    outcome = excluded.outcome;
+    outcome = excluded.outcome, prompt = excluded.prompt;
+
+-- name: asked_before
+-- Which of these prompts began a conversation that has entered.
+SELECT DISTINCT prompt FROM ledger_conversation
+WHERE ledger = :ledger AND state = 'entered' AND prompt IN (SELECT value FROM json_each(:prompts));
 
 -- name: due
 -- The conversations that must be looked at now.

@@ -151,6 +151,7 @@ def exchange_row(exchange: ExchangeRecord) -> tuple[Any, ...]:
         exchange.eligible,
         _text(exchange.error),
         _text(exchange.gateway_error),
+        exchange.prompt,
     )
 
 
@@ -183,6 +184,7 @@ def exchange_of(row: Mapping[str, Any]) -> ExchangeRecord:
         eligible=row["eligible"],
         error=row["error"],
         gateway_error=row["gateway_error"],
+        prompt=row["prompt"],
     )
 
 
