@@ -34,12 +34,20 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 async def fetch_stats(config: Config, *, since: str | None, until: str | None, task: str | None) -> dict[str, Any]:
     """Ask the admin port; when nobody listens there, read the store. Raises AskError or StoreError."""
-    return await _fetch_json(config, "/stats", "tasks", {"since": since, "until": until, "task": task})
+    answer = await _fetch(config, "/stats", {"since": since, "until": until, "task": task})
+    stats = answer.json()
+    if answer.status != HTTPStatus.OK or not isinstance(stats, dict) or "tasks" not in stats:
+        raise _refused(config, answer)
+    return stats
 
 
 async def fetch_trends(config: Config, *, since: str | None, until: str | None, task: str | None) -> dict[str, Any]:
     """The same with `/trends`."""
-    return await _fetch_json(config, "/trends", "points", {"since": since, "until": until, "task": task})
+    answer = await _fetch(config, "/trends", {"since": since, "until": until, "task": task})
+    trends = answer.json()
+    if answer.status != HTTPStatus.OK or not isinstance(trends, dict) or "points" not in trends:
+        raise _refused(config, answer)
+    return trends
 
 
 async def fetch_page(config: Config, *, since: str | None, until: str | None, task: str | None) -> str:
@@ -49,14 +57,6 @@ async def fetch_page(config: Config, *, since: str | None, until: str | None, ta
         await fetch_stats(config, since=since, until=until, task=task)  # says in one sentence what is wrong
         raise _refused(config, answer)
     return answer.body.decode()
-
-
-async def _fetch_json(config: Config, path: str, proof: str, wanted: Mapping[str, str | None]) -> dict[str, Any]:
-    answer = await _fetch(config, path, wanted)
-    found = answer.json()
-    if answer.status != HTTPStatus.OK or not isinstance(found, dict) or proof not in found:
-        raise _refused(config, answer)
-    return found
 
 
 async def _fetch(config: Config, path: str, wanted: Mapping[str, str | None]) -> ask.Answer:

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from gateway.terminal import PLAIN_WIDTH, ConfigOption, chosen_file, loaded_config, print_json, refuse, told
+from gateway.terminal import PLAIN_WIDTH, ConfigOption, chosen_file, loaded_config, print_json, told
 
 Form = Literal["table", "json", "csv", "md", "html"]
+TextForm = Literal["table", "json", "csv", "md"]
 
 
 def report(
@@ -32,7 +33,7 @@ def report(
 
     from gateway import reportview  # noqa: PLC0415
 
-    if trends:
+    if trends and form != "html":  # the page has the trends anyway
         _trends(config, since=since, until=until, task=task, form=form)
         return
     with told():
@@ -49,13 +50,11 @@ def report(
     sys.stdout.flush()
 
 
-def _trends(config: str | None, *, since: str | None, until: str | None, task: str | None, form: Form) -> None:
+def _trends(config: str | None, *, since: str | None, until: str | None, task: str | None, form: TextForm) -> None:
     import asyncio  # noqa: PLC0415
 
     from gateway import reportview, trendsview  # noqa: PLC0415
 
-    if form == "html":
-        refuse(["the trends are part of --format html anyway; with --trends take table, csv, md or json"])
     with told():
         loaded = loaded_config(chosen_file(config), load_python=False)
         found = asyncio.run(reportview.fetch_trends(loaded, since=since, until=until, task=task))

@@ -77,8 +77,8 @@ CALCULATOR = "calculator"
 TUTOR = "tutor"
 """The task that nothing but a judge can score: free text."""
 
-JUDGED = {"type": "llm-pairwise", "model": JUDGE.name, "quality": True, "control_rate": 0.5}
-"""Half of the judgements come with a control, so that a minute shows how far it can be trusted; 0.05 is usual."""
+JUDGED = {"type": "llm-pairwise", "model": JUDGE.name, "quality": True, "control_rate": 1.0}
+"""Each judgement comes with a control, so that a minute shows how far it can be trusted; 0.05 is usual."""
 
 
 def config_of(*, upstream: str) -> Mapping[str, object]:

@@ -7,6 +7,7 @@ The prompts that have a true answer (the convention tests and the demo use):
 * extraction: facts as `key: value`, separated by `;` or new lines, and a JSON schema (or the words `as JSON`);
 * tools: a question that names a word of a tool's name (`get_weather`: `What is the weather in Paris?`), with arguments
   from `in <Place>`, from `key: value` facts, or the first value of an enum;
+* the two questions of the article: the capital of France, a Python function that reverses a string;
 * anything else is answered in prose, which is never wrong.
 """
 
@@ -41,6 +42,13 @@ _NEXT = re.compile(r"\b(add|subtract|multiply)\b\D*?(-?\d+)", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d+")
 _FACT = re.compile(r"([A-Za-z][\w ]*?)\s*[:=]\s*([^;\n]+)")
 _PLACE = re.compile(r"\bin ([A-Z][\w'-]*(?: [A-Z][\w'-]*)*)")
+_KNOWN = (
+    (re.compile(r"capital of france", re.IGNORECASE), "The capital of France is Paris."),
+    (
+        re.compile(r"python function to reverse a string", re.IGNORECASE),
+        "```python\ndef reverse(text: str) -> str:\n    return text[::-1]\n```",
+    ),
+)
 _SENTENCE = (
     "the answer depends on what you measure and how often you look at it because small samples mislead while larger "
     "ones settle slowly so start with one clear question write down the result you expect then compare both sides "
@@ -179,7 +187,8 @@ def _text_of(question: Question, kind: Kind, manner: Manner, model: SimModel, se
     if kind == "report":
         result = "not known" if manner == "wrong" else question.tool_result
         return f"Here is what I found: {result}"
-    return _prose(model.words, *seed, "prose")
+    known = next((text for pattern, text in _KNOWN if pattern.search(question.last)), None)
+    return known or _prose(model.words, *seed, "prose")
 
 
 def _cut_to_limits(said: Answer, question: Question) -> Answer:

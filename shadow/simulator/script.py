@@ -34,6 +34,8 @@ JudgeManner = Literal[
     "refusal",
 ]
 
+JUDGE_MANNERS: tuple[JudgeManner, ...] = get_args(JudgeManner)
+
 _TWO_TO_64 = 1 << 64
 
 
@@ -131,8 +133,11 @@ class Script:
     """All the simulator does, as one value. Two simulators with one script give the same answers."""
 
     models: tuple[SimModel, ...] = ()
-    other: SimModel | None = field(default_factory=lambda: SimModel(name=""))
-    """Plays every name that is not in `models`; None: such a name is 404."""
+    other: SimModel | None = field(default_factory=lambda: SimModel(name="", judge="truthful"))
+    """Plays every name that is not in `models`; None: such a name is 404.
+
+    The names `judge-always-a`, `judge-random`, `judge-prose`, … (see `JudgeManner`) rule in that manner.
+    """
     seed: str = "simulator"
     keys: frozenset[str] | None = None
     """Keys that are let in; None: any, and none at all."""
@@ -151,7 +156,10 @@ class Script:
         played: Mapping[str, SimModel] = {each.name: each for each in self.models}
         if name in played:
             return played[name]
-        return None if self.other is None else replace(self.other, name=name)
+        if self.other is None:
+            return None
+        manner = next((each for each in JUDGE_MANNERS if name == f"judge-{each.replace('_', '-')}"), self.other.judge)
+        return replace(self.other, name=name, judge=manner)
 
     def switched(self, qualities: Mapping[str, Mapping[str, float]]) -> Script:
         """Give the script with other failings of these models. Raises TypeError or ValueError for bad ones."""

@@ -62,6 +62,7 @@ def test_the_articles_example_runs_and_prints_its_summary(simulator: Simulator) 
         block = done.stdout.partition(f"{model}\n")[2].partition("p95_latency_ms")[0]
         for key in ("avg_latency_ms", "avg_quality", "total_cost", "cost_per_quality_point"):
             assert f"  {key}: " in block
+        assert "  avg_quality: 1.0\n" in block
     assert {entry.key for entry in simulator.log} == {"sk-your-ezai-key"}
     assert len(simulator.log.calls()) == 6
 

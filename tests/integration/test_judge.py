@@ -503,3 +503,15 @@ async def test_a_grade_out_of_range_or_of_another_type_is_no_grade(said: dict[st
             score = await Grading(bench).evaluate(case())
 
     assert score.status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("model", "value"), [("any-name", 1.0), ("judge-always-a", 0.0), ("judge-ten", None), ("judge-injected", None)]
+)
+async def test_a_simulator_that_runs_alone_plays_an_honest_judge_and_others_by_their_names(
+    model: str, value: float | None
+) -> None:
+    with Simulator() as alone:
+        async with judge(alone.base_url, model) as bench:
+            score = await Pairwise(bench).compare(case("The answer is 41."), rival("That makes 42."))
+    assert score.value == value

@@ -104,6 +104,7 @@ def comparison(candidate: str, **given: Any) -> dict[str, Any]:
         "conversations": 410,
         "open": 6,
         "left_out": {"failure": 5, "missing": 3, "later_turn": 4},
+        "missing": {"conversations": 3.0, "share": 0.007, "effective_margin": 0.057},
         "verdict": "undecided",
         "why": f"{candidate} is not yet proved to be within 0.05 of {PRIMARY}: 410 conversations say "
         "-0.021 [-0.06, 0.02].",

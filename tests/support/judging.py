@@ -37,6 +37,8 @@ JUDGES = (
     SimModel(name="slow", judge="truthful", timing=Timing(header_delay_ms=60_000)),
 )
 SCRIPT = Script(models=JUDGES)
+PLAYED_ALONE = ("any-name", "judge-always-a", "judge-ten", "judge-injected")
+"""Judges that a simulator without a script plays."""
 
 
 @contextlib.asynccontextmanager
@@ -57,7 +59,7 @@ async def judge(
     """Hire a judge at `base_url`, the upstream unless it is `elsewhere`."""
     agency = Agency(
         home=home or Home(base_url="http://127.0.0.1:9" if elsewhere else base_url, api_key=KEY),
-        prices=PriceBook(dict.fromkeys((each.name for each in JUDGES), PRICE)),
+        prices=PriceBook(dict.fromkeys((*PLAYED_ALONE, *(each.name for each in JUDGES)), PRICE)),
         redactor=Redactor(redact),
         network=Network(limits=limits or CallLimits(), deployment_id="deployment-1"),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shadow.alerts.lookout import drift_observations
 from shadow.runfacts import AnswerFact, RunFacts, ScoreFact, ShadowWeek
 from shadow.trends import Lead, drifts_of, leads_of, trend_points
 from shadow.verdict import Rules
@@ -214,3 +215,22 @@ def test_what_cannot_be_said_is_none_with_its_reason() -> None:
     assert candidate["quality"]["mean"] is None
     assert candidate["quality"]["reason"].startswith("no answer has a quality of its own")
     assert candidate["error_rate"] == pytest.approx(1 / 3)
+
+
+def test_a_drift_is_told_with_the_new_name_the_noise_and_whose_it_is() -> None:
+    def week(number: int, primary: float, candidate: float) -> RunFacts:
+        answers = [
+            answer(f"x{at}", model, value, model_answered=f"{model}-{value:g}")
+            for at in range(40)
+            for model, value in (("p", primary), ("c", candidate))
+        ]
+        return run(number, *answers)
+
+    runs = [week(0, 1.0, 0.0), week(1, 0.0, 1.0)]
+    first, second = drift_observations(drifts_of(runs), runs)
+    assert first.title == "Drift: the primary p answers worse than before"
+    assert "The provider answers as p-0 since then." in first.sentence
+    assert "Its noise is not known: no prompt was answered twice in one run." in first.sentence
+    assert ("Noise floor", "not known") in first.details
+    assert second.title == "Drift: the candidate c answers better than before"
+    assert (second.primary, second.candidate, second.facts["role"]) == (None, "c", "candidate")

@@ -134,7 +134,8 @@ def quality_differences(task: Node, *, link: str | None) -> Chart:
         )
         for one in comparisons
     ]
-    margins = [one["margin"] for one in comparisons if isinstance(one["margin"], int | float)]
+    margins = [one["missing.effective_margin"] for one in comparisons]
+    margins = [margin for margin in margins if isinstance(margin, int | float)]
     marks = [(0.0, "equal"), *([(-margins[0], "margin")] if margins else [])]
     drawing = svg.ranges(
         svg.Frame(name=f"differences-{keyed(str(task['task']))}", title=title, description=reading),
