@@ -107,6 +107,10 @@ def test_a_store_without_runs_has_none_to_export_and_one_with_runs_gives_their_a
     with closing(sqlite3.connect("shadow.db")) as connection:
         connection.executescript(
             """
+            DROP TABLE IF EXISTS run;
+            DROP TABLE IF EXISTS run_case;
+            DROP TABLE IF EXISTS run_answer;
+            DROP TABLE IF EXISTS run_score;
             CREATE TABLE run (id, kind, name, state, started_at, "primary");
             CREATE TABLE run_case (run_id, case_id, position, prompt_hash, task, dialect, expected);
             CREATE TABLE run_answer (run_id, case_id, model, repeat, state, outcome, latency_ms, output, error);
