@@ -116,9 +116,19 @@ async def test_a_window_leaves_out_what_began_before_or_after_it(filled: Store) 
     async with admin_port(filled.reader) as client:
         stats = await get(client, "/stats?since=2m&until=1m")
         assert stats["tasks"][0]["models"][0]["requests"] == 1  # x2; x1 began at `until`, which is excluded
+        inside = await get(client, "/stats?since=150s&until=90s")
+        assert inside["read"] == {"since": inside["since"], "until": inside["until"], "reason": None}
+        assert inside["tasks"][0]["models"][0]["requests"] == 1  # x2 alone, to the second
+
+
+async def test_a_window_of_many_exchanges_is_read_from_sums_and_in_whole_minutes(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shadow.web.app.ROW_BY_ROW", 0)
+    async with admin_port(filled.reader) as client:
         widened = await get(client, "/stats?since=150s&until=90s")
         assert widened["read"] == {"since": "2026-11-20T11:57:00Z", "until": "2026-11-20T11:59:00Z", "reason": None}
-        assert widened["tasks"][0]["models"][0]["requests"] == 2  # whole minutes: x3 and x2
+        assert widened["tasks"][0]["models"][0]["requests"] == 2  # x3 and x2
         exact = await get(client, "/stats?since=2026-11-20T12:58:00+01:00&until=2026-11-20T11:59:00Z")
         assert exact["since"] == "2026-11-20T11:58:00Z"
         assert exact["tasks"][0]["models"][0]["requests"] == 1
