@@ -170,7 +170,7 @@ def test_a_verdict_held_back_says_what_it_takes_beside() -> None:
 
     assert verdict.state == "withheld"
     assert verdict.more_needed is not None
-    assert "; once that is mended, about " in verdict.why
+    assert "; but for that, about " in verdict.why
 
 
 def test_costs_that_mostly_can_not_be_compared_withhold_it_too() -> None:
