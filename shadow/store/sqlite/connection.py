@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Row = dict[str, Any]
+
+T = TypeVar("T")
 Statement = tuple[str, Row]
 """SQL and its named parameters."""
 
@@ -81,18 +83,29 @@ class Connection:
                     await asyncio.shield(connection.rollback())
                 raise
 
-    async def write_if(self, claim: Statement, statements: Sequence[Statement]) -> bool:
-        """Write it all in one transaction, if `claim` gives a row; says whether it did. Raises StoreError.
+    async def at_once(self, work: Callable[[Statements], T]) -> T:
+        """Do `work` in one write transaction without a pause, in the connection's thread; gives what it gives.
 
-        All of it runs at once in the connection's thread: between two statements nobody waits for a busy event loop
-        with the lock held.
+        Between two statements nobody waits for a busy event loop with the lock held. Rolled back when `work` raises; it
+        goes to its end also where the caller is cancelled. Raises StoreError.
         """
         async with self._lock:
             connection = await self._ready()
             with self._noticing():
                 # aiosqlite has no public way to run several statements in one go.
-                execute: Callable[..., Awaitable[bool]] = connection._execute  # noqa: SLF001
-                return await execute(_write_if, connection._conn, claim, statements)  # noqa: SLF001
+                execute: Callable[..., Awaitable[T]] = connection._execute  # noqa: SLF001
+                return await execute(_at_once, connection._conn, work)  # noqa: SLF001
+
+    async def write_if(self, claim: Statement, statements: Sequence[Statement]) -> bool:
+        """Write it all in one transaction, if `claim` gives a row; says whether it did. Raises StoreError."""
+
+        def work(transaction: Statements) -> bool:
+            claimed = bool(transaction.run(*claim))
+            for sql, parameters in statements if claimed else ():
+                transaction.run(sql, parameters)
+            return claimed
+
+        return await self.at_once(work)
 
     async def run_to_end(self, sql: str) -> None:
         """Run one statement outside of any transaction through all its steps.
@@ -179,19 +192,31 @@ class Connection:
             raise
 
 
-def _write_if(connection: sqlite3.Connection, claim: Statement, statements: Sequence[Statement]) -> bool:
+def _at_once(connection: sqlite3.Connection, work: Callable[[Statements], T]) -> T:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not connection.execute(*claim).fetchall():
-            connection.execute("ROLLBACK")
-            return False
-        for sql, parameters in statements:
-            connection.execute(sql, parameters)
+        found = work(Statements(connection))
         connection.execute("COMMIT")
     except BaseException:
         connection.rollback()
         raise
-    return True
+    return found
+
+
+class Statements:
+    """What `at_once` may do inside its transaction; as `Transaction`, but nothing is awaited."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def run(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[Row]:
+        """Run one statement; its rows (of a SELECT or RETURNING) as dicts."""
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement per row; nothing happens for no rows."""
+        if rows:
+            self._connection.executemany(sql, rows)
 
 
 class Transaction:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shadow.records import Batch
-    from shadow.store.sqlite.connection import Connection
+    from shadow.store.sqlite.connection import Connection, Statements
 
 
 class SqliteIntake:
@@ -30,20 +30,26 @@ class SqliteIntake:
         jobs = [job_row(job) for job in batch.jobs]
         bodies = [body_row(body) for body in batch.bodies]
         rests = [(origin, micros(until)) for origin, until in batch.origin_rests.items()]
-        async with self._writer.transaction() as transaction:
-            await transaction.run_many(self._sql["insert_exchange"], exchanges)
-            await transaction.run_many(self._sql["insert_job"], jobs)
-            await transaction.run_many(self._sql["insert_body"], bodies)
-            await transaction.run_many(self._sql["count_dropped"], list(batch.dropped.items()))
-            await transaction.run_many(self._sql["rest_origin"], rests)
+
+        def work(transaction: Statements) -> None:
+            transaction.run_many(self._sql["insert_exchange"], exchanges)
+            transaction.run_many(self._sql["insert_job"], jobs)
+            transaction.run_many(self._sql["insert_body"], bodies)
+            transaction.run_many(self._sql["count_dropped"], list(batch.dropped.items()))
+            transaction.run_many(self._sql["rest_origin"], rests)
+
+        await self._writer.at_once(work)
 
     async def expire_jobs(self, *, before: datetime, now: datetime) -> int:
         """Drop pending jobs made before then as `too_old`, delete copies no younger job needs; returns how many."""
         limits = {"before": micros(before), "now": micros(now)}
-        async with self._writer.transaction() as transaction:
-            expired = await transaction.run(self._sql["expire_pending"], limits)
-            await transaction.run(self._sql["delete_unneeded_bodies"], limits)
-        return len(expired)
+
+        def work(transaction: Statements) -> int:
+            expired = transaction.run(self._sql["expire_pending"], limits)
+            transaction.run(self._sql["delete_unneeded_bodies"], limits)
+            return len(expired)
+
+        return await self._writer.at_once(work)
 
     async def close(self) -> None:
         """Close the connection; idempotent."""
