@@ -160,9 +160,10 @@ async def cost(page: Page) -> Response:
     stats = Node(await page.api.get("/stats", asked))
     view = money.cost_view(stats, prices=page.settings.prices)
     trend = await _trends(page)
-    for task in view["tasks"] if trend is not None else ():
+    for task in view["tasks"]:
         series = charts.series_of(task["node"].nodes("models"))
-        task["charts"] = [trends.cost_trend(Node(trend), task=task["node"]["task"], series=series)]
+        drawn = [] if trend is None else [trends.cost_trend(Node(trend), task=task["node"]["task"], series=series)]
+        task["charts"] = drawn
     return page.answer("cost.html", title="Cost", page="Cost", between=money.interval, **view, **_told(stats, asked))
 
 
