@@ -223,6 +223,7 @@ class Crew:
             demo=settings.demo,
             loaded_at=self.hired_at,
             judges_unusable=self.judges_unusable(),
+            max_missing=settings.verdict.max_missing,
         )
 
     def judges_unusable(self) -> Mapping[str, str]:

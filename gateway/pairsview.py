@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway import ask
+from gateway.tables import printable
 from shadow.store import open_store
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _lines(pair: Mapping[str, Any]) -> Sequence[str]:
 def _cells(pair: Mapping[str, Any]) -> Sequence[str]:
     """Give one pair as text, in the order of the columns."""
     return (
-        *(_plain(pair[name]) for name in ("id", "task", "primary", "outcome")),
+        *(printable(pair[name]) for name in ("id", "task", "primary", "outcome")),
         _number(pair["quality_primary"], ".2f"),
         _number(pair["quality_candidate"], ".2f"),
         _number(pair["quality_diff"], "+.2f"),
@@ -110,11 +111,6 @@ _COLUMNS: Sequence[tuple[str, Literal["left", "right"]]] = (
     ("cost USD", "right"),
 )
 _NONE = "-"
-
-
-def _plain(name: object) -> str:
-    """Show a name that a client chose; what would steer the terminal becomes a question mark."""
-    return "".join(char if char.isprintable() else "?" for char in str(name))
 
 
 def _number(value: float | None, form: str) -> str:

@@ -16,6 +16,7 @@ from gateway import ask
 from gateway.measuring import Crew
 from gateway.tables import coverage_table, models_table, printable, verdict_sentences, verdicts_table
 from shadow.evaluators import EvaluatorConfigError
+from shadow.spreadsheet import defused
 from shadow.store import open_store
 from shadow.switch import SwitchAdvisor
 from shadow.web import VerdictApi, WeeklyApi, build_app
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from gateway.config import Config
 
     Row = Mapping[str, Any]
-
-Format = Literal["table", "json", "csv", "md", "html"]
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 async def fetch_stats(config: Config, *, since: str | None, until: str | None, task: str | None) -> dict[str, Any]:
@@ -195,7 +192,7 @@ def _cell(value: Any) -> Any:
         return ""
     if not isinstance(value, str):
         return value
-    return f"'{printable(value)}" if value.startswith(_FORMULA) else printable(value)
+    return defused(printable(value))
 
 
 def _markdown(stats: Row) -> str:

@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.tables import printable
+from shadow.spreadsheet import defused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +18,6 @@ _COLUMNS = (
     "at", "source", "task", "role", "model", "conversations", "quality", "low", "high", "USD per quality point", "low ",
     "high ", "p50 ms", "p95 ms", "TTFT p50 ms",
 )  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def trends_text(trends: Row, *, form: Literal["table", "csv", "md"]) -> str:
@@ -94,7 +94,7 @@ def _safe(cell: str) -> str:
     try:
         float(cell)
     except ValueError:
-        return f"'{cell}" if cell.startswith(_FORMULA) else "" if cell == "n/a" else cell
+        return "" if cell == "n/a" else defused(cell)
     return cell
 
 

@@ -110,7 +110,6 @@ class OutsideFacts:
         self._judges = judges
         self._plan = plan
         self._judged = judged
-        self._max_missing = plan.rules.max_missing
         self._unusable = unusable
         self._now = now
         self._book = JudgeBook((), unusable=unusable)
@@ -124,7 +123,7 @@ class OutsideFacts:
         until = self._now()
         tallies = await self._judges.judge_tallies(since=until - JUDGED_SINCE, until=until)
         self._again = await self._judges.noise_floor(since=until - JUDGED_SINCE, until=until)
-        self._book = JudgeBook(tallies, max_missing=self._max_missing, unusable=self._unusable)
+        self._book = JudgeBook(tallies, max_missing=self._plan.rules.max_missing, unusable=self._unusable)
         self._read_s = time.monotonic()
 
     def facts(self, *, task: str, primary: str, candidate: str) -> Facts:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from shadow.spreadsheet import defused
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -50,9 +52,6 @@ CONTENT = frozenset(
 """Columns that hold what people and models wrote."""
 _WRITTEN = CONTENT | {"error"}
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a cell begins with that a spreadsheet would work out (OWASP, "CSV Injection"), full-width forms included."""
-
 
 class Lines:
     """Makes one line of every row. `redact` is applied to all that people and models wrote, inside JSON too."""
@@ -92,7 +91,7 @@ def _csv_line(cells: Sequence[Any]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """Write one value; a text that a spreadsheet would run gets an apostrophe in front, which makes it a text there."""
+    """Write one value, a text so that no spreadsheet runs it."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, list | dict):
@@ -100,6 +99,5 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        plain = value.replace("\0", "\ufffd")
-        return "'" + plain if plain.lstrip(" ").startswith(_FORMULA) or plain.startswith("'") else plain
+        return defused(value.replace("\0", "\ufffd"))
     return value

@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 import msgspec
 
 from shadow.benchmark.summary import deciding
+from shadow.spreadsheet import defused as cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 GOOD_ENOUGH = 0.5
 """In JUnit, an answer whose quality is below this is a failure."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001  (spreadsheets take the wide ones, too)
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
@@ -176,11 +176,8 @@ def gate_row(decision: Decision) -> Row:
 
 
 def defused(value: Any) -> Any:
-    """Keep a text from being a spreadsheet's formula: a quote in front, as OWASP advises. Numbers stay numbers."""
-    if not isinstance(value, str):
-        return value
-    text = _NOT_XML.sub("\ufffd", value)
-    return f"'{text}" if text.startswith(_FORMULA) or text.lstrip(" ").startswith(_FORMULA) else text
+    """Keep a text from being a spreadsheet's formula, and XML's forbidden characters out of it."""
+    return cell(_NOT_XML.sub("\ufffd", value) if isinstance(value, str) else value)
 
 
 def one_line(text: str) -> str:

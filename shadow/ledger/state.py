@@ -57,6 +57,9 @@ HEADROOM = 1.5
 RESCALE_AFTER, MOST_RESCALES = 50, 3
 """Where too many reserves lie above the scale after so many conversations, the test begins anew, so often at most."""
 
+FIRST_SHARE = 0.8
+"""Of the candidate's alpha, for the first cost test at one price; those that begin anew share what is left of it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerState:
@@ -73,7 +76,7 @@ class LedgerState:
     largest_reserve_usd: float = 0.0
     """The most that was set aside for one call so far."""
     rescales: int = 0
-    """How often the cost test began anew because reserves grew."""
+    """How often the cost test began anew because reserves grew, at the present prices."""
     headline: HeadlineState = field(default_factory=HeadlineState)
     faster: Differences = field(default_factory=Differences)
     """Share of turns the candidate was faster in less the share it was slower in; shown, part of no decision."""
@@ -154,15 +157,17 @@ class LedgerState:
         if cost is None:
             return self._with_test(prices, rules, since=first)
         if cost.prices != prices:
-            return self._with_test(prices, rules, since=now)
+            return replace(self._with_test(prices, rules, since=now), rescales=0)
         if self._has_outgrown(cost.test, rules):
-            return replace(self._with_test(prices, rules, since=cost.since), rescales=self.rescales + 1)
+            share = (1 - FIRST_SHARE) / MOST_RESCALES
+            begun = self._with_test(prices, rules, since=cost.since, share=share)
+            return replace(begun, rescales=self.rescales + 1)
         return self
 
-    def _with_test(self, prices: str, rules: Rules, *, since: datetime) -> LedgerState:
+    def _with_test(self, prices: str, rules: Rules, *, since: datetime, share: float = FIRST_SHARE) -> LedgerState:
         number = 1 if self.cost is None else self.cost.test.number + 1
         w_usd = HEADROOM * self.largest_reserve_usd
-        test = CostTest(w_usd=w_usd, min_saving=rules.min_saving, number=number)
+        test = CostTest(w_usd=w_usd, min_saving=rules.min_saving, number=number, share=share)
         return replace(self, cost=CostState(test=test, prices=prices, since=since))
 
     def _has_outgrown(self, test: CostTest, rules: Rules) -> bool:

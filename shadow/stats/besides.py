@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shadow.judge.figures import JudgeBook
 from shadow.stats.noise import WAITING, no_noise_floor, noise_floors, self_differences
 from shadow.stats.quality import feedback_figures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from shadow.judge.figures import JudgeBook
     from shadow.stats.rows import RolledRows, Row, StatsRows
 
 
@@ -21,10 +21,10 @@ class Besides:
         self,
         rows: StatsRows | RolledRows,
         *,
-        judges_unusable: Mapping[str, str] | None,
+        judges: JudgeBook,
         noise_floor_off_reason: str | None,
     ) -> None:
-        self._judges = JudgeBook(rows.judging, rows.labels, unusable=judges_unusable)
+        self._judges = judges
         self._noise = rows.noise_floor
         self._noise_floors = noise_floors(rows.noise_floor)
         self._no_noise_floor = no_noise_floor(noise_floor_off_reason or WAITING)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shadow.budget import budget_day
+from shadow.judge.figures import MAX_MISSING, JudgeBook
 from shadow.records import Outcome
 from shadow.stats.besides import Besides
 from shadow.stats.comparisons import Conversations, comparison, no_epoch
@@ -51,18 +52,20 @@ def build_stats(
     shadow_off_reason: str | None = None,
     noise_floor_off_reason: str | None = None,
     judges_unusable: Mapping[str, str] | None = None,
+    max_missing: float = MAX_MISSING,
 ) -> dict[str, Any]:
     """Build the answer of `/stats`.
 
     All times are aware UTC; `now` decides which conversations are still open. `task` is what `rows` were read with,
     `model` keeps only this model's rows and comparisons. `tasks` and `candidates` are the configured names, shown even
     without a single exchange. `verdicts` is what the ledger shows of the present epochs (`shadow.ledger.figures`).
-    without a single exchange. `judges_unusable` says by task why its judge cannot be asked.
+    `judges_unusable` says by task why its judge cannot be asked, `max_missing` how many rulings a judge may leave out.
     `missing_line` gives the line of `prices:` to add, None for a model whose price is known.
     """
     epochs = {(each["task"], each["primary"], each["candidate"]): each for each in verdicts}
     as_of = min(now, until)
-    besides = Besides(rows, judges_unusable=judges_unusable, noise_floor_off_reason=noise_floor_off_reason)
+    judges = JudgeBook(rows.judging, rows.labels, max_missing=max_missing, unusable=judges_unusable)
+    besides = Besides(rows, judges=judges, noise_floor_off_reason=noise_floor_off_reason)
     if isinstance(rows, RolledRows):
         window: Rolled | _Window = Rolled(
             rows, as_of=as_of, candidates=candidates, missing_line=missing_line, epochs=epochs, besides=besides

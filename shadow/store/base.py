@@ -418,10 +418,6 @@ class Watching(Protocol):
         """Take or keep a duty that only one process may do; False while another holds it."""
         ...
 
-    async def leave_duty(self, name: str, *, holder: str) -> None:
-        """Give a duty back, so that the next one need not wait for the lease to run out."""
-        ...
-
     async def schedule_since(self, *, cron: str, timezone: str, now: datetime) -> datetime:
         """Say since when this schedule is known: from `now` on if it is new. Other schedules are forgotten."""
         ...

@@ -23,7 +23,9 @@ class CostTest:
     w_usd: float
     min_saving: float
     number: int = 1
-    """1 for the first cost epoch; a changed price opens the next one, see `renewed`."""
+    """1 for the first one; a changed price opens the next, and so does a scale that was outgrown."""
+    share: float = 1.0
+    """Part of the candidate's alpha this test may use, where others ask the same: its evidence counts so much less."""
     conversations: int = 0
     too_large: int = 0
     """Conversations left out because what they may cost at most, known before they are asked, exceeds `w_usd`."""
@@ -46,6 +48,8 @@ class CostTest:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.w_usd) and self.w_usd > 0):
             raise ValueError(f"w_usd, the largest worst-case reserve, must be above 0, not {self.w_usd}")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share lies above 0 and not above 1, not {self.share}")
 
     def add(self, *, candidate_usd: float | None, primary_usd: float | None, reserve_usd: float) -> CostTest:
         """Give the test with one more conversation: both sides' uncached cost, and what was reserved beforehand.
@@ -72,19 +76,15 @@ class CostTest:
             no_saving_wealths=_after(self.no_saving_wealths, _NO_SAVING_BETS, inside),
         )
 
-    def renewed(self, *, w_usd: float | None = None) -> CostTest:
-        """Begin the next cost epoch, at new prices, with nothing counted yet; `w_usd` where it has changed."""
-        return CostTest(w_usd=w_usd or self.w_usd, min_saving=self.min_saving, number=self.number + 1)
-
     @property
     def log_e_saving(self) -> float | None:
         """Evidence (its logarithm) that the saving is at least `min_saving`; None once it can not be proved."""
-        return None if self.above else log_sum_exp(self.saving_wealths) - math.log(BETS)
+        return None if self.above else log_sum_exp(self.saving_wealths) - math.log(BETS / self.share)
 
     @property
     def log_e_no_saving(self) -> float | None:
         """Evidence (its logarithm) that the saving is below `min_saving`; None once that can not be proved."""
-        return None if self.below else log_sum_exp(self.no_saving_wealths) - math.log(BETS)
+        return None if self.below else log_sum_exp(self.no_saving_wealths) - math.log(BETS / self.share)
 
     @property
     def saving(self) -> float | None:

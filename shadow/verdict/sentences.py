@@ -175,7 +175,7 @@ def _needed(state: State, needed: MoreNeeded | None) -> list[str]:
         return ["nothing else is missing"] if state == "withheld" else []
     low, high = needed.conversations_low, needed.conversations_high
     count = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    first = "once that is mended, about" if state == "withheld" else "about"
+    first = "but for that, about" if state == "withheld" else "about"
     parts = [f"{first} {count} conversations more are needed"]
     if needed.days is not None:
         parts.append(f"up to {in_days(needed.days)} at present")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from shadow.judge.figures import MAX_MISSING
 from shadow.stats import ConversationRules
 
 if TYPE_CHECKING:
@@ -59,3 +60,5 @@ class AdminSettings:
     """Why the primary is not asked again; None when it is."""
     judges_unusable: Mapping[str, str] = field(default_factory=dict)
     """Task -> why its judge cannot be asked: no key, or its price is unknown."""
+    max_missing: float = MAX_MISSING
+    """The share of pairs without a ruling that a judge may leave; the verdict's own."""

@@ -267,6 +267,7 @@ class AdminApi:
                 budget_usd_per_day=settings.budget_usd_per_day,
                 shadow_off_reason=settings.shadow_off_reason,
                 judges_unusable=settings.judges_unusable,
+                max_missing=settings.max_missing,
                 missing_line=_missing_line(settings.prices),
                 verdicts=await self._verdicts.current(task=task),
                 noise_floor_off_reason=settings.noise_floor_off_reason,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from shadow.judge.blind import CHOICES, DEFAULT_SEED
 from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_TREND, DEFAULT_WINDOW, MAX_LIMIT, SHOWS
-from shadow.web.schemas import ref, schemas
+from shadow.web.schemas import schemas
+from shadow.web.shapes import ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -183,9 +183,11 @@ async def test_a_judge_without_rulings_leaves_pairs_missing_counted_and_itself_u
         tmp_path, rival, evaluators=judged_by(model), judges=[model], judges_at=simulator.base_url
     ) as shop:
         comparison = await judged(shop, 20, "wrong")
+        (task,) = (await shop.stats(max_missing=1.0))["tasks"]
         spent = await shop.spent()
         answers = await shop.answers()
 
+    assert "it gave no ruling" not in task["comparisons"][0]["judge"]["reason"]
     block = comparison["judge"]
     assert comparison["scored"] == 0
     assert comparison["left_out"] == {"missing": 20}

@@ -28,8 +28,7 @@ async def truth(store: SqliteStore, *, since: datetime, until: datetime, task: s
     """What the raw rows say of the same window, in whole minutes."""
     start = math.floor(since.timestamp()) // 60 * 60
     end = -(-math.ceil(until.timestamp()) // 60) * 60
-    async with store._reader.snapshot() as moment:
-        deltas, _ = await DeltaLog().raw(moment, since=start, until=end)
+    deltas, _ = await store._reader.look(lambda moment: DeltaLog().raw(moment, since=start, until=end))
     totals: dict[Series, Totals] = {}
     for key, sums in deltas.items():
         if task in {None, key.task}:

@@ -209,8 +209,8 @@ class Workshop:
         """The money of the day."""
         return await self.store.reader.budget(day=self.now().date().isoformat())
 
-    async def stats(self) -> Mapping[str, Any]:
-        """`/stats` over all there is."""
+    async def stats(self, **given: Any) -> Mapping[str, Any]:
+        """`/stats` over all there is; `given` goes to `build_stats`."""
         since, until = self._long_ago, self._far_ahead
         reader = self.store.reader
         found = StatsRows(
@@ -234,6 +234,7 @@ class Workshop:
             rules=ConversationRules(),
             missing_line=lambda _model: None,
             budget_usd_per_day=self.limits.budget_usd_per_day,
+            **given,
         )
 
     @property

@@ -57,7 +57,7 @@ def test_what_people_and_models_wrote_is_redacted_and_can_be_left_out() -> None:
     assert json.loads(Lines("pairs", "jsonl", redact=redact).line({**ROW, "scores": None}))["scores"] is None
 
 
-@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "  =", "\uff1d", "'="])
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "  =", "\uff1d"])
 def test_a_text_that_a_spreadsheet_would_run_becomes_a_text_there(begin: str) -> None:
     lines = Lines("exchanges", "csv", redact=None)
     [row] = read_csv(lines.head() + lines.line({"id": "x", "model": begin + "1+1", "latency_ms": 1}))

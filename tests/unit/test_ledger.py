@@ -188,6 +188,8 @@ def test_the_cost_test_begins_when_some_reserves_are_known_and_anew_where_they_o
     grown = entered(begun, RESCALE_AFTER, reserve_usd=0.1)
     assert grown.cost is not None
     assert (grown.cost.test.w_usd, grown.cost.test.number, grown.rescales) == (pytest.approx(0.15), 2, 1)
+    shares = begun.cost.test.share + MOST_RESCALES * grown.cost.test.share
+    assert shares == pytest.approx(1)  # together they may err as often as one test alone
     for power in range(2, 9):
         grown = entered(grown, RESCALE_AFTER, reserve_usd=10.0**power)
     assert grown.rescales == MOST_RESCALES

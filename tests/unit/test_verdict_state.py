@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -163,11 +164,18 @@ def test_a_cost_no_reserve_foresaw_ends_the_case_for_a_saving() -> None:
     assert _cost([(0.001, 0.2)]).log_e_no_saving is None
 
 
-def test_a_changed_price_begins_with_nothing_counted() -> None:
-    renewed = _cost([(0.005, 0.01)] * 10).renewed()
+def test_a_test_that_may_use_a_part_of_alpha_needs_so_much_more_evidence() -> None:
+    whole, part = _cost([(0.005, 0.01)] * 40), replace(_cost([(0.005, 0.01)] * 40), share=0.2)
 
-    assert renewed == CostTest(w_usd=0.05, min_saving=0.05, number=2)
-    assert renewed.renewed(w_usd=0.1) == CostTest(w_usd=0.1, min_saving=0.05, number=3)
+    assert whole.log_e_saving is not None
+    assert part.log_e_saving == pytest.approx(whole.log_e_saving + math.log(0.2))
+    assert part.log_e_no_saving == pytest.approx((whole.log_e_no_saving or 0.0) + math.log(0.2))
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
+def test_a_share_of_alpha_lies_above_nothing_and_is_not_above_all(share: float) -> None:
+    with pytest.raises(ValueError, match="share lies above 0"):
+        CostTest(w_usd=1.0, min_saving=0.05, share=share)
 
 
 @pytest.mark.parametrize("w_usd", [0, -1, math.inf, math.nan])

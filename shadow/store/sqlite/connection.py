@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Row = dict[str, Any]
+
+T = TypeVar("T")
 Statement = tuple[str, Row]
 """SQL and its named parameters."""
 
@@ -86,29 +88,28 @@ class Connection:
                     await asyncio.shield(connection.rollback())
                 raise
 
-    @contextlib.asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Transaction]:
-        """Several questions about one moment, whatever others write meanwhile. Raises StoreError."""
-        async with self._lock:
-            await self._ready()
-            await self._fetch("BEGIN", ())
-            try:
-                yield Transaction(self)
-            finally:
-                await asyncio.shield(self._fetch("ROLLBACK", ()))
+    async def look(self, work: Callable[[Statements], T]) -> T:
+        """Ask several questions about one moment, whatever others write meanwhile, in the connection's thread."""
+        return await self._in_thread(_look, work)
+
+    async def at_once(self, work: Callable[[Statements], T]) -> T:
+        """Do `work` in one write transaction without a pause, in the connection's thread; gives what it gives.
+
+        Between two statements nobody waits for a busy event loop with the lock held. Rolled back when `work` raises; it
+        goes to its end also where the caller is cancelled. Raises StoreError.
+        """
+        return await self._in_thread(_at_once, work)
 
     async def write_if(self, claim: Statement, statements: Sequence[Statement]) -> bool:
-        """Write it all in one transaction, if `claim` gives a row; says whether it did. Raises StoreError.
+        """Write it all in one transaction, if `claim` gives a row; says whether it did. Raises StoreError."""
 
-        All of it runs at once in the connection's thread: between two statements nobody waits for a busy event loop
-        with the lock held.
-        """
-        async with self._lock:
-            connection = await self._ready()
-            with self._noticing():
-                # aiosqlite has no public way to run several statements in one go.
-                execute: Callable[..., Awaitable[bool]] = connection._execute  # noqa: SLF001
-                return await execute(_write_if, connection._conn, claim, statements)  # noqa: SLF001
+        def work(transaction: Statements) -> bool:
+            claimed = bool(transaction.run(*claim))
+            for sql, parameters in statements if claimed else ():
+                transaction.run(sql, parameters)
+            return claimed
+
+        return await self.at_once(work)
 
     async def run_to_end(self, sql: str) -> None:
         """Run one statement outside of any transaction through all its steps.
@@ -179,13 +180,15 @@ class Connection:
             # as_dict makes the rows dicts.
             return await self._open_connection.execute_fetchall(sql, parameters)  # type: ignore[return-value]
 
-    async def _fetch_plain(self, sql: str, parameters: Row) -> list[tuple[Any, ...]]:
-        with self._noticing():
-            async with self._open_connection.cursor() as cursor:
-                # An own cursor, because a row factory holds for all rows that are made after it.
-                cursor.row_factory = None
-                await cursor.execute(sql, parameters)
-                return [tuple(row) for row in await cursor.fetchall()]
+    async def _in_thread(
+        self, do: Callable[[sqlite3.Connection, Callable[[Statements], T]], T], work: Callable[[Statements], T]
+    ) -> T:
+        async with self._lock:
+            connection = await self._ready()
+            with self._noticing():
+                # aiosqlite has no public way to run several statements in one go.
+                execute: Callable[..., Awaitable[T]] = connection._execute  # noqa: SLF001
+                return await execute(do, connection._conn, work)  # noqa: SLF001
 
     async def _many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         with self._noticing():
@@ -208,19 +211,45 @@ class Connection:
             raise
 
 
-def _write_if(connection: sqlite3.Connection, claim: Statement, statements: Sequence[Statement]) -> bool:
+def _at_once(connection: sqlite3.Connection, work: Callable[[Statements], T]) -> T:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not connection.execute(*claim).fetchall():
-            connection.execute("ROLLBACK")
-            return False
-        for sql, parameters in statements:
-            connection.execute(sql, parameters)
+        found = work(Statements(connection))
         connection.execute("COMMIT")
     except BaseException:
         connection.rollback()
         raise
-    return True
+    return found
+
+
+def _look(connection: sqlite3.Connection, work: Callable[[Statements], T]) -> T:
+    connection.execute("BEGIN")
+    try:
+        return work(Statements(connection))
+    finally:
+        connection.rollback()
+
+
+class Statements:
+    """What `at_once` and `look` may do inside their transaction; nothing in it is awaited."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def run(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[Row]:
+        """Run one statement; its rows (of a SELECT or RETURNING) as dicts."""
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def plain(self, sql: str, parameters: Row) -> list[tuple[Any, ...]]:
+        """Run one question; its rows as tuples, several times as quick to make as dicts."""
+        cursor = self._connection.cursor()
+        cursor.row_factory = None
+        return cursor.execute(sql, parameters).fetchall()
+
+    def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement per row; nothing happens for no rows."""
+        if rows:
+            self._connection.executemany(sql, rows)
 
 
 class Transaction:
@@ -232,10 +261,6 @@ class Transaction:
     async def run(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[Row]:
         """Run one statement; its rows (of a SELECT or RETURNING) as dicts."""
         return await self._connection._fetch(sql, parameters)  # noqa: SLF001  (two halves of one thing)
-
-    async def plain(self, sql: str, parameters: Row) -> list[tuple[Any, ...]]:
-        """Run one question; its rows as tuples, several times as quick to make as dicts."""
-        return await self._connection._fetch_plain(sql, parameters)  # noqa: SLF001  (two halves of one thing)
 
     async def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement per row; nothing happens for no rows."""

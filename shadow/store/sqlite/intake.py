@@ -14,7 +14,7 @@ from shadow.store.sqlite.rows import body_row, exchange_row, job_row, micros, te
 
 if TYPE_CHECKING:
     from shadow.records import Batch
-    from shadow.store.sqlite.connection import Connection
+    from shadow.store.sqlite.connection import Connection, Statements
     from shadow.store.sqlite.rollups import DeltaRow
 
 
@@ -33,25 +33,31 @@ class SqliteIntake:
         """
         # In a thread, because whoever writes also reads what the live process sends.
         ready = await asyncio.to_thread(_Ready, batch)
-        async with self._writer.transaction() as transaction:
-            known = await self._log.known(transaction, [exchange.id for exchange in ready.plain])
-            await self._log.append_rows(transaction, ready.added_but(known) if known else ready.added)
-            async with self._log.following(transaction, ready.with_jobs):
-                await transaction.run_many(self._sql["insert_exchange"], ready.exchanges)
-                await transaction.run_many(self._sql["insert_job"], ready.jobs)
-            await transaction.run_many(self._sql["insert_body"], ready.bodies)
-            await transaction.run_many(self._sql["count_dropped"], list(batch.dropped.items()))
-            await self._log.dropped(transaction, batch.dropped, now=datetime.now(UTC))
-            await transaction.run_many(self._sql["rest_origin"], ready.rests)
+
+        def work(transaction: Statements) -> None:
+            known = self._log.known(transaction, [exchange.id for exchange in ready.plain])
+            self._log.append_rows(transaction, ready.added_but(known) if known else ready.added)
+            with self._log.following(transaction, ready.with_jobs):
+                transaction.run_many(self._sql["insert_exchange"], ready.exchanges)
+                transaction.run_many(self._sql["insert_job"], ready.jobs)
+            transaction.run_many(self._sql["insert_body"], ready.bodies)
+            transaction.run_many(self._sql["count_dropped"], list(batch.dropped.items()))
+            self._log.dropped(transaction, batch.dropped, now=datetime.now(UTC))
+            transaction.run_many(self._sql["rest_origin"], ready.rests)
+
+        await self._writer.at_once(work)
 
     async def expire_jobs(self, *, before: datetime, now: datetime) -> int:
         """Drop pending jobs made before then as `too_old`, delete copies no younger job needs; returns how many."""
         limits = {"before": micros(before), "now": micros(now)}
-        async with self._writer.transaction() as transaction:
-            expired = await transaction.run(self._sql["expire_pending"], limits)
-            await self._log.jobs_moved(transaction, expired, before="pending", after=("dropped", "too_old"))
-            await transaction.run(self._sql["delete_unneeded_bodies"], limits)
-        return len(expired)
+
+        def work(transaction: Statements) -> int:
+            expired = transaction.run(self._sql["expire_pending"], limits)
+            self._log.jobs_moved(transaction, expired, before="pending", after=("dropped", "too_old"))
+            transaction.run(self._sql["delete_unneeded_bodies"], limits)
+            return len(expired)
+
+        return await self._writer.at_once(work)
 
     async def close(self) -> None:
         """Close the connection; idempotent."""

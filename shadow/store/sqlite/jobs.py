@@ -30,9 +30,9 @@ from shadow.store.sqlite.rows import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shadow.records import PairResult
+    from shadow.records import PairResult, ShadowJob
     from shadow.store.base import BudgetDay, Reservation
-    from shadow.store.sqlite.connection import Connection, Row, Transaction
+    from shadow.store.sqlite.connection import Connection, Row, Statements
 
 LOG = logging.getLogger(__name__)
 
@@ -71,12 +71,18 @@ class SqliteJobs:
         }
         if not await self._fetch("any_pending", {}):
             return []
-        async with self._writer.transaction() as transaction:
-            jobs = [job_of(row) for row in await transaction.run(self._sql["lease"], parameters)]
+
+        def take(transaction: Statements) -> tuple[list[ShadowJob], list[Row], list[Row], list[Row]]:
+            jobs = [job_of(row) for row in transaction.run(self._sql["lease"], parameters)]
             ids = {"ids": _json(sorted({job.exchange_id for job in jobs}))}
-            exchange_rows = await transaction.run(self._sql["leased_exchanges"], ids)
-            body_rows = await transaction.run(self._sql["leased_bodies"], ids)
-            expected_rows = await transaction.run(self._sql["leased_expected"], ids)
+            return (
+                jobs,
+                transaction.run(self._sql["leased_exchanges"], ids),
+                transaction.run(self._sql["leased_bodies"], ids),
+                transaction.run(self._sql["leased_expected"], ids),
+            )
+
+        jobs, exchange_rows, body_rows, expected_rows = await self._writer.at_once(take)
         jobs.sort(key=lambda job: (job.created_at, job.exchange_id, job.candidate))
         exchanges = {row["id"]: exchange_of(row) for row in exchange_rows}
         bodies = {row["exchange_id"]: body_of(row) for row in body_rows}
@@ -117,28 +123,31 @@ class SqliteJobs:
         `scoring_usd` is the part of the worst case that is not the candidate's.
         """
         nano_usd = nano_up(worst_case_usd)
-        async with self._writer.transaction() as transaction:
-            held = await self._held(transaction, job)
+
+        def work(transaction: Statements) -> Reservation:
+            held = self._held(transaction, job)
             if held is None or held["state"] != "leased":
                 return "gone"
-            await transaction.run(self._sql["open_day"], {"day": budget.day})
-            day = (await transaction.run(self._sql["day"], {"day": budget.day}))[0]
-            if not await self._admitted(transaction, job.job.conversation, day, budget, now):
-                await self._end(transaction, job, held, state="skipped", reason="over_budget", now=now)
+            transaction.run(self._sql["open_day"], {"day": budget.day})
+            day = transaction.run(self._sql["day"], {"day": budget.day})[0]
+            if not self._admitted(transaction, job.job.conversation, day, budget, now):
+                self._end(transaction, job, held, state="skipped", reason="over_budget", now=now)
                 return "not_admitted"
             if _committed(day) + nano_usd > nano_down(budget.cap_usd):
                 # What is more than a whole day has never fits: waiting for that much headroom would end all measuring.
                 if nano_usd <= nano_down(budget.cap_usd):
                     closing = {"day": budget.day, "nano_usd": nano_usd}
-                    await transaction.run(self._sql["close_admission"], closing)
-                await self._end(transaction, job, held, state="skipped", reason="over_budget", now=now)
+                    transaction.run(self._sql["close_admission"], closing)
+                self._end(transaction, job, held, state="skipped", reason="over_budget", now=now)
                 return "over_budget"
             sent = {"day": budget.day, "nano_usd": nano_usd}
-            await transaction.run(self._sql["reserve"], sent)
+            transaction.run(self._sql["reserve"], sent)
             asking = {"asking_nano_usd": nano_up(worst_case_usd - scoring_usd), "now": micros(now)}
-            await transaction.run(self._sql["mark_sent"], _key(job) | sent | asking)
-            await self._log.job_moved(transaction, job, before="leased", after=("sent", None))
-        return "ok"
+            transaction.run(self._sql["mark_sent"], _key(job) | sent | asking)
+            self._log.job_moved(transaction, job, before="leased", after=("sent", None))
+            return "ok"
+
+        return await self._writer.at_once(work)
 
     async def finish(self, job: LeasedJob, *, result: PairResult, reserved_usd: float, now: datetime) -> None:
         """Keep the result, settle the reserve, mark `done`, delete a body no job needs; one transaction, once.
@@ -147,17 +156,20 @@ class SqliteJobs:
         unknown the whole reserve stays spent. A job that ended meanwhile
         (`lost_on_crash`) stays as it is.
         """
-        async with self._writer.transaction() as transaction:
-            held = await self._held(transaction, job)
+
+        def work(transaction: Statements) -> None:
+            held = self._held(transaction, job)
             if held is None or held["state"] != "sent":
                 LOG.warning("a late answer of %s is not kept: its job has ended already", job.job.candidate)
                 return
             if held["reserved_nano_usd"] != nano_up(reserved_usd):
                 LOG.error("job of %s settles %s USD, another sum was reserved", job.job.candidate, reserved_usd)
-            async with self._log.following(transaction, [job.job.exchange_id]):
-                await self._keep(transaction, job, result)
-            await self._settle(transaction, held, spent_nano_usd=_spent(result, held["reserved_nano_usd"]))
-            await self._end(transaction, job, held, state="done", reason=None, now=now)
+            with self._log.following(transaction, [job.job.exchange_id]):
+                self._keep(transaction, job, result)
+            self._settle(transaction, held, spent_nano_usd=_spent(result, held["reserved_nano_usd"]))
+            self._end(transaction, job, held, state="done", reason=None, now=now)
+
+        await self._writer.at_once(work)
 
     async def recover(self, *, now: datetime, max_job_age_s: float) -> Mapping[str, int]:
         """Settle what crashed workers left, drop what waited too long; counts `returned`, `lost_on_crash`, `too_old`.
@@ -166,31 +178,38 @@ class SqliteJobs:
         spent. Deletes bodies no job needs, and now and then empties the write-ahead log.
         """
         limits = {"now": micros(now), "before": micros(now - timedelta(seconds=max_job_age_s))}
-        async with self._writer.transaction() as transaction:
-            returned = await transaction.run(self._sql["return_expired"], {"now": limits["now"]})
-            lost = await transaction.run(self._sql["lose_expired"], {"now": limits["now"]})
-            await self._log.jobs_moved(transaction, lost, before="sent", after=("dropped", "lost_on_crash"))
+
+        def work(transaction: Statements) -> Mapping[str, int]:
+            returned = transaction.run(self._sql["return_expired"], {"now": limits["now"]})
+            lost = transaction.run(self._sql["lose_expired"], {"now": limits["now"]})
+            self._log.jobs_moved(transaction, lost, before="sent", after=("dropped", "lost_on_crash"))
             for row in lost:
-                await self._settle(transaction, row, spent_nano_usd=row["reserved_nano_usd"])
-            too_old = await transaction.run(self._sql["expire_pending"], limits)
-            await self._log.jobs_moved(transaction, too_old, before="pending", after=("dropped", "too_old"))
-            await transaction.run(self._sql["delete_unneeded_bodies"], {"before": limits["before"]})
+                self._settle(transaction, row, spent_nano_usd=row["reserved_nano_usd"])
+            too_old = transaction.run(self._sql["expire_pending"], limits)
+            self._log.jobs_moved(transaction, too_old, before="pending", after=("dropped", "too_old"))
+            transaction.run(self._sql["delete_unneeded_bodies"], {"before": limits["before"]})
+            return {"returned": len(returned), "lost_on_crash": len(lost), "too_old": len(too_old)}
+
+        done = await self._writer.at_once(work)
         await self._scrub_log()
-        return {"returned": len(returned), "lost_on_crash": len(lost), "too_old": len(too_old)}
+        return done
 
     async def enforce_queue_size(self, *, limit: int, limit_bytes: int | None = None) -> int:
         """Drop the oldest pending jobs beyond `limit`, or whose copies are beyond `limit_bytes`, as `queue_full`."""
         now = micros(self._clock())
         held = 0 if limit_bytes is None else (await self._fetch("held_bytes", {}))[0]["bytes"]
-        async with self._writer.transaction() as transaction:
-            dropped = await transaction.run(self._sql["overflow"], {"limit": limit, "now": now})
+
+        def work(transaction: Statements) -> int:
+            dropped = transaction.run(self._sql["overflow"], {"limit": limit, "now": now})
             if limit_bytes is not None and held > limit_bytes:
                 beyond = {"limit_bytes": limit_bytes, "now": now}
-                dropped += await transaction.run(self._sql["overflow_bytes"], beyond)
+                dropped += transaction.run(self._sql["overflow_bytes"], beyond)
             if dropped:
-                await self._log.jobs_moved(transaction, dropped, before="pending", after=("dropped", "queue_full"))
-                await transaction.run(self._sql["delete_unneeded_bodies"], {"before": 0})
-        return len(dropped)
+                self._log.jobs_moved(transaction, dropped, before="pending", after=("dropped", "queue_full"))
+                transaction.run(self._sql["delete_unneeded_bodies"], {"before": 0})
+            return len(dropped)
+
+        return await self._writer.at_once(work)
 
     async def noise_floor_so_far(self, job: LeasedJob, *, limit: int) -> tuple[int, bool]:
         """Count the conversations, up to `limit`, that this job's primary was asked again about in this job's task.
@@ -213,63 +232,64 @@ class SqliteJobs:
     async def _fetch(self, name: str, parameters: Row) -> list[Row]:
         return await self._writer.fetch(self._sql[name], parameters)
 
-    async def _held(self, transaction: Transaction, job: LeasedJob) -> Row | None:
-        rows = await transaction.run(self._sql["held"], _key(job))
+    def _held(self, transaction: Statements, job: LeasedJob) -> Row | None:
+        rows = transaction.run(self._sql["held"], _key(job))
         return rows[0] if rows else None
 
     async def _end_held(self, job: LeasedJob, *, state: Literal["skipped", "dropped"], reason: str) -> None:
-        async with self._writer.transaction() as transaction:
-            held = await self._held(transaction, job)
+
+        def work(transaction: Statements) -> None:
+            held = self._held(transaction, job)
             if held is None or (state == "skipped" and held["state"] == "sent"):
                 return
-            await self._settle(transaction, held, spent_nano_usd=held["reserved_nano_usd"])
-            await self._end(transaction, job, held, state=state, reason=reason, now=self._clock())
+            self._settle(transaction, held, spent_nano_usd=held["reserved_nano_usd"])
+            self._end(transaction, job, held, state=state, reason=reason, now=self._clock())
 
-    async def _end(
-        self, transaction: Transaction, job: LeasedJob, held: Row, *, state: str, reason: str | None, now: datetime
+        await self._writer.at_once(work)
+
+    def _end(
+        self, transaction: Statements, job: LeasedJob, held: Row, *, state: str, reason: str | None, now: datetime
     ) -> None:
         ending = {"state": state, "reason": reason, "now": micros(now)}
-        await transaction.run(self._sql["end"], _key(job) | ending)
-        await self._log.job_moved(transaction, job, before=held["state"], after=(state, reason))
-        await transaction.run(self._sql["delete_body_of"], {"exchange_id": job.job.exchange_id})
+        transaction.run(self._sql["end"], _key(job) | ending)
+        self._log.job_moved(transaction, job, before=held["state"], after=(state, reason))
+        transaction.run(self._sql["delete_body_of"], {"exchange_id": job.job.exchange_id})
 
-    async def _admitted(
-        self, transaction: Transaction, conversation: str, day: Row, budget: BudgetDay, now: datetime
-    ) -> bool:
+    def _admitted(self, transaction: Statements, conversation: str, day: Row, budget: BudgetDay, now: datetime) -> bool:
         since = micros(now - _CONVERSATION_LASTS)
-        decided = await transaction.run(self._sql["admission"], {"conversation": conversation, "since": since})
+        decided = transaction.run(self._sql["admission"], {"conversation": conversation, "since": since})
         if decided:
             return bool(decided[0]["admitted"])
         committed, paced = _committed(day), nano_down(budget.paced_usd)
         closed_for = day["closed_for_nano_usd"]
         if closed_for is not None and paced - committed >= closed_for:
-            await transaction.run(self._sql["open_admission"], {"day": budget.day})
+            transaction.run(self._sql["open_admission"], {"day": budget.day})
             closed_for = None
         admitted = closed_for is None and committed < min(nano_down(budget.cap_usd), paced)
         decision = {"conversation": conversation, "admitted": admitted, "now": micros(now)}
-        await transaction.run(self._sql["admit"], decision)
+        transaction.run(self._sql["admit"], decision)
         return admitted
 
-    async def _settle(self, transaction: Transaction, held: Row, *, spent_nano_usd: int) -> None:
+    def _settle(self, transaction: Statements, held: Row, *, spent_nano_usd: int) -> None:
         if held["budget_day"] is not None:
             settled = {"day": held["budget_day"], "reserved": held["reserved_nano_usd"], "spent": spent_nano_usd}
-            await transaction.run(self._sql["settle"], settled)
+            transaction.run(self._sql["settle"], settled)
 
-    async def _keep(self, transaction: Transaction, job: LeasedJob, result: PairResult) -> None:
+    def _keep(self, transaction: Statements, job: LeasedJob, result: PairResult) -> None:
         answer = result.answer
         judged = [row for score in result.scores for row in judgement_rows(answer, score)]
-        await transaction.run_many(self._sql["insert_judgement"], judged)
+        transaction.run_many(self._sql["insert_judgement"], judged)
         if job.job.candidate == NOISE_FLOOR:
-            await transaction.run(self._sql["insert_noise"], noise_row(job, result))
+            transaction.run(self._sql["insert_noise"], noise_row(job, result))
             return
         row = answer_row(result, exchange_started_at=job.exchange.started_at, task=job.job.task)
-        await transaction.run(self._sql["insert_answer"], row)
-        await transaction.run_many(self._sql["insert_score"], [score_row(answer, score) for score in result.scores])
-        await transaction.run_many(self._sql["insert_content"], content_rows(answer, result.content))
+        transaction.run(self._sql["insert_answer"], row)
+        transaction.run_many(self._sql["insert_score"], [score_row(answer, score) for score in result.scores])
+        transaction.run_many(self._sql["insert_content"], content_rows(answer, result.content))
         if result.primary_cost is not None:
             names = ("billed_usd", "uncached_usd", "source")
             priced = dict(zip(names, cost_columns(result.primary_cost), strict=True))
-            await transaction.run(self._sql["price_primary"], priced | {"exchange_id": answer.exchange_id})
+            transaction.run(self._sql["price_primary"], priced | {"exchange_id": answer.exchange_id})
 
     async def _scrub_log(self) -> None:
         """Empty the write-ahead log now and then; where a reader is in the way, the next time will do."""

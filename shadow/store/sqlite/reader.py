@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shadow.records import Cost, ExchangeRecord
-    from shadow.store.sqlite.connection import Connection, Row
+    from shadow.store.sqlite.connection import Connection, Row, Statements
     from shadow.store.sqlite.rollups import SqliteRollups
 
 Sort = Literal["newest", "worst"]
@@ -172,8 +173,7 @@ class SqliteReader(SqliteJudging):
         rows = await self._fetch("unpriced", {"limit": limit})
         for start in range(0, len(rows), _PRICED_AT_ONCE):
             costs = {row["id"]: (row, price(exchange_of(row))) for row in rows[start : start + _PRICED_AT_ONCE]}
-            async with self._writer.transaction() as transaction:
-                await self._log.price(transaction, costs, set_price=self._sql["set_price"])
+            await self._writer.at_once(partial(self._log.price, costs=costs, set_price=self._sql["set_price"]))
         return len(rows)
 
     async def prune(self, *, before: datetime, limit: int = 500) -> int:
@@ -183,16 +183,20 @@ class SqliteReader(SqliteJudging):
         bit.
         """
         limits = {"before": micros(before)}
-        async with self._writer.transaction() as transaction:
-            rows = await transaction.run(self._sql["prunable"], limits | {"limit": limit})
+
+        def work(transaction: Statements) -> int:
+            rows = transaction.run(self._sql["prunable"], limits | {"limit": limit})
             ids = {"ids": msgspec.json.encode([row["id"] for row in rows]).decode()}
             for name in _PRUNED if rows else ():
-                await transaction.run(self._sql[name], ids)
+                transaction.run(self._sql[name], ids)
             if rows:
-                await self._log.raw_gone(transaction, before=before)
-            await transaction.run(self._sql["prune_admissions"], limits | {"limit": limit})
+                self._log.raw_gone(transaction, before=before)
+            transaction.run(self._sql["prune_admissions"], limits | {"limit": limit})
+            return len(rows)
+
+        gone = await self._writer.at_once(work)
         await self._writer.run_to_end(self._sql["shrink"])
-        return len(rows)
+        return gone
 
     async def health(self) -> Mapping[str, Any]:
         """`{"ok": bool, "reason": str | None, "schema": int, "pending_jobs": int}`; never raises."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from datetime import timedelta
 from math import ceil, floor
@@ -33,12 +32,12 @@ from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import micros, moment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from shadow.records import Cost, LeasedJob
     from shadow.rollups import RollupRow, Series, Totals
-    from shadow.store.sqlite.connection import Row, Transaction
+    from shadow.store.sqlite.connection import Row, Statements
 
 DeltaRow = tuple[int, str, str | None, str, str, str, bytes | None]
 """Values for `append_delta`, in its order."""
@@ -68,81 +67,79 @@ class DeltaLog:
     def __init__(self) -> None:
         self._sql = load_queries("rollups.sql")
 
-    async def append(self, transaction: Transaction, deltas: Deltas) -> None:
+    def append(self, transaction: Statements, deltas: Deltas) -> None:
         """Append what is not zero."""
-        await self.append_rows(transaction, delta_rows(deltas))
+        self.append_rows(transaction, delta_rows(deltas))
 
-    async def append_rows(self, transaction: Transaction, rows: Sequence[DeltaRow]) -> None:
+    def append_rows(self, transaction: Statements, rows: Sequence[DeltaRow]) -> None:
         """Append deltas that are rows already."""
-        await transaction.run_many(self._sql["append_delta"], rows)
+        transaction.run_many(self._sql["append_delta"], rows)
 
-    @contextlib.asynccontextmanager
-    async def following(self, transaction: Transaction, exchange_ids: Iterable[str]) -> AsyncIterator[None]:
+    @contextlib.contextmanager
+    def following(self, transaction: Statements, exchange_ids: Iterable[str]) -> Iterator[None]:
         """Append what the block changes about these exchanges, whatever it writes: rows of any table that is theirs."""
         ids = _json(sorted(set(exchange_ids)))
-        before = await self.contribution(transaction, ids)
+        before = self.contribution(transaction, ids)
         yield
-        after = await self.contribution(transaction, ids)
+        after = self.contribution(transaction, ids)
         after.add(before, -1)
-        await self.append(transaction, after)
+        self.append(transaction, after)
 
-    async def contribution(self, transaction: Transaction, ids: str) -> Deltas:
+    def contribution(self, transaction: Statements, ids: str) -> Deltas:
         """Add up what some exchanges, a JSON list of ids, say now."""
-        exchanges = await transaction.run(self._sql["bundle_exchanges"], {"ids": ids})
-        return await self._of(transaction, exchanges, ids) if exchanges else Deltas()
+        exchanges = transaction.run(self._sql["bundle_exchanges"], {"ids": ids})
+        return self._of(transaction, exchanges, ids) if exchanges else Deltas()
 
-    async def _of(self, transaction: Transaction, exchanges: Sequence[Row], ids: str) -> Deltas:
-        parts = [
-            await transaction.run(self._sql[f"bundle_{name}"], {"ids": ids}) for name in ("jobs", "answers", "scores")
-        ]
+    def _of(self, transaction: Statements, exchanges: Sequence[Row], ids: str) -> Deltas:
+        parts = [transaction.run(self._sql[f"bundle_{name}"], {"ids": ids}) for name in ("jobs", "answers", "scores")]
         deltas = Deltas()
         for bundle in bundles(exchanges, *parts):
             add_bundle(deltas, bundle)
         return deltas
 
-    async def raw(self, seen: Transaction, *, since: int, until: int) -> tuple[Deltas, int]:
+    def raw(self, seen: Statements, *, since: int, until: int) -> tuple[Deltas, int]:
         """Add up what the raw rows of [since, until) seconds say, and count the exchanges."""
         deltas, read = Deltas(), 0
         window: Row = {"since": since * 1_000_000, "until": until * 1_000_000, "limit": _PAGE}
         after: Row = {"after": 0, "after_id": ""}
-        while page := await seen.run(self._sql["exchanges_between"], window | after):
+        while page := seen.run(self._sql["exchanges_between"], window | after):
             ids = _json([row["id"] for row in page])
-            deltas.add(await self._of(seen, page, ids))
+            deltas.add(self._of(seen, page, ids))
             read += len(page)
             after = {"after": micros(page[-1]["started_at"]), "after_id": page[-1]["id"]}
         return deltas, read
 
-    async def known(self, transaction: Transaction, exchange_ids: Sequence[str]) -> set[str]:
+    def known(self, transaction: Statements, exchange_ids: Sequence[str]) -> set[str]:
         """Tell which of these exchanges are stored already."""
-        rows = await transaction.run(self._sql["known_exchanges"], {"ids": _json(exchange_ids)})
+        rows = transaction.run(self._sql["known_exchanges"], {"ids": _json(exchange_ids)})
         return {row["id"] for row in rows}
 
-    async def job_moved(self, transaction: Transaction, job: LeasedJob, *, before: str, after: State) -> None:
+    def job_moved(self, transaction: Statements, job: LeasedJob, *, before: str, after: State) -> None:
         """Append that one job is in another state now."""
         exchange = job.exchange
         of = {"started_at": exchange.started_at, "task": exchange.task, "model": exchange.model}
         deltas = Deltas()
         add_move(deltas, of, job.job.candidate, before=(before, None), after=after, counted=job.job.counted)
-        await self.append(transaction, deltas)
+        self.append(transaction, deltas)
 
-    async def jobs_moved(self, transaction: Transaction, rows: Sequence[Row], *, before: str, after: State) -> None:
+    def jobs_moved(self, transaction: Statements, rows: Sequence[Row], *, before: str, after: State) -> None:
         """Append that many jobs (rows of exchange_id, candidate and counted) are in another state now."""
         if not rows:
             return
         ids = _json(sorted({row["exchange_id"] for row in rows}))
-        series = {row["id"]: row for row in await transaction.run(self._sql["series_of"], {"ids": ids})}
+        series = {row["id"]: row for row in transaction.run(self._sql["series_of"], {"ids": ids})}
         deltas = Deltas()
         for row in rows:
             of = series.get(row["exchange_id"])
             if of is not None:
                 add_move(deltas, of, row["candidate"], before=(before, None), after=after, counted=row["counted"])
-        await self.append(transaction, deltas)
+        self.append(transaction, deltas)
 
-    async def price(self, transaction: Transaction, costs: Mapping[str, tuple[Row, Cost]], *, set_price: str) -> int:
+    def price(self, transaction: Statements, costs: Mapping[str, tuple[Row, Cost]], *, set_price: str) -> int:
         """Keep price decisions, each once, and append what they add. `costs`: exchange row and cost by exchange id."""
-        waiting = await transaction.run(self._sql["unpriced_of"], {"ids": _json(list(costs))})
+        waiting = transaction.run(self._sql["unpriced_of"], {"ids": _json(list(costs))})
         ids = _json([row["id"] for row in waiting])
-        answered = await transaction.run(self._sql["bundle_answers"], {"ids": ids})
+        answered = transaction.run(self._sql["bundle_answers"], {"ids": ids})
         with_answers = {row["exchange_id"] for row in answered}
         plain = Deltas()
         rows = []
@@ -151,21 +148,21 @@ class DeltaLog:
             rows.append((cost.billed_usd, cost.uncached_usd, cost.source, row["id"]))
             if row["id"] not in with_answers:
                 add_price(plain, exchange, billed_usd=cost.billed_usd, uncached_usd=cost.uncached_usd)
-        async with self.following(transaction, with_answers):
-            await transaction.run_many(set_price, rows)
-        await self.append(transaction, plain)
+        with self.following(transaction, with_answers):
+            transaction.run_many(set_price, rows)
+        self.append(transaction, plain)
         return len(rows)
 
-    async def raw_gone(self, transaction: Transaction, *, before: datetime) -> None:
+    def raw_gone(self, transaction: Statements, *, before: datetime) -> None:
         """Remember that raw rows before then are not whole any more."""
-        await transaction.run(self._sql["raise_meta"], {"key": RAW_FROM, "value": str(micros(before))})
+        transaction.run(self._sql["raise_meta"], {"key": RAW_FROM, "value": str(micros(before))})
 
-    async def dropped(self, transaction: Transaction, counts: Mapping[str, int], *, now: datetime) -> None:
+    def dropped(self, transaction: Statements, counts: Mapping[str, int], *, now: datetime) -> None:
         """Append how many copies or records were lost, by reason."""
         if counts:
             deltas = Deltas()
             deltas.at(Key(minute_of(now), "", None, "", DROPPED)).numbers.update(counts)
-            await self.append(transaction, deltas)
+            self.append(transaction, deltas)
 
 
 class SqliteRollups:
@@ -185,19 +182,22 @@ class SqliteRollups:
         edges = [span for span in parts if span[0] != DAY]
         days = next((span for span in parts if span[0] == DAY), None)
         parameters = {"spans": _json(edges), "since": start, "until": end, "task": task}
-        async with self._reader.snapshot() as seen:
-            base = {} if days is None else await self._days(seen, days[1], days[2], task)
-            rows = await seen.plain(self._sql["window"], parameters)
-        return Window(since=start, until=end, rows=cast("list[RollupRow]", rows), base=base)
 
-    async def _days(self, seen: Transaction, since: int, until: int, task: str | None) -> Mapping[Series, Totals]:
+        def look(seen: Statements) -> Window:
+            base = {} if days is None else self._days(seen, days[1], days[2], task)
+            rows = cast("list[RollupRow]", seen.plain(self._sql["window"], parameters))
+            return Window(since=start, until=end, rows=rows, base=base)
+
+        return await self._reader.look(look)
+
+    def _days(self, seen: Statements, since: int, until: int, task: str | None) -> Mapping[Series, Totals]:
         """Add up whole days, once until one of them changes."""
-        versions = await seen.plain(self._sql["day_versions"], {"since": since, "until": until})
+        versions = seen.plain(self._sql["day_versions"], {"since": since, "until": until})
         known = self._known_days.get((since, until, task))
         if known is not None and known[0] == versions:
             return known[1]
-        rows = await seen.plain(self._sql["days"], {"since": since, "until": until, "task": task})
-        found = await asyncio.to_thread(_compacted, cast("list[RollupRow]", rows))
+        rows = seen.plain(self._sql["days"], {"since": since, "until": until, "task": task})
+        found = _compacted(cast("list[RollupRow]", rows))
         self._known_days.pop((since, until, task), None)
         while len(self._known_days) >= _MOST_KNOWN_DAYS:
             self._known_days.pop(next(iter(self._known_days)))
@@ -224,9 +224,9 @@ class SqliteRollups:
         end = -(-ceil(until.timestamp()) // grain) * grain
         parameters = {"grain": grain, "since": start, "until": end, "task": task}
         by_step: dict[int, list[RollupRow]] = {}
-        async with self._reader.snapshot() as seen:
-            for row in cast("list[RollupRow]", await seen.plain(self._sql["steps"], parameters)):
-                by_step.setdefault(row[0], []).append(row)
+        rows = await self._reader.look(lambda seen: seen.plain(self._sql["steps"], parameters))
+        for row in cast("list[RollupRow]", rows):
+            by_step.setdefault(row[0], []).append(row)
         return [Window(since=step, until=step + grain, rows=by_step[step]) for step in sorted(by_step)]
 
     async def fold(self, *, limit: int = 200, holder: str | None = None) -> int:
@@ -235,15 +235,17 @@ class SqliteRollups:
         A crash in between changes nothing: folding and deleting are one. `holder` must hold the lease `rollups`, else
         nothing is done; None: there is nobody else.
         """
-        async with self._writer.transaction() as transaction:
-            if not await self._leads(transaction, holder):
+
+        def work(transaction: Statements) -> int:
+            if not self._leads(transaction, holder):
                 return 0
-            rows = await transaction.run(self._sql["oldest_deltas"], {"limit": limit})
-            if not rows:
-                return 0
-            await self._add(transaction, by_grain(rows))
-            await transaction.run(self._sql["delete_deltas"], {"last": rows[-1]["id"]})
-        return len(rows)
+            rows = transaction.run(self._sql["oldest_deltas"], {"limit": limit})
+            if rows:
+                self._add(transaction, by_grain(rows))
+                transaction.run(self._sql["delete_deltas"], {"last": rows[-1]["id"]})
+            return len(rows)
+
+        return await self._writer.at_once(work)
 
     async def lead(
         self, name: str, *, holder: str, now: datetime, lease_s: float = _LEASE_S, by_force: bool = False
@@ -269,11 +271,10 @@ class SqliteRollups:
 
     async def set_due(self, before: int | None) -> None:
         """Keep how far the rollups of an older file are made; None: all are there."""
-        async with self._writer.transaction() as transaction:
-            if before is None:
-                await transaction.run(self._sql["delete_meta"], {"key": DUE})
-            else:
-                await transaction.run(self._sql["set_meta"], {"key": DUE, "value": str(before)})
+        if before is None:
+            await self._writer.fetch(self._sql["delete_meta"], {"key": DUE})
+        else:
+            await self._writer.fetch(self._sql["set_meta"], {"key": DUE, "value": str(before)})
 
     async def raw_span(self) -> tuple[int, int] | None:
         """Give the hours [from, until), in seconds, for which the raw rows are whole; None when there are none."""
@@ -297,63 +298,72 @@ class SqliteRollups:
             read = sum([await self._rebuild_hour(snapshots, hour, holder) for hour in hours])
         finally:
             await snapshots.close()
-        async with self._writer.transaction() as transaction:
-            await self._must_lead(transaction, holder)
+
+        def add_up(transaction: Statements) -> None:
+            self._must_lead(transaction, holder)
             window = {"since": day, "until": day + DAY}
-            of_hours = await transaction.run(self._sql["folded_between"], window | {"grain": HOUR})
-            await transaction.run(self._sql["delete_folded_between"], window | {"grain": DAY, "dropped": DROPPED})
-            await transaction.run_many(self._sql["touch_day"], [(day,)])
-            await self._add(transaction, by_grain([row for row in of_hours if row["detail"] != DROPPED], [DAY]))
+            of_hours = transaction.run(self._sql["folded_between"], window | {"grain": HOUR})
+            transaction.run(self._sql["delete_folded_between"], window | {"grain": DAY, "dropped": DROPPED})
+            transaction.run_many(self._sql["touch_day"], [(day,)])
+            self._add(transaction, by_grain([row for row in of_hours if row["detail"] != DROPPED], [DAY]))
+
+        await self._writer.at_once(add_up)
         return read
 
     async def _rebuild_hour(self, snapshots: Connection, hour: int, holder: str | None) -> int:
-        async with snapshots.snapshot() as seen:
-            last = (await seen.run(self._sql["last_delta"]))[0]["id"]
-            truth, read = await self._log.raw(seen, since=hour, until=hour + HOUR)
+        def look(seen: Statements) -> tuple[int, Deltas, int]:
+            last = seen.run(self._sql["last_delta"])[0]["id"]
+            return last, *self._log.raw(seen, since=hour, until=hour + HOUR)
+
+        last, truth, read = await snapshots.look(look)
         rows = [
             {**key._asdict(), "numbers": encode_numbers(sums.numbers), "histograms": encode_histograms(sums.histograms)}
             for key, sums in truth.items()
         ]
         window = {"since": hour, "until": hour + HOUR, "dropped": DROPPED}
-        async with self._writer.transaction() as transaction:
-            await self._must_lead(transaction, holder)
+
+        def replace(transaction: Statements) -> None:
+            self._must_lead(transaction, holder)
             for grain in (MINUTE, HOUR):
-                await transaction.run(self._sql["delete_folded_between"], window | {"grain": grain})
-            await transaction.run(self._sql["delete_deltas_between"], window | {"last": last})
-            await self._add(transaction, by_grain(rows, (MINUTE, HOUR)))
+                transaction.run(self._sql["delete_folded_between"], window | {"grain": grain})
+            transaction.run(self._sql["delete_deltas_between"], window | {"last": last})
+            self._add(transaction, by_grain(rows, (MINUTE, HOUR)))
+
+        await self._writer.at_once(replace)
         return read
 
     async def prune(self, *, grain: int, before: int, limit: int = 500) -> int:
         """Delete sums of one grain whose bucket begins before that second, some at a time; returns how many."""
-        async with self._writer.transaction() as transaction:
-            if grain in KEPT_FROM:
-                await transaction.run(self._sql["raise_meta"], {"key": KEPT_FROM[grain], "value": str(before)})
-            found = await transaction.run(
-                self._sql["prune_rollups"], {"grain": grain, "before": before, "limit": limit}
-            )
-        return len(found)
 
-    async def _add(self, transaction: Transaction, totals: Mapping[tuple[int, Key], Totals]) -> None:
+        def work(transaction: Statements) -> int:
+            if grain in KEPT_FROM:
+                transaction.run(self._sql["raise_meta"], {"key": KEPT_FROM[grain], "value": str(before)})
+            limits = {"grain": grain, "before": before, "limit": limit}
+            return len(transaction.run(self._sql["prune_rollups"], limits))
+
+        return await self._writer.at_once(work)
+
+    def _add(self, transaction: Statements, totals: Mapping[tuple[int, Key], Totals]) -> None:
         """Add to what is folded already."""
         wanted = _json([(grain, *key) for grain, key in totals])
         held: dict[tuple[int, Key], int] = {}
-        for row in await transaction.run(self._sql["folded"], {"keys": wanted}):
+        for row in transaction.run(self._sql["folded"], {"keys": wanted}):
             key = Key(row["bucket"], row["task"], row["primary"], row["candidate"], row["detail"])
             held[row["grain"], key] = row["id"]
             totals[row["grain"], key].add(decode_numbers(row["numbers"]), decode_histograms(row["histograms"]))
         changed = [(*found.encoded(), held[place]) for place, found in totals.items() if place in held]
         new = [(grain, *key, *found.encoded()) for (grain, key), found in totals.items() if (grain, key) not in held]
         days = {key.bucket for grain, key in totals if grain == DAY}
-        await transaction.run_many(self._sql["touch_day"], [(day,) for day in sorted(days)])
-        await transaction.run_many(self._sql["update_folded"], changed)
-        await transaction.run_many(self._sql["insert_folded"], new)
+        transaction.run_many(self._sql["touch_day"], [(day,) for day in sorted(days)])
+        transaction.run_many(self._sql["update_folded"], changed)
+        transaction.run_many(self._sql["insert_folded"], new)
 
-    async def _leads(self, transaction: Transaction, holder: str | None) -> bool:
+    def _leads(self, transaction: Statements, holder: str | None) -> bool:
         lease = {"name": LEASE, "holder": holder}
-        return holder is None or bool(await transaction.run(self._sql["holds_lease"], lease))
+        return holder is None or bool(transaction.run(self._sql["holds_lease"], lease))
 
-    async def _must_lead(self, transaction: Transaction, holder: str | None) -> None:
-        if not await self._leads(transaction, holder):
+    def _must_lead(self, transaction: Statements, holder: str | None) -> None:
+        if not self._leads(transaction, holder):
             raise StoreError(f"store {self._reader.path}: another process has begun to make rollups anew; try again")
 
     async def _fact(self, name: str) -> int | None:

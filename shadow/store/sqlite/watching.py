@@ -40,10 +40,6 @@ class SqliteWatching:
         }
         return bool(await self._writer.fetch(self._sql["take_duty"], row))
 
-    async def leave_duty(self, name: str, *, holder: str) -> None:
-        """Give it back."""
-        await self._writer.fetch(self._sql["leave_duty"], {"name": name, "holder": holder})
-
     async def schedule_since(self, *, cron: str, timezone: str, now: datetime) -> datetime:
         """Say since when this schedule is known, from now on if it is new; others are forgotten."""
         row = {"cron": cron, "timezone": timezone}

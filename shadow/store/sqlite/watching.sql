@@ -5,10 +5,6 @@ ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.unti
 WHERE duty.holder = excluded.holder OR duty.until <= :now OR duty.until > :furthest
 RETURNING holder;
 
--- name: leave_duty
--- Give a duty back, so that the next one need not wait.
-DELETE FROM duty WHERE name = :name AND holder = :holder;
-
 -- name: see_schedule
 -- Remember when a schedule was first seen.
 INSERT INTO schedule_seen (cron, timezone, since) VALUES (:cron, :timezone, :now) ON CONFLICT DO NOTHING;

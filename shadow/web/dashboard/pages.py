@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from markupsafe import Markup
 from starlette.responses import Response
 
+from shadow.spreadsheet import defused
 from shadow.web.answers import COMMON_HEADERS
 from shadow.web.dashboard import charts, money, overview, report, runs, trends
 from shadow.web.dashboard.api import ApiError
@@ -158,6 +159,11 @@ async def cost(page: Page) -> Response:
     asked = _window(page)
     stats = Node(await page.api.get("/stats", asked))
     view = money.cost_view(stats, prices=page.settings.prices)
+    trend = await _trends(page)
+    for task in view["tasks"]:
+        series = charts.series_of(task["node"].nodes("models"))
+        drawn = [] if trend is None else [trends.cost_trend(Node(trend), task=task["node"]["task"], series=series)]
+        task["charts"] = drawn
     return page.answer("cost.html", title="Cost", page="Cost", between=money.interval, **view, **_told(stats, asked))
 
 
@@ -367,6 +373,4 @@ async def _neighbours(page: Page, pair_id: str, inside: str) -> dict[str, Any]:
 def _cell(value: Any) -> str:
     """One CSV field; what a spreadsheet would take for a formula is marked as text."""
     text = "" if value is None else str(value)
-    return (
-        f"'{text}" if not isinstance(value, int | float) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-    )
+    return text if isinstance(value, int | float) else defused(text)
