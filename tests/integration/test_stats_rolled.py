@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shadow.records import Batch
+from shadow.rollups import DROPPED
 from shadow.stats import ConversationRules, RolledRows, StatsRows, build_stats, latency_curves
 from shadow.store import open_store
 from tests.integration.test_store_rollups import AnyDay, fold_all
@@ -138,3 +140,14 @@ async def test_sums_not_made_yet_are_said(tmp_path: Path) -> None:
             )  # fmt: skip
             reason = build_stats(rows, **options(window))["read"]["reason"]
             assert (reason is not None) is said
+
+
+async def test_what_was_dropped_is_of_no_task(tmp_path: Path) -> None:
+    async with await open_store(url(tmp_path / "shadow.db")) as store:
+        await store.intake.write(Batch(dropped={"tee_full": 3}))
+        now = datetime.now(UTC)
+        _, rolled = await both(store, {"since": now - timedelta(hours=1), "until": now})
+        found = await store.rollups.window(since=now - timedelta(hours=1), until=now)
+    assert [series.detail for series in found.totals()] == [DROPPED]
+    assert rolled["dropped"] == {"tee_full": 3}
+    assert [(task["task"], task["models"]) for task in rolled["tasks"]] == [("default", [])]
