@@ -268,6 +268,8 @@ class Loader:
             "value",
             "reason",
             "cost_usd",
+            "measures",
+            "absolute",
         )
         connection.executemany(self.sql["insert_score"], [tuple(score[name] for name in names) for score in scores])
         return Bundle(exchange=row, jobs=jobs, answers=answers, scores=scores)
@@ -276,7 +278,7 @@ class Loader:
 def score_row(exchange_id: str, candidate: str, role: str, value: float) -> dict[str, Any]:
     return {
         "exchange_id": exchange_id, "candidate": candidate, "evaluator": "is-json", "version": "1", "quality": 1,
-        "role": role, "status": "scored", "value": value, "reason": "", "cost_usd": 0.0,
+        "role": role, "status": "scored", "value": value, "reason": "", "cost_usd": 0.0, "measures": "content", "absolute": 1,
     }  # fmt: skip
 
 
@@ -309,6 +311,7 @@ def questions(end: datetime, some_id: str) -> dict[str, str]:
         "/stats, 1 day": f"/stats?since={since(days=1)}&until={until}",
         "/stats, 1 hour": f"/stats?since={since(hours=1)}&until={until}",
         "/stats, 30 days, one task": f"/stats?since={since(days=30)}&until={until}&task={TASKS[3]}",
+        "/latency, 30 days": f"/latency?since={since(days=30)}&until={until}",
         "/verdicts": "/verdicts",
         "/pairs, newest": "/pairs?limit=50",
         "/pairs, worst": "/pairs?limit=50&sort=worst",
@@ -318,6 +321,14 @@ def questions(end: datetime, some_id: str) -> dict[str, str]:
         "/exchanges/{id}": f"/exchanges/{some_id}",
         "/metrics": "/metrics",
         "/readyz": "/readyz",
+        "page Overview, 30 days": f"/ui/?since={since(days=30)}&until={until}",
+        "page Pairs": "/ui/pairs",
+        "page Pair": f"/ui/pairs/{some_id}:{CANDIDATES[0]}",
+        "page Review": "/ui/review",
+        "page Latency, 30 days": f"/ui/latency?since={since(days=30)}&until={until}",
+        "page Cost, 30 days": f"/ui/cost?since={since(days=30)}&until={until}",
+        "page Health": "/ui/health",
+        "page Report, 30 days": f"/ui/report?since={since(days=30)}&until={until}",
     }
 
 
@@ -503,31 +514,20 @@ asyncio.run(main(sys.argv[1]))
 async def retention(path: Path, end: datetime) -> dict[str, float]:
     """How long retention holds the write lock over a large file, and how many exchanges a second it deletes."""
     held: list[float] = []
-    transaction, run_to_end = Connection.transaction, Connection.run_to_end
+    at_once, run_to_end = Connection.at_once, Connection.run_to_end
+
+    async def timed_work(self: Connection, work: Any) -> Any:
+        began = time.perf_counter()
+        found = await at_once(self, work)
+        held.append((time.perf_counter() - began) * 1000)
+        return found
 
     async def timed_run(self: Connection, sql: str) -> None:
         began = time.perf_counter()
         await run_to_end(self, sql)
         held.append((time.perf_counter() - began) * 1000)
 
-    class Timed:
-        def __init__(self, connection: Connection) -> None:
-            self.inner = transaction(connection)
-
-        async def __aenter__(self) -> Any:
-            entered = await self.inner.__aenter__()
-            self.began = time.perf_counter()
-            return entered
-
-        async def __aexit__(self, *error: object) -> Any:
-            done = await self.inner.__aexit__(*error)
-            held.append((time.perf_counter() - self.began) * 1000)
-            return done
-
-    def timed(self: Connection) -> Timed:
-        return Timed(self)
-
-    Connection.transaction, Connection.run_to_end = timed, timed_run  # type: ignore[assignment,method-assign]
+    Connection.at_once, Connection.run_to_end = timed_work, timed_run  # type: ignore[method-assign]
     try:
         async with await open_store(f"sqlite:///{path}") as store:
             before = end - timedelta(days=DAYS) + timedelta(minutes=60)
@@ -535,7 +535,7 @@ async def retention(path: Path, end: datetime) -> dict[str, float]:
             gone = await paced(lambda limit: store.reader.prune(before=before, limit=limit))
             took = time.perf_counter() - began
     finally:
-        Connection.transaction, Connection.run_to_end = transaction, run_to_end  # type: ignore[method-assign]
+        Connection.at_once, Connection.run_to_end = at_once, run_to_end  # type: ignore[method-assign]
     held.sort()
     return {"exchanges": gone, "exchanges/s": gone / took, "lock p99, ms": at(held, 99), "lock max, ms": held[-1]}
 
