@@ -278,7 +278,8 @@ class Loader:
 def score_row(exchange_id: str, candidate: str, role: str, value: float) -> dict[str, Any]:
     return {
         "exchange_id": exchange_id, "candidate": candidate, "evaluator": "is-json", "version": "1", "quality": 1,
-        "role": role, "status": "scored", "value": value, "reason": "", "cost_usd": 0.0, "measures": "content", "absolute": 1,
+        "role": role, "status": "scored", "value": value, "reason": "", "cost_usd": 0.0,
+        "measures": "content", "absolute": 1,
     }  # fmt: skip
 
 
