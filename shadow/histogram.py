@@ -12,6 +12,7 @@ import itertools
 import math
 import struct
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def bucket_of(value: float) -> int:
     return number if value > 0 else -number
 
 
+@cache
 def value_of(bucket: int) -> float:
     """Give the value that stands for a bucket, within 1 % of everything in it."""
     if not bucket:
@@ -66,39 +68,42 @@ def merged(packings: Iterable[bytes]) -> Counter[int]:
     return Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
 
 
-def quantiles(packings: Iterable[bytes], percents: Sequence[int]) -> list[float | None]:
-    """Give several quantiles of many packed histograms added up, as `quantile` of `merged` gives each, but quicker."""
-    summed = _summed(packings)
-    total = int(summed[1].sum())
-    if total <= 0:
-        return [None] * len(percents)
-    return list(_at(summed, [max(1, -(-total * percent // 100)) for percent in percents]))
+class Distribution:
+    """Many packed histograms added up, to be asked often."""
 
+    def __init__(self, packings: Iterable[bytes]) -> None:
+        numbers, counts = _summed(packings)
+        self._numbers = numbers
+        self._below = counts.cumsum()
+        self.total = int(self._below[-1]) if len(self._below) else 0
 
-def values_at(packings: Iterable[bytes], ranks: Sequence[int]) -> list[float]:
-    """Give the members at these ranks (1: the smallest) of many packed histograms added up."""
-    return _at(_summed(packings), ranks)
+    def quantiles(self, percents: Sequence[int]) -> list[float | None]:
+        """Give several quantiles, as `quantile` of `merged` gives each, but quicker; None of nothing."""
+        if self.total <= 0:
+            return [None] * len(percents)
+        return list(self.values_at([max(1, -(-self.total * percent // 100)) for percent in percents]))
 
+    def values_at(self, ranks: Sequence[int]) -> list[float]:
+        """Give the members at these ranks (1: the smallest)."""
+        return [value_of(bucket) for bucket in self._numbers[self._below.searchsorted(ranks)].tolist()]
 
-def _at(summed: tuple[Any, Any], ranks: Sequence[int]) -> list[float]:
-    import numpy as np  # noqa: PLC0415  (as below)
-
-    numbers, counts = summed
-    found = np.searchsorted(np.cumsum(counts), ranks)
-    return [value_of(int(numbers[at])) for at in found]
+    def counts_to(self, buckets: Sequence[int]) -> list[int]:
+        """Count what lies in each of these buckets or below it."""
+        found = self._numbers.searchsorted(buckets, side="right").tolist()
+        return [int(self._below[at - 1]) if at else 0 for at in found]
 
 
 def _summed(packings: Iterable[bytes]) -> tuple[Any, Any]:
     """Give the numbers of the buckets that are not empty, ascending, and their counts, as arrays."""
     import numpy as np  # noqa: PLC0415  (a live process packs, and never needs the memory of this library)
 
-    pairs = np.frombuffer(b"".join(packings), dtype=np.dtype([("bucket", "<i2"), ("count", "<i4")]))
+    pairs = np.frombuffer(b"".join(packings), dtype=[("bucket", "<i2"), ("count", "<i4")])
     if not len(pairs):
         return pairs["bucket"], pairs["count"]
     numbers = pairs["bucket"].astype(np.intp)
     lowest = int(numbers.min())
     sums = np.bincount(numbers - lowest, weights=pairs["count"]).astype(np.int64)  # whole numbers: exact up to 2**53
-    held = np.flatnonzero(sums)
+    held = sums.nonzero()[0]
     return held + lowest, sums[held]
 
 

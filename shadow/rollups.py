@@ -202,18 +202,9 @@ class Totals:
         }
         return {name: found[name] for name in sorted(found) if found[name]}
 
-    def histogram(self, name: str) -> Mapping[int, int]:
-        """Merge one histogram; empty when there is none."""
-        packings = self._packed.get(name)
-        return histogram.merged(packings) if packings else {}
-
-    def quantiles(self, name: str, *percents: int) -> list[float | None]:
-        """Give quantiles of one histogram within 1 %; None of nothing."""
-        return histogram.quantiles(self._packed.get(name, ()), percents)
-
-    def values_at(self, name: str, ranks: Sequence[int]) -> list[float]:
-        """Give the members of one histogram at these ranks (1: the smallest), within 1 %."""
-        return histogram.values_at(self._packed.get(name, ()), ranks) if ranks else []
+    def spread(self, name: str) -> histogram.Distribution:
+        """Add one histogram up."""
+        return histogram.Distribution(self._packed.get(name, ()))
 
     def compact(self) -> Totals:
         """Give the same with every histogram in one piece, to be added to often."""
@@ -240,26 +231,39 @@ RollupRow = tuple[int, str, str | None, str, str, str, bytes | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Summed:
+    """Buckets of a stretch of time, added up."""
+
+    totals: Mapping[Series, Totals]
+    first: int | None
+    """The start of the first bucket that counts exchanges, None when there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """What was kept of [since, until), seconds since the epoch, as rows that are not added up yet."""
+    """What was kept of [since, until), seconds since the epoch."""
 
     since: int
     until: int
     rows: Sequence[RollupRow]
-    base: Mapping[Series, Totals] = field(default_factory=dict)
-    """What is added up already, of whole days."""
+    """What is not added up yet."""
+    summed: Sequence[Summed] = ()
+    """What is added up already; never to be changed."""
 
     def first(self) -> int | None:
         """Give the start of the first bucket that counts exchanges, None when there are none."""
-        of_primaries = (row for row in self.rows if not row[3] and row[4] == WHOLE)
-        return min((row[0] for row in of_primaries), default=None)
+        known = [part.first for part in self.summed if part.first is not None]
+        return min([*known, *_with_exchanges(self.rows)], default=None)
 
     def totals(self) -> dict[Series, Totals]:
         """Add the rows up by series and detail. Takes milliseconds: for a thread."""
         totals: dict[Series, Totals] = {}
-        for series, known in self.base.items():
-            totals[series] = Totals()
-            totals[series].absorb(known)
+        for part in self.summed:
+            for series, known in part.totals.items():
+                found = totals.get(series)
+                if found is None:
+                    found = totals[series] = Totals()
+                found.absorb(known)
         for _, task, primary, candidate, detail, numbers, packed in self.rows:
             series = Series(task, primary, candidate, detail)
             found = totals.get(series)
@@ -267,6 +271,19 @@ class Window:
                 found = totals[series] = Totals()
             found.add(decode_numbers(numbers), decode_histograms(packed))
         return totals
+
+
+def summed(rows: Sequence[RollupRow]) -> Summed:
+    """Add rows up, to be added to others often."""
+    totals = Window(since=0, until=0, rows=rows).totals()
+    return Summed(
+        totals={series: sums.compact() for series, sums in totals.items()},
+        first=min(_with_exchanges(rows), default=None),
+    )
+
+
+def _with_exchanges(rows: Iterable[RollupRow]) -> Iterator[int]:
+    return (row[0] for row in rows if not row[3] and row[4] == WHOLE)
 
 
 def by_grain(rows: Iterable[Row], grains: Iterable[int] = GRAINS) -> dict[tuple[int, Key], Totals]:

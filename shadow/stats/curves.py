@@ -56,7 +56,7 @@ def _rolled(rows: RolledRows) -> list[dict[str, Any]]:
 def _of_histogram(totals: Totals, name: str) -> dict[str, Any]:
     n = totals.count(f"{name}.n")
     ranks = _ranks(n)
-    values = totals.values_at(name, ranks)
+    values = totals.spread(name).values_at(ranks)
     return {"n": n, "points": [[value, rank / n] for value, rank in zip(values, ranks, strict=True)]}
 
 

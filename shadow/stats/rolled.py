@@ -254,7 +254,7 @@ def _jobs(totals: Totals) -> list[dict[str, Any]]:
 
 
 def _quantiles(totals: Totals, name: str) -> dict[str, Any]:
-    p50, p95 = totals.quantiles(name, 50, 95)
+    p50, p95 = totals.spread(name).quantiles((50, 95))
     return {"n": totals.count(f"{name}.n"), "p50": p50, "p95": p95}
 
 
@@ -265,7 +265,7 @@ def _share_of_failures(live: Totals) -> float | None:
 
 def _representative(totals: Totals) -> dict[str, Any]:
     counted = totals.count("counted")
-    p50, p95 = totals.quantiles("input_tokens", 50, 95)
+    p50, p95 = totals.spread("input_tokens").quantiles((50, 95))
     return {
         "n": counted,
         "input_tokens_p50": p50,

@@ -64,12 +64,13 @@ def outcomes(totals: Totals) -> dict[str, int]:
 
 def spread(totals: Totals, name: str, *, none_because: str) -> dict[str, Any]:
     """`{n, avg, p50, p95, p99, reason}`: the mean is exact, percentiles are nearest ranks within 1 %."""
-    p50, p95, p99 = totals.quantiles(name, 50, 95, 99)
+    values = totals.spread(name)
+    p50, p95, p99 = values.quantiles((50, 95, 99))
     mean = average(totals, name)
     reason = none_because if mean is None else None
     n = totals.count(f"{name}.n")
     figures = {"n": n, "avg": mean, "p50": p50, "p95": p95, "p99": p99, "reason": reason}
-    return figures | percentile_bounds(n, lambda ranks: totals.values_at(name, ranks))
+    return figures | percentile_bounds(n, values.values_at)
 
 
 def average(totals: Totals, name: str) -> float | None:

@@ -14,13 +14,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
-from shadow.histogram import value_of
+from shadow.histogram import bucket_of, value_of
 from shadow.rollups import WHOLE, Series, Totals
 from shadow.web import parameters
 from shadow.web.answers import COMMON_HEADERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from prometheus_client.metrics_core import Metric
@@ -172,12 +172,17 @@ def _short(name: str) -> str:
 
 def _borders(sums: Totals) -> list[tuple[str, float]]:
     """Cumulative counts below fixed borders, as the text format wants them."""
-    buckets = sums.histogram("latency_ms")
-    counts: list[tuple[str, float]] = [
-        (str(border), sum(_below(buckets.items(), border * 1000))) for border in LATENCY_BORDERS_S
+    counts = sums.spread("latency_ms").counts_to([bucket for _, bucket in _BORDERS])
+    return [
+        *((str(border), count) for (border, _), count in zip(_BORDERS, counts, strict=True)),
+        ("+Inf", sums.count("latency_ms.n")),
     ]
-    return [*counts, ("+Inf", sums.count("latency_ms.n"))]
 
 
-def _below(buckets: Iterable[tuple[int, int]], border_ms: float) -> Iterator[int]:
-    return (count for bucket, count in buckets if value_of(bucket) <= border_ms)
+def _last_below(border_ms: float) -> int:
+    """Number the last bucket whose value is not above a border."""
+    bucket = bucket_of(border_ms)
+    return bucket if value_of(bucket) <= border_ms else bucket - 1
+
+
+_BORDERS = [(border, _last_below(border * 1000)) for border in LATENCY_BORDERS_S]

@@ -24,6 +24,7 @@ from shadow.rollups import (
     encode_numbers,
     minute_of,
     spans,
+    summed,
 )
 from shadow.store.base import StoreError
 from shadow.store.contributions import add_bundle, add_move, add_price, bundles
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shadow.records import Cost, LeasedJob
-    from shadow.rollups import RollupRow, Series, Totals
+    from shadow.rollups import RollupRow, Span, Summed, Totals
     from shadow.store.sqlite.connection import Row, Statements
 
 DeltaRow = tuple[int, str, str | None, str, str, str, bytes | None]
@@ -49,8 +50,8 @@ _PAGE = 1000
 """Exchanges read at once while rollups are made anew."""
 _LEASE_S = 120.0
 _BUSY_TIMEOUT_S = 10.0
-_MOST_KNOWN_DAYS = 16
-"""Stretches of whole days (a megabyte each) that are kept added up."""
+_MOST_KNOWN = 48
+"""Stretches of buckets (up to a megabyte each) that are kept added up."""
 LEASE = "rollups"
 """The lease of the one who folds."""
 DUE = "rollups_due_before"
@@ -173,36 +174,32 @@ class SqliteRollups:
         self._writer = writer
         self._log = DeltaLog()
         self._sql = load_queries("rollups.sql")
-        self._known_days: dict[tuple[int, int, str | None], tuple[list[tuple[Any, ...]], Mapping[Series, Totals]]] = {}
+        self._known: dict[tuple[Span, str | None], tuple[list[tuple[Any, ...]], Summed]] = {}
 
     async def window(self, *, since: datetime, until: datetime, task: str | None = None) -> Window:
         """Read [since, until), widened to whole minutes, or to whole hours or days where no finer sums are kept."""
         kept_from = {grain: await self._fact(name) or 0 for grain, name in KEPT_FROM.items()}
         start, end, parts = spans(since, until, kept_from=kept_from)
-        edges = [span for span in parts if span[0] != DAY]
-        days = next((span for span in parts if span[0] == DAY), None)
-        parameters = {"spans": _json(edges), "since": start, "until": end, "task": task}
 
         def look(seen: Statements) -> Window:
-            base = {} if days is None else self._days(seen, days[1], days[2], task)
-            rows = cast("list[RollupRow]", seen.plain(self._sql["window"], parameters))
-            return Window(since=start, until=end, rows=rows, base=base)
+            # One moment, so what is folded meanwhile is neither missed nor doubled.
+            summed = [self._summed(seen, span, task) for span in parts]
+            rows = seen.plain(self._sql["fresh"], {"since": start, "until": end, "task": task})
+            return Window(since=start, until=end, rows=cast("list[RollupRow]", rows), summed=summed)
 
         return await self._reader.look(look)
 
-    def _days(self, seen: Statements, since: int, until: int, task: str | None) -> Mapping[Series, Totals]:
-        """Add up whole days, once until one of them changes."""
-        versions = seen.plain(self._sql["day_versions"], {"since": since, "until": until})
-        known = self._known_days.get((since, until, task))
-        if known is not None and known[0] == versions:
-            return known[1]
-        rows = seen.plain(self._sql["days"], {"since": since, "until": until, "task": task})
-        found = _compacted(cast("list[RollupRow]", rows))
-        self._known_days.pop((since, until, task), None)
-        while len(self._known_days) >= _MOST_KNOWN_DAYS:
-            self._known_days.pop(next(iter(self._known_days)))
-        self._known_days[since, until, task] = (versions, found)
-        return found
+    def _summed(self, seen: Statements, span: Span, task: str | None) -> Summed:
+        """Add up buckets of one grain, once until one of them changes."""
+        of = {"grain": span[0], "since": span[1], "until": span[2], "task": task}
+        versions = seen.plain(self._sql["versions"], of)
+        known = self._known.pop((span, task), None)
+        if known is None or known[0] != versions:
+            known = (versions, summed(cast("list[RollupRow]", seen.plain(self._sql["span"], of))))
+        self._known[span, task] = known  # the last one used comes last
+        while len(self._known) > _MOST_KNOWN:
+            self._known.pop(next(iter(self._known)))
+        return known[1]
 
     async def began(self, window: Window) -> datetime | None:
         """Tell when the first exchange of a window began: exactly while raw rows are whole, else by its bucket."""
@@ -210,7 +207,7 @@ class SqliteRollups:
             bounds = {"since": window.since * 1_000_000, "until": window.until * 1_000_000}
             first: datetime | None = (await self._reader.fetch(self._sql["first_since"], bounds))[0]["started_at"]
             return first
-        bucket = window.since if window.base else window.first()
+        bucket = window.first()
         return None if bucket is None else moment(bucket * 1_000_000)
 
     async def newest_conversations(self, window: Window, *, task: str | None, limit: int) -> list[dict[str, Any]]:
@@ -304,7 +301,7 @@ class SqliteRollups:
             window = {"since": day, "until": day + DAY}
             of_hours = transaction.run(self._sql["folded_between"], window | {"grain": HOUR})
             transaction.run(self._sql["delete_folded_between"], window | {"grain": DAY, "dropped": DROPPED})
-            transaction.run_many(self._sql["touch_day"], [(day,)])
+            transaction.run_many(self._sql["touch"], [(DAY, day)])
             self._add(transaction, by_grain([row for row in of_hours if row["detail"] != DROPPED], [DAY]))
 
         await self._writer.at_once(add_up)
@@ -326,6 +323,7 @@ class SqliteRollups:
             self._must_lead(transaction, holder)
             for grain in (MINUTE, HOUR):
                 transaction.run(self._sql["delete_folded_between"], window | {"grain": grain})
+                transaction.run_many(self._sql["touch"], [(grain, at) for at in range(hour, hour + HOUR, grain)])
             transaction.run(self._sql["delete_deltas_between"], window | {"last": last})
             self._add(transaction, by_grain(rows, (MINUTE, HOUR)))
 
@@ -339,6 +337,7 @@ class SqliteRollups:
             if grain in KEPT_FROM:
                 transaction.run(self._sql["raise_meta"], {"key": KEPT_FROM[grain], "value": str(before)})
             limits = {"grain": grain, "before": before, "limit": limit}
+            transaction.run(self._sql["prune_versions"], {"grain": grain, "before": before})
             return len(transaction.run(self._sql["prune_rollups"], limits))
 
         return await self._writer.at_once(work)
@@ -353,8 +352,8 @@ class SqliteRollups:
             totals[row["grain"], key].add(decode_numbers(row["numbers"]), decode_histograms(row["histograms"]))
         changed = [(*found.encoded(), held[place]) for place, found in totals.items() if place in held]
         new = [(grain, *key, *found.encoded()) for (grain, key), found in totals.items() if (grain, key) not in held]
-        days = {key.bucket for grain, key in totals if grain == DAY}
-        transaction.run_many(self._sql["touch_day"], [(day,) for day in sorted(days)])
+        buckets = {(grain, key.bucket) for grain, key in totals}
+        transaction.run_many(self._sql["touch"], sorted(buckets))
         transaction.run_many(self._sql["update_folded"], changed)
         transaction.run_many(self._sql["insert_folded"], new)
 
@@ -369,11 +368,6 @@ class SqliteRollups:
     async def _fact(self, name: str) -> int | None:
         rows = await self._reader.fetch(self._sql["meta"], {"key": name})
         return int(rows[0]["value"]) if rows else None
-
-
-def _compacted(rows: list[RollupRow]) -> dict[Series, Totals]:
-    totals = Window(since=0, until=0, rows=rows).totals()
-    return {series: sums.compact() for series, sums in totals.items()}
 
 
 def delta_rows(deltas: Deltas) -> list[DeltaRow]:

@@ -65,31 +65,26 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 -- Replace the sums of one bucket of one series.
 UPDATE rollup SET numbers = ?, histograms = ? WHERE rowid = ?;
 
--- name: window
--- Everything of one window, by the coarsest grains that fill it; `spans` holds [grain, from, until]. Deltas that are not
--- folded yet count by their minute. One statement, so one moment: what is folded meanwhile is neither missed nor doubled.
-SELECT bucket, task, "primary", candidate, detail, numbers, histograms
-FROM json_each(:spans) AS span
-JOIN rollup ON
-    grain = span.value ->> 0 AND bucket >= span.value ->> 1 AND bucket < span.value ->> 2
-WHERE :task IS NULL OR task = :task
-UNION ALL
+-- name: fresh
+-- What is not folded yet of one window, by its minute.
 SELECT bucket, task, "primary", candidate, detail, numbers, histograms
 FROM rollup_delta
 WHERE bucket >= :since AND bucket < :until AND (:task IS NULL OR task = :task);
 
--- name: day_versions
--- How often the sums of each of these days were changed.
-SELECT bucket, version FROM rollup_day WHERE bucket >= :since AND bucket < :until ORDER BY bucket;
+-- name: versions
+-- How often each of these buckets was changed.
+SELECT bucket, version FROM rollup_version
+WHERE grain = :grain AND bucket >= :since AND bucket < :until ORDER BY bucket;
 
--- name: days
--- The sums of whole days.
+-- name: span
+-- The sums of buckets of one grain.
 SELECT bucket, task, "primary", candidate, detail, numbers, histograms FROM rollup
-WHERE grain = 86400 AND bucket >= :since AND bucket < :until AND (:task IS NULL OR task = :task);
+WHERE grain = :grain AND bucket >= :since AND bucket < :until AND (:task IS NULL OR task = :task);
 
--- name: touch_day
--- The sums of this day change.
-INSERT INTO rollup_day (bucket, version) VALUES (?, 1) ON CONFLICT (bucket) DO UPDATE SET version = version + 1;
+-- name: touch
+-- The sums of this bucket change.
+INSERT INTO rollup_version (grain, bucket, version) VALUES (?, ?, 1)
+ON CONFLICT (grain, bucket) DO UPDATE SET version = version + 1;
 
 -- name: steps
 -- The same window step by step, for trends: one grain only, deltas by the step their minute lies in.
@@ -185,6 +180,10 @@ SELECT 1 FROM lease WHERE name = :name AND holder = :holder;
 -- name: give_lease
 -- Let another one do it.
 DELETE FROM lease WHERE name = :name AND holder = :holder;
+
+-- name: prune_versions
+-- Forget how often buckets were changed whose sums are no longer kept.
+DELETE FROM rollup_version WHERE grain = :grain AND bucket < :before;
 
 -- name: prune_rollups
 -- Delete the oldest sums of one grain that are no longer kept, some at a time.

@@ -30,11 +30,13 @@ CREATE TABLE rollup (
 -- A model may be unknown (NULL); the number 0 equals no text.
 CREATE UNIQUE INDEX rollup_by_bucket ON rollup (grain, bucket, task, candidate, detail, coalesce("primary", 0));
 
--- How often the sums of a day were changed, so that readers may keep what they added up.
-CREATE TABLE rollup_day (
-    bucket INTEGER NOT NULL PRIMARY KEY,
-    version INTEGER NOT NULL
-) STRICT;
+-- How often the sums of a bucket were changed, so that readers may keep what they added up.
+CREATE TABLE rollup_version (
+    grain INTEGER NOT NULL,
+    bucket INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (grain, bucket)
+) STRICT, WITHOUT ROWID;
 
 -- Who does what only one process may do at a time, and until when.
 CREATE TABLE lease (
