@@ -9,31 +9,36 @@ from shadow.web import svg
 from shadow.web.dashboard import formats
 from shadow.web.dashboard.charts import Chart, named
 from shadow.web.dashboard.nodes import keyed
-from shadow.web.dashboard.texts import one_line
+from shadow.web.dashboard.texts import one_line, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import date
 
     from shadow.web.dashboard.nodes import Node
 
     Form = Callable[[float], str]
 
 _MAX_MARKS = 7
+_MAX_MODELS = 12
+_MAX_EXAMPLES = 3
+_EXAMPLE_BYTES = 1200
 
 
 def quality_trend(trends: Node, *, task: Any, series: Mapping[Any, int]) -> Chart:
     """Quality of every model week by week, with intervals as bands."""
     return _trend(
         trends, task=task, series=series, of=("quality.mean", "quality.ci"), form=formats.quality,
-        title="Quality, week by week", axis="quality",
+        tick=lambda value: f"{value:g}", title="Quality, week by week", axis="quality",
     )  # fmt: skip
 
 
-def latency_trend(trends: Node, *, task: Any, series: Mapping[Any, int]) -> Chart:
-    """The 95th percentile of every model week by week."""
+def latency_trend(trends: Node, *, task: Any, series: Mapping[Any, int], kind: str, rank: str) -> Chart:
+    """One percentile of every model week by week: `kind` is latency_ms or ttft_ms, `rank` p50 or p95."""
+    what = "first token" if kind == "ttft_ms" else "whole answer"
     return _trend(
-        trends, task=task, series=series, of=("latency_ms.p95", "latency_ms.p95_ci"), form=formats.ms,
-        title="p95 of the whole answer, week by week", axis="p95",
+        trends, task=task, series=series, of=(f"{kind}.{rank}", f"{kind}.{rank}_ci"), form=formats.ms,
+        tick=formats.ms_tick, title=f"Time to the {what}, {rank} week by week", axis=rank,
     )  # fmt: skip
 
 
@@ -54,23 +59,13 @@ def _trend(
     form: Form,
     title: str,
     axis: str,
+    tick: Form | None = None,
 ) -> Chart:
     reading = "Solid: live traffic by week. Dashed: weekly runs over fixed prompts. Bands are intervals."
     columns = ("when", "model", "source", axis, "interval")
     points = [point for point in trends.nodes("points") if point["task"] == task and point[of[0]] is not None]
-    if not points:
-        why = "No week has a value yet: weekly figures come with sampled traffic, and with weekly runs."
-        return Chart(title=title, reading=reading, drawing="", columns=columns, rows=(), empty=why)
-    lines = [
-        _line(found, of=of, series=series.get(model, number), dashed=source == "run")
-        for number, ((model, source), found) in enumerate(_grouped(points).items())
-    ]
-    drawing = svg.curves(
-        svg.Frame(name=f"{keyed(title)}-{keyed(str(task))}", title=title, description=reading),
-        lines,
-        x=svg.Axis(title="week (UTC)", format=formats.plain, marks=_dates(points)),
-        y=svg.Axis(title=axis, format=form),
-    )
+    colours = _colours([point["model"] for point in points], series)
+    points = [point for point in points if point["model"] in colours]
     rows = [
         (
             f"{_moment(point):%Y-%m-%d}",
@@ -81,7 +76,47 @@ def _trend(
         )
         for point in points
     ]
+    weeks = {_moment(point).date() for point in points}
+    if len(weeks) < 2:  # noqa: PLR2004  (a line needs two ends)
+        return Chart(title=title, reading=reading, drawing="", columns=columns, rows=rows, empty=_too_few(weeks))
+    lines = [
+        _line(found, of=of, series=colours[model], dashed=source == "run")
+        for (model, source), found in _grouped(points).items()
+    ]
+    drawing = svg.curves(
+        svg.Frame(name=f"{keyed(title)}-{keyed(str(task))}", title=title, description=reading),
+        lines,
+        x=svg.Axis(title="week (UTC)", format=formats.plain, marks=_dates(points)),
+        y=svg.Axis(title=axis, format=tick or form),
+        beside=True,
+    )
     return Chart(title=title, reading=reading, drawing=drawing, columns=columns, rows=rows)
+
+
+def _colours(models: Sequence[Any], series: Mapping[Any, int]) -> Mapping[Any, int]:
+    """Number the models of a trend as the other charts do, those that are not in them after that; not too many."""
+    names = sorted(dict.fromkeys(models), key=lambda name: series.get(name, len(series)))[:_MAX_MODELS]
+    strangers = [name for name in names if name not in series]
+    return {name: series[name] if name in series else len(series) + strangers.index(name) for name in names}
+
+
+def _too_few(weeks: set[date]) -> str:
+    """Say why there is no line yet, and what makes one."""
+    more = (
+        "Live weeks add up by themselves; the weekly run (benchmark.schedule, or Run now under Benchmarks) adds to it."
+    )
+    if not weeks:
+        return f"No week has a value yet. {more}"
+    (week,) = weeks
+    return f"One week has values so far, that of {week.day} {week:%B %Y}; a line needs two. {more}"
+
+
+def series_of(trends: Node, *, task: Any) -> Mapping[Any, int]:
+    """Number the models of a task, the primaries first, where there is nothing but the trends."""
+    found = sorted(
+        (point["role"] != "primary", str(point["model"])) for point in trends.nodes("points") if point["task"] == task
+    )
+    return {name: number for number, name in enumerate(dict.fromkeys(name for _, name in found))}
 
 
 def sentences(trends: Node, *, task: Any) -> list[str]:
@@ -100,6 +135,31 @@ def sentences(trends: Node, *, task: Any) -> list[str]:
     return found
 
 
+def changed_answers(trends: Node, *, task: Any) -> list[dict[str, Any]]:
+    """Prompts whose answers changed where a drift is proved: (whose, then and now), a few for each change."""
+    return [
+        {
+            "model": named(drift["model"]),
+            "case": one_line(str(example["case"]), limit=60),
+            "sides": [
+                {
+                    "words": words,
+                    "run": one_line(str(example[f"{side}.run"]), limit=40),
+                    "quality": example[f"{side}.quality"],
+                    "output": None
+                    if example[f"{side}.output"] is None
+                    else shown(str(example[f"{side}.output"]), limit_bytes=_EXAMPLE_BYTES),
+                }
+                for words, side in (("Before", "before"), ("Now", "now"))
+            ],
+        }
+        for drift in trends.nodes("drift")
+        if drift["task"] == task
+        for change in drift.nodes("changes")[-1:]
+        for example in change.nodes("examples")[:_MAX_EXAMPLES]
+    ]
+
+
 def _drifted(drift: Node, change: Node) -> str:
     mean, ci = change["mean"], change["ci"]
     who = f"{'The primary ' if drift['role'] == 'primary' else ''}{named(drift['model'])}"
@@ -114,7 +174,8 @@ def _line(points: Sequence[Node], *, of: tuple[str, str], series: int, dashed: b
     at = [(_moment(point).timestamp(), point) for point in points]
     return svg.Line(
         points=[(when, point[of[0]]) for when, point in at],
-        label=named(points[0]["model"]) + (" (runs)" if dashed else ""),
+        label=named(points[0]["model"]),
+        told=f"{named(points[0]['model'])}, {'weekly runs' if dashed else 'live traffic'}",
         series=series,
         band=[(when, *point[of[1]]) for when, point in at if point[of[1]]],
         marks=True,
