@@ -255,17 +255,21 @@ class Window:
         known = [part.first for part in self.summed if part.first is not None]
         return min([*known, *_with_exchanges(self.rows)], default=None)
 
-    def totals(self) -> dict[Series, Totals]:
-        """Add the rows up by series and detail. Takes milliseconds: for a thread."""
+    def totals(self, *, detail: str | None = None) -> dict[Series, Totals]:
+        """Add the rows up by series and detail, or those of one detail. Takes milliseconds: for a thread."""
         totals: dict[Series, Totals] = {}
         for part in self.summed:
             for series, known in part.totals.items():
+                if detail is not None and series.detail != detail:
+                    continue
                 found = totals.get(series)
                 if found is None:
                     found = totals[series] = Totals()
                 found.absorb(known)
-        for _, task, primary, candidate, detail, numbers, packed in self.rows:
-            series = Series(task, primary, candidate, detail)
+        for _, task, primary, candidate, of, numbers, packed in self.rows:
+            if detail is not None and of != detail:
+                continue
+            series = Series(task, primary, candidate, of)
             found = totals.get(series)
             if found is None:
                 found = totals[series] = Totals()

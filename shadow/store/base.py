@@ -325,10 +325,6 @@ class Rollups(Protocol):
         """Give task and conversation of the newest recognised exchanges of a window."""
         ...
 
-    async def steps(self, *, since: datetime, until: datetime, grain: int, task: str | None = None) -> list[Window]:
-        """Read [since, until) in steps of one grain (60, 3600 or 86400 seconds), oldest first, without empty ones."""
-        ...
-
     async def lead(
         self, name: str, *, holder: str, now: datetime, lease_s: float = 120.0, by_force: bool = False
     ) -> bool:

@@ -419,21 +419,6 @@ async def test_where_finer_sums_are_gone_a_window_is_widened_to_what_is_kept_and
     assert sum(totals.count("requests") for totals in recent.totals().values()) == 5
 
 
-async def test_steps_give_the_same_sums_as_the_window_they_fill(tmp_path: Path) -> None:
-    early = [exchange(n, started_at=NOW - timedelta(minutes=7 * n)) for n in range(60)]
-    async with stored(tmp_path, Batch(exchanges=early[:30])) as store:
-        await fold_all(store)
-        await store.intake.write(Batch(exchanges=early[30:]))
-        steps = await store.rollups.steps(since=NOW - timedelta(hours=8), until=NOW, grain=HOUR)
-
-    counts = {step.since: sum(totals.count("requests") for totals in step.totals().values()) for step in steps}
-    assert sum(counts.values()) == 60
-    assert all(step.until - step.since == HOUR for step in steps)
-    assert counts == {
-        hour: len([one for one in early if hour <= one.started_at.timestamp() < hour + HOUR]) for hour in counts
-    }
-
-
 async def test_an_older_file_with_rows_knows_what_is_due_and_a_new_one_has_nothing_to_make(tmp_path: Path) -> None:
     async with stored(tmp_path) as store:
         assert await store.rollups.due() is None

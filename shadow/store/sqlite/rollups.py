@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from datetime import timedelta
-from math import ceil, floor
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -50,7 +49,7 @@ _PAGE = 1000
 """Exchanges read at once while rollups are made anew."""
 _LEASE_S = 120.0
 _BUSY_TIMEOUT_S = 10.0
-_MOST_KNOWN = 48
+_MOST_KNOWN = 96
 """Stretches of buckets (up to a megabyte each) that are kept added up."""
 LEASE = "rollups"
 """The lease of the one who folds."""
@@ -214,17 +213,6 @@ class SqliteRollups:
         """Give task and conversation of the newest recognised exchanges of a window."""
         bounds = {"since": window.since * 1_000_000, "until": window.until * 1_000_000, "task": task, "limit": limit}
         return await self._reader.fetch(self._sql["newest_conversations"], bounds)
-
-    async def steps(self, *, since: datetime, until: datetime, grain: int, task: str | None = None) -> list[Window]:
-        """Read [since, until) in steps of one grain (60, 3600 or 86400 seconds), oldest first, without empty ones."""
-        start = floor(since.timestamp()) // grain * grain
-        end = -(-ceil(until.timestamp()) // grain) * grain
-        parameters = {"grain": grain, "since": start, "until": end, "task": task}
-        by_step: dict[int, list[RollupRow]] = {}
-        rows = await self._reader.look(lambda seen: seen.plain(self._sql["steps"], parameters))
-        for row in cast("list[RollupRow]", rows):
-            by_step.setdefault(row[0], []).append(row)
-        return [Window(since=step, until=step + grain, rows=by_step[step]) for step in sorted(by_step)]
 
     async def fold(self, *, limit: int = 200, holder: str | None = None) -> int:
         """Fold the oldest deltas into minutes, hours and days, in one short transaction; returns how many.

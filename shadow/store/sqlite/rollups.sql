@@ -86,16 +86,6 @@ WHERE grain = :grain AND bucket >= :since AND bucket < :until AND (:task IS NULL
 INSERT INTO rollup_version (grain, bucket, version) VALUES (?, ?, 1)
 ON CONFLICT (grain, bucket) DO UPDATE SET version = version + 1;
 
--- name: steps
--- The same window step by step, for trends: one grain only, deltas by the step their minute lies in.
-SELECT bucket, task, "primary", candidate, detail, numbers, histograms
-FROM rollup
-WHERE grain = :grain AND bucket >= :since AND bucket < :until AND (:task IS NULL OR task = :task)
-UNION ALL
-SELECT bucket - bucket % :grain, task, "primary", candidate, detail, numbers, histograms
-FROM rollup_delta
-WHERE bucket >= :since AND bucket < :until AND (:task IS NULL OR task = :task);
-
 -- name: exchanges_between
 -- A page of the exchanges that began in [since, until), for a rebuild.
 SELECT
