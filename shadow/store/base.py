@@ -325,6 +325,10 @@ class Rollups(Protocol):
         """Give task and conversation of the newest recognised exchanges of a window."""
         ...
 
+    async def newest_judges(self, window: Window, *, limit: int = 200) -> list[dict[str, Any]]:
+        """Tell which judges (evaluator, version, model) gave the newest rulings of a window, and when the last one."""
+        ...
+
     async def lead(
         self, name: str, *, holder: str, now: datetime, lease_s: float = 120.0, by_force: bool = False
     ) -> bool:

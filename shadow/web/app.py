@@ -307,14 +307,11 @@ class AdminApi:
             began=await rollups.began(read),
             conversations=await rollups.newest_conversations(read, task=task, limit=NEWEST_CONVERSATIONS),
             due_before=None if due is None else datetime.fromtimestamp(due, UTC),
-            feedback=await self._reader.feedback(since=since, until=until, task=task),
-            noise_floor=await self._reader.noise_floor(since=since, until=until, task=task),
+            newest_judges=await rollups.newest_judges(read),
             dropped=await self._reader.dropped(),
             budget=await self._reader.budget(day=day),
             budget_day=day,
             judge_spent_usd=await self._reader.judge_spent_usd(day=day),
-            judging=await self._reader.judge_tallies(since=since, until=until, task=task),
-            labels=await self._reader.label_tallies(since=since, until=until, task=task),
         )
 
 

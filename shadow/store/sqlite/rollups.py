@@ -26,7 +26,8 @@ from shadow.rollups import (
     summed,
 )
 from shadow.store.base import StoreError
-from shadow.store.contributions import add_bundle, add_move, add_price, bundles
+from shadow.store.contributions import PARTS, add_bundle, add_move, add_price, bundles
+from shadow.store.judged import add_second_answers
 from shadow.store.sqlite.connection import Connection
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import micros, moment
@@ -79,21 +80,31 @@ class DeltaLog:
     def following(self, transaction: Statements, exchange_ids: Iterable[str]) -> Iterator[None]:
         """Append what the block changes about these exchanges, whatever it writes: rows of any table that is theirs."""
         ids = _json(sorted(set(exchange_ids)))
-        before = self.contribution(transaction, ids)
+        before, asked = self.contribution(transaction, ids), self._asked_again(transaction, ids)
         yield
         after = self.contribution(transaction, ids)
         after.add(before, -1)
+        new = self._asked_again(transaction, ids) - asked
+        if new:  # what their conversations add now, less what they added without them
+            rows = transaction.run(self._sql["second_answers"], {"ids": _json(sorted(new))})
+            add_second_answers(after, rows)
+            without = Deltas()
+            add_second_answers(without, [row for row in rows if row["exchange_id"] not in new])
+            after.add(without, -1)
         self.append(transaction, after)
 
+    def _asked_again(self, transaction: Statements, ids: str) -> set[str]:
+        return {row["exchange_id"] for row in transaction.run(self._sql["asked_again"], {"ids": ids})}
+
     def contribution(self, transaction: Statements, ids: str) -> Deltas:
-        """Add up what some exchanges, a JSON list of ids, say now."""
+        """Add up what some exchanges, a JSON list of ids, say now; second answers of the primary apart."""
         exchanges = transaction.run(self._sql["bundle_exchanges"], {"ids": ids})
         return self._of(transaction, exchanges, ids) if exchanges else Deltas()
 
     def _of(self, transaction: Statements, exchanges: Sequence[Row], ids: str) -> Deltas:
-        parts = [transaction.run(self._sql[f"bundle_{name}"], {"ids": ids}) for name in ("jobs", "answers", "scores")]
+        parts = {name: transaction.run(self._sql[f"bundle_{name}"], {"ids": ids}) for name in PARTS}
         deltas = Deltas()
-        for bundle in bundles(exchanges, *parts):
+        for bundle in bundles(exchanges, parts):
             add_bundle(deltas, bundle)
         return deltas
 
@@ -103,8 +114,11 @@ class DeltaLog:
         window: Row = {"since": since * 1_000_000, "until": until * 1_000_000, "limit": _PAGE}
         after: Row = {"after": 0, "after_id": ""}
         while page := seen.run(self._sql["exchanges_between"], window | after):
-            ids = _json([row["id"] for row in page])
-            deltas.add(self._of(seen, page, ids))
+            ids = [row["id"] for row in page]
+            # A conversation that was asked again counts once, with the page of its first exchange.
+            deltas.add(self._of(seen, page, _json(ids)))
+            second = seen.run(self._sql["second_answers"], {"ids": _json(ids)})
+            add_second_answers(deltas, second, first_of=set(ids))
             read += len(page)
             after = {"after": micros(page[-1]["started_at"]), "after_id": page[-1]["id"]}
         return deltas, read
@@ -213,6 +227,11 @@ class SqliteRollups:
         """Give task and conversation of the newest recognised exchanges of a window."""
         bounds = {"since": window.since * 1_000_000, "until": window.until * 1_000_000, "task": task, "limit": limit}
         return await self._reader.fetch(self._sql["newest_conversations"], bounds)
+
+    async def newest_judges(self, window: Window, *, limit: int = 200) -> list[dict[str, Any]]:
+        """Tell which judges (evaluator, version, model) gave the newest rulings of a window, and when the last one."""
+        bounds = {"until": window.until * 1_000_000, "limit": limit}
+        return await self._reader.fetch(self._sql["newest_judges"], bounds)
 
     async def fold(self, *, limit: int = 200, holder: str | None = None) -> int:
         """Fold the oldest deltas into minutes, hours and days, in one short transaction; returns how many.
