@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from starlette.routing import Route
 
 from shadow.stats.weeks import week_points, weeks
-from shadow.trends import drifts_of, in_order, leads_of, trend_points
+from shadow.trends import Lead, ModelDrift, drifts_of, in_order, leads_of, trend_points
 from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -23,9 +25,8 @@ if TYPE_CHECKING:
     from shadow.drift import AnswerOf, Drift
     from shadow.notices import Mute
     from shadow.rollups import Summed
-    from shadow.runfacts import RunFacts, ShadowWeek
+    from shadow.runfacts import RunFacts
     from shadow.store.base import Reader, Trends
-    from shadow.trends import Lead, ModelDrift
     from shadow.web.parameters import Window
 
 MAX_OUTPUT_CHARS = 1000
@@ -73,7 +74,7 @@ class Outbox(Protocol):
 class WeeklyApi:
     """`GET /trends`, `GET /alerts` and `POST /runs`. `timetable` gives None where no runs are made.
 
-    Points of live weeks that were made of sums are kept until the sums change.
+    What runs come to is kept until another one has ended, points of live weeks made of sums until these change.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class WeeklyApi:
         self._trends = trends
         self._reader = reader
         self._known: dict[datetime, tuple[Sequence[Summed], list[dict[str, Any]]]] = {}
+        self._of_runs = _OfRuns()
         self._outbox = outbox
         self._timetable = timetable
         self._now = now
@@ -106,19 +108,32 @@ class WeeklyApi:
         window = parameters.window(given, now=self._now(), default=parameters.DEFAULT_TREND)
         task, model = parameters.text(given, "task"), parameters.text(given, "model")
         runs = await self._trends.weekly_runs(limit=MAX_RUNS)
-        inside = [run for run in runs if window.since <= run.started_at < window.until]
-        rows: Sequence[ShadowWeek] = ()
-        live: Sequence[dict[str, Any]] = ()
+        if _seen(runs) != self._of_runs.seen:
+            self._of_runs = await asyncio.to_thread(_of_runs, runs)
+        of_runs = self._of_runs
         rolled = await self._reader.holds_more_than(parameters.ROW_BY_ROW, since=window.since, until=window.until)
-        if rolled:
-            live = await self._rolled_weeks(window)
-        else:
-            rows = await self._trends.shadow_weeks(since=window.since, until=window.until, task=task)
-        told = await asyncio.to_thread(_told, runs, inside, rows, live, task=task, model=model)
+        live = await (self._rolled_weeks(window) if rolled else self._single_rows(window, task=task))
+        points = [*(point for point in of_runs.points if window.since <= point["at"] < window.until), *live]
+        told = {
+            "points": in_order(points, task=task, model=model),
+            # Leads and drift rest on all runs, whatever the window.
+            "leads": [
+                _lead(lead) for lead in of_runs.leads if task in {None, lead.task} and model in {None, lead.candidate}
+            ],
+            "drift": [
+                _drift(each, runs)
+                for each in of_runs.drifts
+                if task in {None, each.task} and model in {None, each.model}
+            ],
+        }
         await self._show_outputs(told["drift"])
         read = {"from": "sums" if rolled else "rows", "reason": await self._why_sums() if rolled else None}
         answer = {"since": window.since, "until": window.until, "read": read, **told, "next_run": self._next()}
         return JsonAnswer(answer)
+
+    async def _single_rows(self, window: Window, *, task: str | None) -> list[dict[str, Any]]:
+        rows = await self._trends.shadow_weeks(since=window.since, until=window.until, task=task)
+        return await asyncio.to_thread(trend_points, (), rows)
 
     async def _why_sums(self) -> str:
         due = await self._reader.rollups.due()
@@ -188,25 +203,24 @@ def _same(known: Sequence[Summed], found: Sequence[Summed]) -> bool:
     return len(known) == len(found) > 0 and all(one is other for one, other in zip(known, found, strict=True))
 
 
-def _told(
-    runs: Sequence[RunFacts],
-    inside: Sequence[RunFacts],
-    rows: Sequence[ShadowWeek],
-    live: Sequence[dict[str, Any]],
-    *,
-    task: str | None,
-    model: str | None,
-) -> dict[str, Any]:
-    """Add it all up. CPU work: runs in a thread. Leads and drift rest on all runs, whatever the window."""
-    return {
-        "points": in_order([*trend_points(inside, rows), *live], task=task, model=model),
-        "leads": [
-            _lead(lead) for lead in leads_of(runs) if task in {None, lead.task} and model in {None, lead.candidate}
-        ],
-        "drift": [
-            _drift(each, runs) for each in drifts_of(runs) if task in {None, each.task} and model in {None, each.model}
-        ],
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OfRuns:
+    """What weekly runs come to."""
+
+    seen: Sequence[tuple[str, datetime | None]] = ()
+    """Which runs, and when each ended."""
+    points: Sequence[dict[str, Any]] = ()
+    leads: Sequence[Lead] = ()
+    drifts: Sequence[ModelDrift] = ()
+
+
+def _of_runs(runs: Sequence[RunFacts]) -> _OfRuns:
+    """Add it all up. CPU work: runs in a thread."""
+    return _OfRuns(seen=_seen(runs), points=trend_points(runs, ()), leads=leads_of(runs), drifts=drifts_of(runs))
+
+
+def _seen(runs: Sequence[RunFacts]) -> list[tuple[str, datetime | None]]:
+    return [(run.id, run.finished_at) for run in runs]
 
 
 def _lead(lead: Lead) -> dict[str, Any]:
