@@ -249,6 +249,10 @@ class Reader(Judging, Protocol):
         """Tell whether more exchanges than `limit` lie in the window; costs no more than counting that far."""
         ...
 
+    async def eligible_sample(self, limit: int, *, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Give model and token counts of the first eligible exchanges of a window."""
+        ...
+
     async def dropped(self) -> Mapping[str, int]:
         """Count the copies and records lost since the store was made, by reason."""
         ...

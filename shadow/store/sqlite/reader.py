@@ -82,6 +82,10 @@ class SqliteReader(SqliteJudging):
         (row,) = await self._fetch("holds_more_than", {"limit": limit, "since": micros(since), "until": micros(until)})
         return bool(row["more"])
 
+    async def eligible_sample(self, limit: int, *, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Give model and token counts of the first eligible exchanges of a window."""
+        return await self._fetch("eligible_sample", {"limit": limit, "since": micros(since), "until": micros(until)})
+
     async def dropped(self) -> Mapping[str, int]:
         """Count the copies and records lost since the store was made, by reason."""
         return {row["name"]: row["value"] for row in await self._fetch("dropped", {})}

@@ -51,6 +51,11 @@ SELECT count(*) > :limit AS more FROM (
     SELECT 1 FROM exchange WHERE started_at >= :since AND started_at < :until LIMIT :limit + 1
 );
 
+-- name: eligible_sample
+-- The first eligible exchanges of a window.
+SELECT model, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens, eligible
+FROM exchange WHERE started_at >= :since AND started_at < :until AND eligible ORDER BY started_at LIMIT :limit;
+
 -- name: dropped
 -- What was lost since the file was made, by reason.
 SELECT name, value FROM counter ORDER BY name;
