@@ -390,6 +390,10 @@ class Room(Protocol):
         """Free what was put aside."""
         ...
 
+    async def empty_log(self) -> None:
+        """Give back the space of what was written and is not in the file itself yet, as far as nobody reads it."""
+        ...
+
     async def shrink(self) -> int:
         """Give some free pages back to the file system and empty the write-ahead log; returns the pages left."""
         ...
