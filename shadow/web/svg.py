@@ -181,6 +181,7 @@ def scale_over(values: Iterable[float], *, start: float, end: float, log: bool =
 # ---- words and where they go
 
 
+@lru_cache(maxsize=1024)
 def text_width(text: str, size: float = FONT_PX) -> float:
     """Estimate the width of a text in pixels, on the wide side: a label that is thought too wide is never clipped."""
     return size * sum(_char_width(char) for char in text)
@@ -235,8 +236,8 @@ class Room:
 
     bounds: Box
     taken: list[Box] = field(default_factory=list)
-    dots: set[tuple[int, int]] = field(default_factory=set)
-    """Squares of the plot a curve passes through: asking them is quick, however long the curve is."""
+    passed: dict[int, int] = field(default_factory=dict)
+    """Squares of the plot a curve passes through, by column, a bit for each row: asking them is quick."""
 
     def take(self, box: Box) -> None:
         """Keep a mark's or a whisker's place free of labels."""
@@ -244,14 +245,18 @@ class Room:
 
     def pass_through(self, x: float, y: float) -> None:
         """Keep a place on a curve free of labels."""
-        self.dots.add((int(x // _SQUARE_PX), int(y // _SQUARE_PX)))
+        column = int(x // _SQUARE_PX)
+        self.passed[column] = self.passed.get(column, 0) | 1 << int(max(y, 0) // _SQUARE_PX)
 
     def _is_free(self, box: Box) -> bool:
-        if not box.within(self.bounds) or any(box.meets(other) for other in self.taken):
+        if not box.within(self.bounds):
             return False
-        across = range(int(box.left // _SQUARE_PX), int(box.right // _SQUARE_PX) + 1)
-        down = range(int(box.top // _SQUARE_PX), int(box.bottom // _SQUARE_PX) + 1)
-        return self.dots.isdisjoint({(a, b) for a in across for b in down}) if self.dots else True
+        first, last = int(max(box.top, 0) // _SQUARE_PX), int(box.bottom // _SQUARE_PX)
+        rows = ((1 << last - first + 1) - 1) << first
+        for column in range(int(box.left // _SQUARE_PX), int(box.right // _SQUARE_PX) + 1):
+            if column in self.passed and self.passed[column] & rows:
+                return False
+        return not any(box.meets(other) for other in self.taken)
 
     def place(
         self, text: str, x: float, y: float, *, lead: float = 0.0, reach: float = 190.0

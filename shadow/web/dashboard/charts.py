@@ -217,11 +217,12 @@ def latency_curves(task: Node, curves: Sequence[Mapping[str, Any]], *, kind: str
         svg.Line(
             points=[(float(a), float(b)) for a, b in row[kind]["points"] if a > 0],
             label=named(row["model"]),
-            series=series.get(row["model"], number),
+            series=series[row["model"]],
             stepped=True,
             dashed=row["role"] == "primary",
         )
-        for number, row in enumerate(curves)
+        for row in curves
+        if row["model"] in series
     ]
     lines = [line for line in lines if line.points]
     if not lines:

@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from shadow.web.dashboard.nodes import Node
 
     Form = Callable[[float], str]
+    Placed = tuple[datetime, Node]
+    """A value of the trends and when it is of."""
 
 _MAX_MARKS = 7
 _MAX_MODELS = 12
+_MAX_ROWS = 120
+_MAX_SHAPES = 30
+"""A line of more points than this bears no shapes: they would be a smear."""
 _MAX_EXAMPLES = 3
 _EXAMPLE_BYTES = 1200
 
@@ -63,20 +68,26 @@ def _trend(
 ) -> Chart:
     reading = "Solid: live traffic by week. Dashed: weekly runs over fixed prompts. Bands are intervals."
     columns = ("when", "model", "source", axis, "interval")
-    points = [point for point in trends.nodes("points") if point["task"] == task and point[of[0]] is not None]
-    colours = _colours([point["model"] for point in points], series)
-    points = [point for point in points if point["model"] in colours]
+    points = [
+        (_moment(point), point)
+        for point in trends.nodes("points")
+        if point["task"] == task and point[of[0]] is not None
+    ]
+    colours = _colours([point["model"] for _, point in points], series)
+    points = sorted(((at, point) for at, point in points if point["model"] in colours), key=lambda each: each[0])
     rows = [
         (
-            f"{_moment(point):%Y-%m-%d}",
+            f"{at:%Y-%m-%d}",
             named(point["model"]),
             "run" if point["source"] == "run" else "live",
             form(point[of[0]]),
             _ends(point[of[1]], form),
         )
-        for point in points
+        for at, point in points[-_MAX_ROWS:]
     ]
-    weeks = {_moment(point).date() for point in points}
+    if len(points) > len(rows):
+        reading += f" The table holds the newest {len(rows)} of {len(points):,} values."
+    weeks = {at.date() for at, _ in points}
     if len(weeks) < 2:  # noqa: PLR2004  (a line needs two ends)
         return Chart(title=title, reading=reading, drawing="", columns=columns, rows=rows, empty=_too_few(weeks))
     lines = [
@@ -86,7 +97,7 @@ def _trend(
     drawing = svg.curves(
         svg.Frame(name=f"{keyed(title)}-{keyed(str(task))}", title=title, description=reading),
         lines,
-        x=svg.Axis(title="week (UTC)", format=formats.plain, marks=_dates(points)),
+        x=svg.Axis(title="week (UTC)", format=formats.plain, marks=_dates(weeks)),
         y=svg.Axis(title=axis, format=tick or form),
         beside=True,
     )
@@ -170,29 +181,30 @@ def _drifted(drift: Node, change: Node) -> str:
     return f"{who} drifted: {what}{between} by {named(drift['evaluator'])} since run {since}, {over}."
 
 
-def _line(points: Sequence[Node], *, of: tuple[str, str], series: int, dashed: bool) -> svg.Line:
-    at = [(_moment(point).timestamp(), point) for point in points]
+def _line(points: Sequence[Placed], *, of: tuple[str, str], series: int, dashed: bool) -> svg.Line:
+    at = [(when.timestamp(), point) for when, point in points]
+    name = named(points[0][1]["model"])
     return svg.Line(
         points=[(when, point[of[0]]) for when, point in at],
-        label=named(points[0]["model"]),
-        told=f"{named(points[0]['model'])}, {'weekly runs' if dashed else 'live traffic'}",
+        label=name,
+        told=f"{name}, {'weekly runs' if dashed else 'live traffic'}",
         series=series,
         band=[(when, *point[of[1]]) for when, point in at if point[of[1]]],
-        marks=True,
+        marks=len(points) <= _MAX_SHAPES,
         dashed=dashed,
     )
 
 
-def _grouped(points: Sequence[Node]) -> dict[tuple[Any, str], list[Node]]:
-    groups: dict[tuple[Any, str], list[Node]] = {}
-    for point in points:
-        groups.setdefault((point["model"], "run" if point["source"] == "run" else "live"), []).append(point)
+def _grouped(points: Sequence[Placed]) -> dict[tuple[Any, str], list[Placed]]:
+    groups: dict[tuple[Any, str], list[Placed]] = {}
+    for at, point in points:
+        groups.setdefault((point["model"], "run" if point["source"] == "run" else "live"), []).append((at, point))
     return groups
 
 
-def _dates(points: Sequence[Node]) -> Sequence[tuple[float, str]]:
+def _dates(weeks: set[date]) -> Sequence[tuple[float, str]]:
     """Some of the dates, evenly, the last among them."""
-    days = sorted({_moment(point).date() for point in points})
+    days = sorted(weeks)
     step = -(-len(days) // _MAX_MARKS)
     return [
         (datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp(), f"{day.day} {day:%b}")
