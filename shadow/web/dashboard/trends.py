@@ -131,13 +131,14 @@ def series_of(trends: Node, *, task: Any) -> Mapping[Any, int]:
 
 
 def sentences(trends: Node, *, task: Any) -> list[str]:
-    """Drift, the primary's first, then leads that are proved or lost."""
+    """Drift, the primary's first, what cannot be told of it and why, then leads that are proved or lost."""
     found = [
         _drifted(drift, change)
         for drift in trends.nodes("drift")
         if drift["task"] == task
         for change in drift.nodes("changes")
     ]
+    found += [_untold(drift) for drift in trends.nodes("drift") if drift["task"] == task and _is_untold(drift)]
     found += [
         f"{named(lead['candidate'])}, weekly runs: {one_line(str(lead['why']), limit=400)}"
         for lead in trends.nodes("leads")
@@ -169,6 +170,17 @@ def changed_answers(trends: Node, *, task: Any) -> list[dict[str, Any]]:
         for change in drift.nodes("changes")[-1:]
         for example in change.nodes("examples")[:_MAX_EXAMPLES]
     ]
+
+
+def _is_untold(drift: Node) -> bool:
+    """True where a judge that must compare has compared nothing, or is not trusted."""
+    return bool(drift["withheld"] or (drift["reason"] and drift["now"] is None))
+
+
+def _untold(drift: Node) -> str:
+    who = f"{'the primary ' if drift['role'] == 'primary' else ''}{named(drift['model'])}"
+    why = one_line(str(drift["withheld"] or drift["reason"]), limit=400)
+    return f"Whether {who} drifted cannot be told by {named(drift['evaluator'])}: {why}."
 
 
 def _drifted(drift: Node, change: Node) -> str:
