@@ -24,6 +24,8 @@ from shadow.simulator import FaultRate, Quality, Script, SimModel, Simulator, Ti
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.no_cover  # smaller tests cover the same lines
+
 SUM = [{"role": "user", "content": "What is 17 + 25?"}]
 ORDER = "Extract the order as JSON. customer: Maria Lopez; item: desk lamp; quantity: 3"
 ORDER_SCHEMA = {
