@@ -104,7 +104,7 @@ class _Serving:
         self._server = dashboard.served(dashboard.dashboard_app(api, lambda: chosen))
 
     def __enter__(self) -> httpx2.Client:
-        self._client = httpx2.Client(base_url=self._server.__enter__(), trust_env=False, timeout=30)
+        self._client = httpx2.Client(base_url=self._server.__enter__(), trust_env=False, verify=False, timeout=30)
         return self._client
 
     def __exit__(self, *error: object) -> None:

@@ -95,6 +95,13 @@ def test_settings_and_losses_arrive() -> None:
     assert (kind, read_lost(body)) == (Kind.LOST, {"buffer_full": 3})
 
 
+def test_a_frame_is_handed_out_with_its_last_byte_and_not_before() -> None:
+    wire = lost_frame({"a": 1}) + end_frame()
+    frames = Frames()
+    found = [(at, kind) for at in range(len(wire)) for kind, _ in frames.feed(wire[at : at + 1])]
+    assert found == [(len(lost_frame({"a": 1})) - 1, Kind.LOST), (len(wire) - 1, Kind.END)]
+
+
 @given(st.lists(st.integers(1, 40), max_size=60))
 def test_frames_are_the_same_however_the_bytes_are_sliced(cuts: list[int]) -> None:
     wire = exchange_frame(recording()) + lost_frame({"a": 1}) + end_frame()
