@@ -76,12 +76,13 @@ def _drift(drift: Row) -> list[Said]:
     """What is known of a model, and under a change the pairs of answers that show it."""
     who = f"{drift['task']}, {drift['role']} {drift['model']} by {drift['evaluator']}"
     floor = _floor(drift)
-    if drift.get("withheld"):
+    if drift["withheld"]:
         return [(0, printable(f"{who}: nothing can be told, {drift['withheld']} ({floor})"))]
-    doubt = f"; {drift['reason']}" if drift.get("reason") else ""
+    doubt = f"; {drift['reason']}" if drift["reason"] else ""
     if not drift["changes"]:
-        if drift.get("reason") and drift.get("now") is None:
-            return [(0, printable(f"{who}: nothing can be told, {drift['reason']}"))]
+        if drift["now"] is None:
+            why = f"nothing can be told, {drift['reason']}" if drift["reason"] else "nothing could be compared yet"
+            return [(0, printable(f"{who}: {why} ({floor})"))]
         return [(0, printable(f"{who}: answers as before, as far as can be told ({floor}){doubt}"))]
     latest = drift["changes"][-1]
     low, high = latest["ci"]

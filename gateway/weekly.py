@@ -16,6 +16,7 @@ from shadow.alerts.lookout import (
     coverage_sums,
     drift_observations,
     drops_observation,
+    is_news,
     lead_observations,
     run_budget_observation,
     standing_observations,
@@ -33,6 +34,7 @@ from shadow.redaction import Redactor, Scrubber
 from shadow.runfacts import GOLDEN
 from shadow.runs import DEFAULT_HEADERS, Case, prompt_hash
 from shadow.schedule import schedule_of
+from shadow.stats import traffic_figures
 from shadow.trends import drifts_of, leads_of
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 MAX_RUNS = 104
 DROPS_OVER = timedelta(hours=24)
+MONTH = timedelta(days=30)
+"""The traffic out of which a month's saving is projected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,14 +212,31 @@ class Looks:
 
     async def verdicts(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """Verdicts on live traffic and whether their data can be trusted."""
-        views = current_views(await self._ledger.views())
-        standings = [standing_of(str(view["task"]), verdict_figures(view)) for view in views]
+        standings = []
+        for view in current_views(await self._ledger.views()):
+            figures = verdict_figures(view)
+            standing = standing_of(str(view["task"]), figures)
+            if is_news(standing, told):
+                standing = standing_of(standing.task, figures | await self._traffic(figures))
+            standings.append(standing)
         return standing_observations(
             standings,
             told,
             config_file=self._settings.config_file,
             several_tasks=bool(self._settings.tasks),
         )
+
+    async def _traffic(self, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """What the traffic says beside a verdict: of its epoch how much was asked, of the last month what it cost."""
+        now, rollups = self._now(), self._reader.rollups
+        named = {"task": str(figures["task"]), "primary": figures["primary"], "candidate": str(figures["candidate"])}
+        ratio = figures["cost_ratio"]
+        month = await rollups.window(since=now - MONTH, until=now, task=named["task"])
+        began = await rollups.began(month)
+        hours = 0.0 if began is None else (now - began) / timedelta(hours=1)
+        lately = traffic_figures(month, **named, cost_ratio=ratio, hours=hours)
+        epoch = await rollups.window(since=figures["epoch"]["started"], until=now, task=named["task"])
+        return lately | {"coverage": traffic_figures(epoch, **named, cost_ratio=ratio, hours=hours)["coverage"]}
 
     async def money(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """The day's budget."""

@@ -51,6 +51,17 @@ def standing_observations(
     return found
 
 
+def is_news(standing: Standing, told: Mapping[str, str]) -> bool:
+    """Tell whether a verdict may be about to be told: then all that can be known of it is worth reading."""
+    if standing.state == "withheld":
+        return told.get(_subject("trust", standing)) != "lost"
+    return standing.state in DECIDED and told.get(_subject("verdict", standing)) != standing.state
+
+
+def _subject(kind: AlertKind, standing: Standing) -> str:
+    return f"{kind}/{standing.task}/{standing.primary}/{standing.candidate}"
+
+
 def lead_observations(
     standings: Iterable[Standing], *, config_file: str | None, several_tasks: bool
 ) -> list[Observation]:
@@ -82,7 +93,7 @@ def _decision(
     silent = standing.state not in told_states
     return Observation(
         kind=kind,
-        subject=f"{kind}/{standing.task}/{standing.primary}/{standing.candidate}",
+        subject=_subject(kind, standing),
         state="open" if silent else standing.state,
         silent=silent,
         task=standing.task,
@@ -96,7 +107,7 @@ def _decision(
 
 
 def _trust(standing: Standing, told: Mapping[str, str]) -> list[Observation]:
-    subject = f"trust/{standing.task}/{standing.primary}/{standing.candidate}"
+    subject = _subject("trust", standing)
     lost = standing.state == "withheld"
     if not lost and subject not in told:
         return []

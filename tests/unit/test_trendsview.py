@@ -34,7 +34,7 @@ LEAD = {
 }  # fmt: skip
 DRIFT: dict[str, Any] = {
     "task": "default", "role": "primary", "model": "claude", "evaluator": "is-json",
-    "noise_floor": {"n": 40, "discordance": 0.0},
+    "noise_floor": {"n": 40, "discordance": 0.0}, "now": {}, "withheld": None, "reason": None,
     "changes": [
         {
             "direction": "worse", "since_run": "r3", "mean": -0.4, "ci": [-0.6, -0.2], "conversations": 40,
@@ -48,7 +48,7 @@ DRIFT: dict[str, Any] = {
         }
     ],
 }  # fmt: skip
-JUDGED = DRIFT | {"evaluator": "llm-pairwise", "compared": True, "withheld": None, "reason": None, "now": {}}
+JUDGED = DRIFT | {"evaluator": "llm-pairwise", "compared": True}
 
 
 def test_a_table_has_a_row_a_point_then_leads_drift_and_the_next_run() -> None:
@@ -86,7 +86,7 @@ def test_what_a_judge_cannot_say_has_its_reason_and_what_it_said_stands_with_the
         "- default, primary claude by llm-pairwise: nothing can be told, the judge flips (noise floor not known)"
     )
     assert said(changes=[], now=None, reason="the answers are not kept") == [
-        "- default, primary claude by llm-pairwise: nothing can be told, the answers are not kept"
+        "- default, primary claude by llm-pairwise: nothing can be told, the answers are not kept (noise floor 0.0%)"
     ]
     assert said(changes=[], reason=short) == [
         "- default, primary claude by llm-pairwise: answers as before, as far as can be told (noise floor 0.0%); "
@@ -112,6 +112,8 @@ def test_what_is_not_known_and_what_is_under_way_is_said() -> None:
     assert "quality difference not known. Proved." in text
     assert "answers as before, as far as can be told (noise floor not known)" in text
     assert "a weekly run is under way" in text
+    first = trends_text(trends(drift=[quiet | {"now": None}]), form="table")
+    assert "claude by is-json: nothing could be compared yet (noise floor not known)" in first
     none = {"at": None, "under_way": False, "reason": "benchmark.schedule is null"}
     assert "next weekly run: benchmark.schedule is null" in trends_text(trends(next_run=none), form="md")
 
