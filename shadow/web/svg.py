@@ -485,7 +485,11 @@ class _Plot:
         self._label(point.label, x, y, series=point.series, near_px=40)
 
     def band(self, line: Line) -> None:
-        if line.band:
+        if len(line.band) == 1:  # an area of one moment has no width
+            at, low, high = line.band[0]
+            outline = _whisker(self.ys(high), self.ys(low), self.xs(at), upright=True)
+            self.add(f'<path class="whisker {_series(line.series)}" d="{outline}"/>')
+        elif line.band:
             there = [(self.xs(a), self.ys(high)) for a, _, high in line.band]
             back = [(self.xs(a), self.ys(low)) for a, low, _ in reversed(line.band)]
             self.add(f'<path class="band {_series(line.series)}" d="{_path([*there, *back])}Z"/>')

@@ -280,7 +280,10 @@ def coverage_funnel(one: Node) -> Chart:
 
 def timing(pair: Mapping[str, Any]) -> Chart:
     """Both answers of a pair on one clock: until the first token, then until the last."""
-    title, reading = "Timing", "The light part is the wait for the first token; a full bar was not streamed."
+    title, reading = (
+        "Timing",
+        "The first part is the wait for the first token, the second the rest; a bar of one part was not streamed.",
+    )
     sides = (
         (named(pair.get("primary")), pair.get("primary_ttft_ms"), pair.get("primary_latency_ms")),
         (named(pair.get("candidate")), pair.get("ttft_ms"), pair.get("latency_ms")),

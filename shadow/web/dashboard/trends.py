@@ -40,10 +40,10 @@ def quality_trend(trends: Node, *, task: Any, series: Mapping[Any, int]) -> Char
 
 def latency_trend(trends: Node, *, task: Any, series: Mapping[Any, int], kind: str, rank: str) -> Chart:
     """One percentile of every model week by week: `kind` is latency_ms or ttft_ms, `rank` p50 or p95."""
-    what = "first token" if kind == "ttft_ms" else "whole answer"
+    what = "First token" if kind == "ttft_ms" else "Whole answer"
     return _trend(
         trends, task=task, series=series, of=(f"{kind}.{rank}", f"{kind}.{rank}_ci"), form=formats.ms,
-        tick=formats.ms_tick, title=f"Time to the {what}, {rank} week by week", axis=rank,
+        tick=formats.ms_tick, title=f"{what}, {rank} week by week", axis=rank,
     )  # fmt: skip
 
 
