@@ -41,6 +41,7 @@ def run_html(summary: Mapping[str, Any], *, version: str, written: datetime | No
     context = {
         "run": run,
         "run_task_views": view["tasks"],
+        "run_level": view["level"],
         "since": None,
         "until": None,
         "tasks": (),
