@@ -160,6 +160,8 @@ def test_weekly_figures_are_those_of_the_trends(client: httpx2.Client, path: str
         source = {"live": "live", "run": "run"}[point["source"]]
         assert [point["at"][:10], point["model"], source, told] in [row[:4] for row in listed]
     assert len(points) == 48
+    links = [given["href"] for given in Read(client.get(f"/ui/{path}").text).of("a")]
+    assert "/ui/runs/run-11" in links  # the latest run, behind the line of the runs
 
 
 def rows_of(html: str) -> list[list[str]]:

@@ -304,7 +304,8 @@ def many_trends(stats: dict[str, Any]) -> dict[str, Any]:
     point = told["points"][0]
     told["points"] = [
         {**point, "at": f"2026-{9 + week // 4:02}-{1 + 7 * (week % 4):02}T00:00:00Z", "source": source,
-         "task": task["task"], "model": row["model"], "role": row["role"]}
+         "run": f"weekly-{week}" if source == "run" else None, "task": task["task"],
+         "model": row["model"], "role": row["role"]}
         for task in stats["tasks"]
         for row in task["models"]
         for week in range(12)

@@ -203,7 +203,7 @@ def before_and_now(task: Any, models: Mapping[Any, Sequence[Node | None]]) -> Ch
     return Chart(title=title, reading=reading, drawing=drawing, columns=columns, rows=rows)
 
 
-def latency_curves(task: Node, curves: Sequence[Mapping[str, Any]], *, kind: str) -> Chart:
+def latency_curves(task: Node, curves: Sequence[Mapping[str, Any]], *, kind: str, link: str | None) -> Chart:
     """Share of answers that came within a time, per model. `kind` is `latency_ms` or `ttft_ms`."""
     series = series_of(task.nodes("models"))
     what = "first token" if kind == "ttft_ms" else "whole answer"
@@ -220,6 +220,9 @@ def latency_curves(task: Node, curves: Sequence[Mapping[str, Any]], *, kind: str
             series=series[row["model"]],
             stepped=True,
             dashed=row["role"] == "primary",
+            href=None if row["role"] == "primary" else pairs_link(link, task["task"], row["model"]),
+            told=f"{named(row['model'])}, {row[kind]['n']:,} answers"
+            + ("" if row["role"] == "primary" or link is None else "; see its pairs"),
         )
         for row in curves
         if row["model"] in series
