@@ -28,14 +28,11 @@ _MOST_SLICES = 1 << 15
 """Beyond, neighbours are joined, so that no drip of bytes makes the end of an exchange a long one to handle."""
 
 
-class TeeBudget:
+class TeeBudget(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """All copies of one process together, in bytes; a copy that does not fit is given up, the record stays."""
 
-    __slots__ = ("limit", "used")
-
-    def __init__(self, *, limit: int) -> None:
-        self.limit = limit
-        self.used = 0
+    limit: int
+    used: int = 0
 
     def take(self, size: int) -> bool:
         """Reserve `size` bytes; False when they do not fit (nothing is reserved then)."""
@@ -57,8 +54,10 @@ class Recorder(Protocol):
         ...
 
 
-class Recording(msgspec.Struct, kw_only=True, gc=False):
+class Recording(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """One exchange while it happens. The relay appends slices; after `submit` it belongs to the recorder.
+
+    It travels to the scribe as it is, its fields one after the other (`gateway.handover`).
 
     Clocks are `time.monotonic()` seconds of this process; only `started_at` is wall time (aware UTC).
     A body copy is None once it was given up; `copy_lost` then says why (`tee_full`, `too_large`).
