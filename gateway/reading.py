@@ -86,6 +86,8 @@ _CUT_SHORT: Mapping[Ending, tuple[Outcome, str]] = {
 }
 
 
+_NOTHING_ASKED = RequestFacts(model=None)
+"""Stands for a request that could not be read."""
 _MAX_ERROR_CHARS = 300
 _NOT_KEPT = "what the provider said is not kept (content: none)"
 
@@ -207,7 +209,8 @@ class ExchangeReader:
         answered: _Answered,
     ) -> ExchangeRecord:
         settings, reply, keys = self.settings, answered.reply, sender.keys
-        facts = asked.facts or RequestFacts(model=None)
+        facts = asked.facts or _NOTHING_ASKED
+        model = recording.upstream_model or facts.model
         outcome, error = ending_of(recording, reply)
         raw_key = sender.conversation or undeclared_conversation(
             facts, mode=settings.conversation_key, exchange_id=recording.id
@@ -226,7 +229,7 @@ class ExchangeReader:
             dialect=recording.dialect,
             task=task,
             conversation=conversation_hash(raw_key, seed=settings.seed),
-            model=keys.name(recording.upstream_model or facts.model),
+            model=keys.name(model),
             model_answered=keys.name(reply.model),
             streamed=reply.streamed,
             stop_reason=keys.name(reply.stop_reason),
@@ -239,7 +242,8 @@ class ExchangeReader:
             has_tools=facts.has_tools,
             client_retry=sender.is_retry,
             version=sender.version,
-            eligible=outcome is not Outcome.ABORTED,
+            eligible=_is_eligible(outcome, model),
+            overhead_us=recording.overhead_us,
             error=error if error is None or error != reply.error else self._words(error, keys.scrubber),
             gateway_error=recording.gateway_error,
         )
@@ -265,13 +269,14 @@ class ExchangeReader:
     ) -> tuple[ShadowJob, ...]:
         """One job per candidate that this conversation is sampled for: pending, or ended right away with a reason."""
         settings = self.settings
-        if not settings.shadow_enabled or not record.eligible or record.conversation is None or "off" in sender.wishes:
+        conversation = record.conversation
+        if not settings.shadow_enabled or not record.eligible or conversation is None or "off" in sender.wishes:
             return ()
         opted_in = "on" in sender.wishes and settings.allow_opt_in
         sampled = [
             candidate
             for candidate in settings.candidates
-            if opted_in or is_sampled(record.conversation, _rate(candidate, settings.sample_rate))
+            if opted_in or is_sampled(conversation, _rate(candidate, settings.sample_rate))
         ]
         if not sampled:
             return ()
@@ -283,7 +288,7 @@ class ExchangeReader:
             job = ShadowJob(
                 exchange_id=record.id,
                 candidate=candidate.model,
-                conversation=record.conversation,
+                conversation=conversation,
                 task=record.task,
                 primary=record.model or "unknown",
                 created_at=created_at,
@@ -292,22 +297,23 @@ class ExchangeReader:
                 counted=not opted_in,
             )
             jobs.append(job)
-        if settings.noise_floor and not opted_in and any(job.state == "pending" for job in jobs):
-            jobs.append(_asked_again(record, created_at))
+        pending = next((job for job in jobs if job.state == "pending"), None)
+        if settings.noise_floor and not opted_in and pending is not None:
+            jobs.append(_asked_again(pending))
         return tuple(jobs)
 
 
-def _asked_again(record: ExchangeRecord, created_at: datetime) -> ShadowJob:
-    """Make the job that asks the primary once more; whether it is this conversation's turn is the worker's to say."""
-    return ShadowJob(
-        exchange_id=record.id,
-        candidate=NOISE_FLOOR,
-        conversation=record.conversation or "",
-        task=record.task,
-        primary=record.model or "unknown",
-        created_at=created_at,
-        counted=False,  # no candidate: coverage and comparisons never see it
-    )
+def _is_eligible(outcome: Outcome, model: str | None) -> bool:
+    """Say whether coverage counts an exchange. One that nobody answered, and nobody knows who was asked, is none."""
+    return outcome in ENDED_WELL or (outcome is not Outcome.ABORTED and model is not None)
+
+
+def _asked_again(job: ShadowJob) -> ShadowJob:
+    """Make the job that asks the primary once more; whether it is this conversation's turn is the worker's to say.
+
+    It has no candidate: coverage and comparisons never see it.
+    """
+    return msgspec.structs.replace(job, candidate=NOISE_FLOOR, counted=False)
 
 
 def _prompt_hash(body: bytes, *, seed: str) -> str | None:
@@ -336,7 +342,8 @@ def bare_record(recording: Recording, *, scrubber: Scrubber | None = None) -> Ex
         dialect=recording.dialect,
         request_bytes=recording.request_bytes,
         response_bytes=recording.response_bytes,
-        eligible=recording.dialect is not None and outcome is not Outcome.ABORTED,
+        eligible=recording.dialect is not None and _is_eligible(outcome, None),
+        overhead_us=recording.overhead_us,
         error=error,
         gateway_error=recording.gateway_error,
     )
