@@ -1,6 +1,6 @@
 # `make` lists the targets. Everything runs in .venv, made from the hash-pinned lock when it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit integration simulate bench quality sdk-matrix bench-peers fuzz h1spec slowhttp soak lock clean
+.PHONY: help demo test check unit integration simulate bench bench-stats quality sdk-matrix bench-peers fuzz h1spec slowhttp soak lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -16,7 +16,7 @@ demo: .venv/.installed ## Run the whole product on this machine: no key, no netw
 test: .venv/.installed ## Format, lint, types, layers, then every test (installs Chromium for the browser tests when it may)
 	@sh scripts/check.sh
 	@sh scripts/browser.sh
-	@$(BIN)/pytest tests --cov -n 2 --dist loadfile
+	@$(BIN)/pytest tests --cov -n 3 --dist loadfile
 
 check: .venv/.installed ## Format, lint, types, layers; then the tails: largest files, longest functions
 	@sh scripts/check.sh
@@ -24,6 +24,9 @@ check: .venv/.installed ## Format, lint, types, layers; then the tails: largest 
 
 bench: .venv/.installed ## Speed against nginx in one run (needs cc and nginx; takes minutes; run it alone)
 	@$(BIN)/python bench/run.py
+
+bench-stats: .venv/.installed ## How long questions take at ten million records (loads them first; STATS="--keep FOLDER" finds them again; run it alone)
+	@$(BIN)/python -m bench.stats $(STATS)
 
 simulate: .venv/.installed ## Does the verdict keep its word? Every demand beside what simulation measures (two minutes; SIMULATE="--only withdrawn")
 	@$(BIN)/python -m bench.simulate $(SIMULATE)

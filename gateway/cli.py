@@ -11,8 +11,11 @@ import typer
 
 from gateway.commands import bench as benchmarks
 from gateway.commands.alert import alert_app
+from gateway.commands.db import db
 from gateway.commands.label import label
 from gateway.commands.report import report
+from gateway.commands.top import top
+from gateway.commands.transfer import export, import_
 from gateway.terminal import (
     FAILED,
     OK,
@@ -40,6 +43,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(db)
+app.command()(export)
+app.command("import")(import_)
+app.command()(top)
 
 RoleOption = Annotated[
     Literal["all", "gateway", "shadow"],

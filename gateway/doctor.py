@@ -8,6 +8,7 @@ import resource
 import socket
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 Grade = Literal["ok", "warn", "fail"]
 _CONNECT_TIMEOUT_S = 5.0
 _FILES_PER_EXCHANGE = 2
+_LITTLE_BYTES = 256 << 20
+_MANY_DELTAS = 50_000
 _REMOTE = frozenset(
     {
         "nfs",
@@ -65,7 +68,8 @@ class Finding:
 
 async def examine(config: Config) -> AsyncIterator[Finding]:
     """Look at store, ports, upstreams, keys, prices and limits. Sends no request to any upstream."""
-    yield await _store(config)
+    for found in await _store(config):
+        yield found
     kind = filesystem_of(config.store_path, _mounts())
     if kind in _REMOTE:
         sentence = f"{config.store_path} is on a network file system ({kind}), where SQLite's locks and log do not hold"
@@ -127,24 +131,53 @@ def _healthz(address: ListenAddress, *, tls: bool) -> ask.Answer | None:
         return None
 
 
-async def _store(config: Config) -> Finding:
+async def _store(config: Config) -> list[Finding]:
     path = config.store_path
     if not path.exists():
         folder = next(parent for parent in path.parents if parent.exists())
         if not os.access(folder, os.W_OK | os.X_OK):
-            return Finding(
-                grade="fail", about="store", sentence=f"{folder} is not writable", advice="give this user the folder"
-            )
-        return Finding(grade="ok", about="store", sentence=f"{path} will be made at the first start")
+            sentence = f"{folder} is not writable"
+            return [Finding(grade="fail", about="store", sentence=sentence, advice="give this user the folder")]
+        return [Finding(grade="ok", about="store", sentence=f"{path} will be made at the first start")]
     try:
         check_store_modes(config.measuring.store)
         async with await open_store(config.measuring.store) as store:
             health = await store.reader.health()
+            if not health["ok"]:
+                return [Finding(grade="fail", about="store", sentence=str(health["reason"]))]
+            size = store.room.size_bytes() / 1e6
+            sentence = (
+                f"{path}, {size:,.1f} MB, schema {health['schema']}, {health['pending_jobs']} shadow jobs waiting"
+            )
+            return [
+                Finding(grade="ok", about="store", sentence=sentence),
+                _disk(await store.room.free_bytes()),
+                _rollups(await store.rollups.due(), await store.rollups.waiting()),
+            ]
     except StoreError as error:
-        return Finding(grade="fail", about="store", sentence=str(error))
-    if not health["ok"]:
-        return Finding(grade="fail", about="store", sentence=str(health["reason"]))
-    return Finding(grade="ok", about="store", sentence=f"{path}, {health['pending_jobs']} shadow jobs waiting")
+        return [Finding(grade="fail", about="store", sentence=str(error))]
+
+
+def _disk(free_bytes: int) -> Finding:
+    sentence = f"{free_bytes / 1e6:,.0f} MB are left on the store's disk"
+    if free_bytes < _LITTLE_BYTES:
+        advice = "make room, or keep less: shadow.retention_days, then shadow-gateway db prune"
+        return Finding(grade="warn", about="disk", sentence=sentence, advice=advice)
+    return Finding(grade="ok", about="disk", sentence=sentence)
+
+
+def _rollups(due_before: int | None, waiting: int) -> Finding:
+    """Tell whether the sums that stats read are complete, and whether somebody folds what is appended to them."""
+    if due_before is not None:
+        when = datetime.fromtimestamp(due_before, UTC).isoformat()
+        sentence = f"sums of before {when} are not made yet"
+        advice = "a running server makes them, or shadow-gateway db rebuild-rollups"
+        return Finding(grade="warn", about="rollups", sentence=sentence, advice=advice)
+    if waiting > _MANY_DELTAS:
+        sentence = f"{waiting} appended sums are not folded, so stats are slow"
+        advice = "start the measuring process (serve, or serve --role shadow)"
+        return Finding(grade="warn", about="rollups", sentence=sentence, advice=advice)
+    return Finding(grade="ok", about="rollups", sentence=f"complete, {waiting} appended sums wait to be folded")
 
 
 def _port(key: str, address: ListenAddress, *, runs: bool) -> Finding:

@@ -46,6 +46,7 @@ from shadow.rescoring import Rescorer
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
+from shadow.storekeeper import StoreKeeper
 from shadow.switch import SwitchAdvisor
 from shadow.web import AdminSettings, VerdictApi, WeeklyApi, build_app
 from shadow.worker import Decided, NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
     from shadow.rebenchmark import WeeklyRuns
     from shadow.store import Store
-    from shadow.store.base import FeedbackDoor, Ledger, Reader, Runs, Trends, Watching
+    from shadow.store.base import FeedbackDoor, Ledger, Reader, Rollups, Runs, Trends, Watching
 
 _log = logging.getLogger("gateway.measuring")
 
@@ -105,6 +106,14 @@ class LateReader:
     def missing(self, reason: str) -> None:
         """Keep why the store cannot be opened; this is told meanwhile."""
         self._reason = reason
+
+    @property
+    def rollups(self) -> Rollups:
+        """Show the sums."""
+        if self._reader is None:
+            raise StoreError(self._reason)
+        rollups: Rollups = self._reader.rollups
+        return rollups
 
     async def health(self) -> Mapping[str, Any]:
         """Tell the store's health, or why there is none; never raises."""
@@ -317,6 +326,16 @@ class Crew:
             rescore=rescorer.once,
         )
 
+    def storekeeper(self, store: Store) -> StoreKeeper:
+        """Make the one who keeps the store quick and small, shadowing or not."""
+        return StoreKeeper(
+            rollups=store.rollups,
+            reader=store.reader,
+            room=store.room,
+            holder=f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}",
+            retention_days=self.settings.retention_days,
+        )
+
 
 class Measuring:
     """The measuring side at work: one crew at a time, exchanged as a whole at a reload."""
@@ -401,12 +420,13 @@ class Measuring:
         client = crew.client()
         worker = self._worker = crew.worker(store, client)
         tidying = asyncio.create_task(crew.upkeep(store).run())
+        keeping = asyncio.create_task(crew.storekeeper(store).run())
         bookkeeper = self._bookkeeper = crew.bookkeeper(store)
         bookkeeping = asyncio.create_task(bookkeeper.run())
         asking = asyncio.create_task(worker.run() if crew.settings.shadow_enabled else self._changed.wait())
         watching = asyncio.create_task(self._watch(crew, store, client))
         changing = asyncio.create_task(self._changed.wait())
-        tasks = (tidying, bookkeeping, asking, watching, changing)
+        tasks = (tidying, keeping, bookkeeping, asking, watching, changing)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if changing not in done:  # a fault that no loop caught: end, and be started again by the supervisor

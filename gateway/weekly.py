@@ -21,7 +21,7 @@ from shadow.alerts.lookout import (
     standing_observations,
 )
 from shadow.alerts.words import standing_of, standing_of_lead
-from shadow.benchmark import Asker, Engine, Scorer
+from shadow.benchmark import Asker, Engine, Lookback, Scorer
 from shadow.benchmark.cases import DEFAULT_MAX_TOKENS
 from shadow.candidates import CandidateClient
 from shadow.evaluators import EvaluatorSet
@@ -86,13 +86,17 @@ def rebenchmark_of(settings: MeasuringSettings, bench: Bench, store: Store) -> R
     )
     scorer = Scorer(sets=bench.evaluators)
 
+    keep = _keeper(settings, bench)
+    lookback = Lookback(runs=store.runs, trends=store.trends, scorer=scorer, keep=keep)
+
     def engine(contestants: Sequence[Candidate], progress: Callable[[Progress], None]) -> Engine:
         return Engine(
             runs=store.runs,
             asker=asker,
             contestants=contestants,
             scorer=scorer,
-            keep=_keeper(settings, bench),
+            keep=keep,
+            lookback=lookback,
             concurrency=max(1, settings.max_concurrency // max(1, len(contestants))),
             progress=progress,
         )

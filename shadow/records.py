@@ -40,6 +40,9 @@ class Outcome(StrEnum):
 ENDED_WELL = frozenset({Outcome.OK, Outcome.REFUSAL, Outcome.TRUNCATED})
 """Outcomes that are shadowed and that make a pair; leaving refusals out would flatter the primary."""
 
+FAILURES = frozenset({Outcome.ERROR_CONNECT, Outcome.ERROR_HTTP, Outcome.ERROR_STREAM, Outcome.TIMEOUT})
+"""Ends for which the model or its server is to blame and which the app would have seen as an error."""
+
 MAX_NAME_CHARS = 200
 """How much is kept of a name that somebody else chose: a model, a stop reason, a version."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import traceback
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.1
 _MAX_BACKOFF_S = 5.0
+_FIRST_CHUNK, _SMALLEST_CHUNK, _LARGEST_CHUNK = 100, 10, 2000
+_LONG_CHUNK_S = 0.02
 
 
 class Backoff:
@@ -68,6 +71,26 @@ async def in_chunks(step: Callable[[], Awaitable[int]], *, chunk: int) -> int:
         if done < chunk:
             return total
         await asyncio.sleep(0.05)
+
+
+async def paced(step: Callable[[int], Awaitable[int]]) -> int:
+    """Repeat a step, told how much to do, until it finds less: as much at once as keeps writers waiting briefly.
+
+    A chunk that took long (the rows lie scattered, the disk is slow) is followed by a smaller one. Returns the sum.
+    """
+    total, limit = 0, _FIRST_CHUNK
+    while True:
+        began_s = time.monotonic()
+        done = await step(limit)
+        took_s = time.monotonic() - began_s
+        total += done
+        if done < limit:
+            return total
+        if took_s > _LONG_CHUNK_S:
+            limit = max(limit // 2, _SMALLEST_CHUNK)
+        elif took_s < _LONG_CHUNK_S / 4:
+            limit = min(2 * limit, _LARGEST_CHUNK)
+        await asyncio.sleep(max(_LONG_CHUNK_S, 2 * took_s))  # others write meanwhile
 
 
 def where(error: BaseException) -> str:

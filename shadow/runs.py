@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from shadow.records import ENDED_WELL, CandidateAnswer, Cost, Dialect, Outcome, StoredScore
+from shadow.records import ENDED_WELL, CandidateAnswer, Cost, Dialect, Outcome, Score, StoredScore
 
 RunKind = Literal["bench", "replay", "weekly"]
 """Where the cases came from: a file, production prompts asked for once, or the schedule."""
@@ -166,6 +166,29 @@ class RunAnswer:
     def is_error(self) -> bool:
         """True when asking again may help: everything that is neither an answer nor a refused request."""
         return not self.ended_well and self.answer.outcome is not Outcome.INCOMPATIBLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """One answer of a run, seen from a later answer of the same model to the same prompt."""
+
+    run_id: str
+    case_id: str
+    repeat: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLook:
+    """What an evaluator that only compares says of an answer beside an earlier one of the same model.
+
+    The score's value is positive where the later answer is better. An answer of the same run as `before` tells noise.
+    """
+
+    cell: Cell
+    before: Earlier
+    evaluator: str
+    version: str
+    score: Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from shadow.budget import budget_day
 from shadow.candidates import ShadowCopy, UnsendableError, bounded, copy_for, origin_of
 from shadow.pricing import price_exchange
 from shadow.records import NOISE_FLOOR, Candidate
-from shadow.repeat import Backoff, in_chunks, repeat, where
+from shadow.repeat import Backoff, in_chunks, paced, repeat, where
 from shadow.retry_after import MAX_REST_S
 from shadow.sampling import is_asked_again
 from shadow.store.base import StoreError, UnstorableError
@@ -41,7 +41,6 @@ QUEUE_BYTES = 1 << 30
 RESTS_MAX_AGE_S = 0.25
 DECIDED_MAX_AGE_S = 1.0
 _LONGEST_REST = timedelta(seconds=MAX_REST_S)
-_PRUNE_CHUNK = 500
 _PRICE_CHUNK = 5000
 
 
@@ -530,4 +529,4 @@ class Upkeep:
     async def prune(self) -> int:
         """Delete what is older than the retention, in small chunks so that writers never wait long."""
         before = self._now() - self._retention
-        return await in_chunks(lambda: self._reader.prune(before=before, limit=_PRUNE_CHUNK), chunk=_PRUNE_CHUNK)
+        return await paced(lambda limit: self._reader.prune(before=before, limit=limit))

@@ -126,6 +126,8 @@ def drift_observations(drifts: Iterable[ModelDrift], runs: Sequence[RunFacts]) -
     """Observe every model's behaviour; `drifts` come with the primary's first, and so do the observations."""
     found = []
     for each in drifts:
+        if each.withheld is not None:
+            continue  # what was told of it before still stands
         latest = each.report.drifts[-1] if each.report.drifts else None
         part = "" if each.decides else f"/{each.evaluator}"
         state = "steady" if latest is None else f"{latest.direction} since run {runs[latest.found_run].id}"
@@ -158,17 +160,24 @@ def _drift_sentence(each: ModelDrift, drift: Drift, runs: Sequence[RunFacts], wh
     )
     return (
         f"Task {name(each.task)}: asked the same prompts again, {who} answers {drift.direction} than before by "
-        f"{name(each.evaluator)}: {signed(change.mean)} over {change.pairs:,} conversations "
+        f"{name(each.evaluator)}{_how(each)}: {signed(change.mean)} over {change.pairs:,} conversations "
         f"({share(change.level)} interval {signed(low)} to {signed(high)}), since the run of "
         f"{runs[change.since_run].started_at:%Y-%m-%d}. {_noise(each)} {_names(each, change.since_run)}{advice}"
     )
 
 
+def _how(each: ModelDrift) -> str:
+    """Say what a judge's figure means: wins minus losses of the later answers."""
+    return " (answers of now against those of before, wins minus losses)" if each.compared else ""
+
+
 def _noise(each: ModelDrift) -> str:
     noise = each.report.noise
     if noise.discordance is None:
-        return "Its noise is not known: no prompt was answered twice in one run."
-    return f"Noise floor: two answers of one run differ in {share(noise.discordance)} of {noise.n:,} prompts."
+        twice = "compared with itself" if each.compared else "answered twice"
+        return f"Its noise is not known: no prompt was {twice} in one run."
+    how = "the judge tells two answers of one run apart" if each.compared else "two answers of one run differ"
+    return f"Noise floor: {how} in {share(noise.discordance)} of {noise.n:,} prompts."
 
 
 def _names(each: ModelDrift, since: int) -> str:

@@ -63,13 +63,16 @@ class Pairwise:
 
     def worst_case_usd(self, primary: EvalCase, *, candidate: str) -> float:
         """Say what judging this live answer against a candidate's may cost at most: both orders, retry and control."""
+        due = self._bench.terms.control_due(primary.exchange_id, candidate)
+        # In a control, too, one side is the primary's answer and the other at most as long as it may be.
+        return self.examination_usd(primary) * (2 if due else 1)
+
+    def examination_usd(self, primary: EvalCase) -> float:
+        """Say what one comparison with this answer may cost at most, such as a control."""
         request = request_of(primary, redact=self._bench.redact)
         longest = Shown(text="x" * request.max_answer_bytes, chars=0)
         trial = _Trial(self._bench, request, self._bench.shown(primary, request), longest)
-        call_usd = self._bench.call_usd(trial.question("primary_first"))
-        due = self._bench.terms.control_due(primary.exchange_id, candidate)
-        # In a control, too, one side is the primary's answer and the other at most as long as it may be.
-        return call_usd * _CALLS_PER_PAIR * (2 if due else 1)
+        return self._bench.call_usd(trial.question("primary_first")) * _CALLS_PER_PAIR
 
     async def compare(self, primary: EvalCase, candidate: EvalCase) -> Score:
         """Compare; the judgements come with the score, whatever it is."""
@@ -92,6 +95,19 @@ class Pairwise:
             reason=score.reason,
             cost_usd=cost_usd,
             judgements=tuple(judgements),
+        )
+
+    async def examine(self, primary: EvalCase) -> Score:
+        """Put one control before the judge, whatever its turn; not applicable where no answer can be made to lose."""
+        request = request_of(primary, redact=self._bench.redact)
+        hearing = Hearing(self._bench)
+        await self._control(hearing, primary, request, self._bench.shown(primary, request))
+        self._remember(primary, request)
+        return Score(
+            status="not_applicable",
+            reason="a test of the judge" if hearing.judgements else "no answer can be made to lose here",
+            cost_usd=hearing.cost_usd,
+            judgements=tuple(hearing.judgements),
         )
 
     def _identical(self, answer: Shown) -> Score:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shadow.budget import budget_day
 from shadow.judge.figures import MAX_MISSING, JudgeBook
 from shadow.records import Outcome
+from shadow.stats.besides import Besides
 from shadow.stats.comparisons import Conversations, comparison, no_epoch
-from shadow.stats.coverage import coverage_figures, coverage_of
+from shadow.stats.coverage import compared, coverage_figures, coverage_of
 from shadow.stats.figures import finite
 from shadow.stats.insights import crowded_key, insights
 from shadow.stats.models import model_row
-from shadow.stats.noise import WAITING, no_noise_floor, noise_floors, self_differences
-from shadow.stats.quality import ScoreBook, feedback_figures, quality_figures
-from shadow.stats.rows import FAILURES, read_answers, read_exchanges, read_scores
+from shadow.stats.quality import ScoreBook, quality_figures
+from shadow.stats.rolled import Rolled
+from shadow.stats.rows import FAILURES, RolledRows, read_answers, read_exchanges, read_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-    from datetime import datetime
     from typing import TypeVar
 
     from shadow.stats.conversations import ConversationRules
@@ -35,7 +36,7 @@ _COSTS_WITHOUT_ANSWER = FAILURES | {Outcome.INCOMPATIBLE}
 
 
 def build_stats(
-    rows: StatsRows,
+    rows: StatsRows | RolledRows,
     *,
     since: datetime,
     until: datetime,
@@ -61,21 +62,29 @@ def build_stats(
     `judges_unusable` says by task why its judge cannot be asked, `max_missing` how many rulings a judge may leave out.
     `missing_line` gives the line of `prices:` to add, None for a model whose price is known.
     """
+    epochs = {(each["task"], each["primary"], each["candidate"]): each for each in verdicts}
+    as_of = min(now, until)
     judges = JudgeBook(rows.judging, rows.labels, max_missing=max_missing, unusable=judges_unusable)
-    window = _Window(
-        rows,
-        rules=rules,
-        as_of=min(now, until),
-        candidates=candidates,
-        missing_line=missing_line,
-        epochs={(each["task"], each["primary"], each["candidate"]): each for each in verdicts},
-        noise_floor_off_reason=noise_floor_off_reason,
-        judges=judges,
-    )
+    besides = Besides(rows, judges=judges, noise_floor_off_reason=noise_floor_off_reason)
+    if isinstance(rows, RolledRows):
+        window: Rolled | _Window = Rolled(
+            rows, as_of=as_of, candidates=candidates, missing_line=missing_line, epochs=epochs, besides=besides
+        )
+    else:
+        window = _Window(
+            rows,
+            rules=rules,
+            as_of=as_of,
+            candidates=candidates,
+            missing_line=missing_line,
+            epochs=epochs,
+            besides=besides,
+        )
     shown = [task] if task is not None else _shown_tasks(tasks, window.tasks())
     return {
         "since": since,
         "until": until,
+        "read": _read(rows, since=since, until=until),
         "shadowing": {"on": shadow_off_reason is None, "reason": shadow_off_reason},
         "tasks": [_only(model, window.task(name)) for name in shown],
         "dropped": dict(sorted(rows.dropped.items())),
@@ -95,11 +104,10 @@ class _Window:
         candidates: Sequence[str],
         missing_line: Callable[[str], str | None],
         epochs: Mapping[ComparisonKey, Mapping[str, Any]],
-        noise_floor_off_reason: str | None,
-        judges: JudgeBook,
+        besides: Besides,
     ) -> None:
         self._epochs = epochs
-        self._judges = judges
+        self._besides = besides
         self._rules, self._as_of, self._candidates, self._missing_line = rules, as_of, candidates, missing_line
         exchanges = read_exchanges(rows.exchanges)
         answers = read_answers(rows.answers, exchanges)
@@ -107,10 +115,6 @@ class _Window:
         self._exchanges = _grouped(exchanges.values(), lambda exchange: exchange.task)
         self._answers = _grouped(answers, lambda answer: answer.exchange.task)
         self._counted = {answer.exchange.id for answer in answers if answer.counted}
-        self._noise_floors = noise_floors(rows.noise_floor)
-        self._noise = rows.noise_floor
-        self._no_noise_floor = no_noise_floor(noise_floor_off_reason or WAITING)
-        self._feedback = _grouped(rows.feedback, lambda row: (row["task"], row["primary"]))
         self._eligible, self._coverage = coverage_figures(rows.coverage)
 
     def tasks(self) -> set[str]:
@@ -155,9 +159,7 @@ class _Window:
             not_counted=not_counted,
             whose="no answer of this model is scored yet: answers are scored together with a candidate's",
         )
-        said = self._feedback.get((task, model))
-        if said:
-            quality["by_evaluator"]["feedback"] = feedback_figures(said)
+        self._besides.add_feedback(quality, task, model)
         return model_row(
             model=model,
             role="primary",
@@ -234,33 +236,18 @@ class _Window:
                 epoch=self._epochs.get((task, primary, candidate)) or no_epoch(),
                 as_of=self._as_of,
                 price_line=self._missing_line(candidate),
-                noise_floor=self._noise_floors.get((task, primary), self._no_noise_floor),
-                judge=self._judge_block(task, primary, candidate),
+                noise_floor=self._besides.noise_floor(task, primary),
+                judge=self._besides.judge(task, primary, candidate),
             )
-            for primary, candidate in self._compared(task, by_pair)
+            for primary, candidate in compared(
+                task,
+                by_pair,
+                eligible=self._eligible,
+                candidates=self._candidates,
+                jobs=self._coverage,
+                epochs=self._epochs,
+            )
         ]
-
-    def _judge_block(self, task: str, primary: str | None, candidate: str) -> dict[str, Any]:
-        """Tell of the judge, with what it found between two answers of the primary to the same request."""
-        tally = self._judges.tally(task, primary, candidate)
-        found = None
-        if tally is not None:
-            asked_again = self_differences(self._noise, version=tally.version)
-            found = asked_again.get((task, primary))
-        reason = self._noise_floors.get((task, primary), self._no_noise_floor)["reason"] or "none of it was judged"
-        return self._judges.block(task, primary, candidate, aa_counts=found, aa_reason=reason)
-
-    def _compared(self, task: str, by_pair: Iterable[tuple[str | None, str]]) -> list[tuple[str | None, str]]:
-        """Pairs of models to show: those with answers or jobs, and each configured candidate beside each primary."""
-        configured = {
-            (primary, candidate)
-            for name, primary in self._eligible
-            for candidate in self._candidates
-            if name == task and candidate != primary
-        }
-        with_jobs = {(primary, candidate) for name, primary, candidate in self._coverage if name == task}
-        decided = {(primary, candidate) for name, primary, candidate in self._epochs if name == task}
-        return sorted({*by_pair, *configured, *with_jobs, *decided}, key=lambda pair: (pair[0] or "", pair[1]))
 
     def _coverage_of(self, task: str, primary: str | None, candidate: str) -> dict[str, Any]:
         key: ComparisonKey = (task, primary, candidate)
@@ -284,7 +271,7 @@ def _only(model: str | None, task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _budget(rows: StatsRows, *, cap_usd: float, now: datetime) -> dict[str, Any]:
+def _budget(rows: StatsRows | RolledRows, *, cap_usd: float, now: datetime) -> dict[str, Any]:
     spent, reserved = finite(rows.budget["spent_usd"]) or 0.0, finite(rows.budget["reserved_usd"]) or 0.0
     return {
         "day": rows.budget_day,
@@ -296,6 +283,19 @@ def _budget(rows: StatsRows, *, cap_usd: float, now: datetime) -> dict[str, Any]
         "left_usd": max(0.0, cap_usd - spent - reserved),
         "closed": bool(rows.budget["closed"]),
     }
+
+
+def _read(rows: StatsRows | RolledRows, *, since: datetime, until: datetime) -> dict[str, Any]:
+    """Say which stretch the numbers are really about: sums are kept by the minute, older ones by the hour or day."""
+    if not isinstance(rows, RolledRows):
+        return {"since": since, "until": until, "reason": None}
+    edges = (datetime.fromtimestamp(edge, UTC) for edge in (rows.window.since, rows.window.until))
+    first, last = edges
+    due = rows.due_before
+    reason = None
+    if due is not None and due > first:
+        reason = f"sums of before {due.isoformat()} are still being made, for an older version kept none"
+    return {"since": first, "until": last, "reason": reason}
 
 
 def _most_first(by_model: Mapping[str | None, Sequence[object]]) -> list[str | None]:

@@ -101,13 +101,13 @@ def comparison(
     scored = [pair for pair in counted if pair.judged.state == "scored"]
     answered = [pair for pair in counted if pair.answer.call.ended_well]
     by_conversation = _differences_by_conversation(scored)
-    figures = _told(epoch, _window(by_conversation, counted, answered))
+    figures = told(epoch, _window(by_conversation, counted, answered))
     return {
         "primary": primary,
         "candidate": candidate,
         **figures,
         "switch": epoch.get("switch"),
-        "why": _why(epoch["why"], pairs, price_line=price_line),
+        "why": why(epoch["why"], pairs=len(pairs), price_line=price_line),
         "projected_saving_usd_per_month": _projected_saving(exchanges, figures["cost_ratio"], as_of=as_of),
         "pairs": sum(pair.judged.state in _COMPARED for pair in counted),
         "scored": len(scored),
@@ -141,7 +141,7 @@ def no_epoch() -> dict[str, Any]:
     }
 
 
-def _told(epoch: Mapping[str, Any], window: Mapping[str, Any]) -> dict[str, Any]:
+def told(epoch: Mapping[str, Any], window: Mapping[str, Any]) -> dict[str, Any]:
     """Put both together: what the epoch does not know yet is told of the window, and `scope` says which is which."""
     known = {
         name: epoch[name]
@@ -162,7 +162,8 @@ def _is_empty(figures: Any) -> bool:
     return isinstance(figures, dict) and figures.get("n") == 0
 
 
-def _why(decided: str, pairs: Sequence[Pair], *, price_line: str | None) -> str:
+def why(decided: str, *, pairs: int, price_line: str | None) -> str:
+    """Say why there is this verdict, or that the candidate cannot be asked for want of a price."""
     if price_line is not None and not pairs:
         return f"{decided}; not shadowed: the price of this candidate is unknown, add {price_line}"
     return decided
@@ -171,16 +172,18 @@ def _why(decided: str, pairs: Sequence[Pair], *, price_line: str | None) -> str:
 def _projected_saving(
     exchanges: Sequence[Exchange], cost_ratio: Mapping[str, Any], *, as_of: datetime
 ) -> dict[str, Any]:
+    known = [cost for exchange in exchanges if (cost := exchange.call.uncached_usd) is not None]
+    began = min((exchange.started_at for exchange in exchanges), default=as_of)
+    return projected_saving(total(known), cost_ratio, hours=(as_of - began).total_seconds() / 3600)
+
+
+def projected_saving(spent: float | None, cost_ratio: Mapping[str, Any], *, hours: float) -> dict[str, Any]:
     """Project this window's live cost to a month, times what the candidate saves of it in the epoch.
 
     The window's time begins with its first exchange: a gateway of yesterday says nothing about the days before.
     """
-    known = [cost for exchange in exchanges if (cost := exchange.call.uncached_usd) is not None]
-    began = min((exchange.started_at for exchange in exchanges), default=as_of)
-    hours = (as_of - began).total_seconds() / 3600
     value, ci = cost_ratio["value"], cost_ratio["ci"]
     figures = {"value": None, "ci": None, "level": None, "live_usd_per_month": None, "hours": hours, "reason": None}
-    spent = total(known)
     if spent is None or hours < MIN_HOURS:
         return {
             **figures,
@@ -257,14 +260,18 @@ def _cost_ratio(answered: Sequence[Pair]) -> dict[str, Any]:
     both = [(pair.answer.call.uncached_usd, pair.primary.uncached_usd) for pair in answered]
     known = [(cand, prim) for cand, prim in both if cand is not None and prim is not None]
     value = ratio(total([cand for cand, _ in known]), total([prim for _, prim in known]))
-    left_out = len(both) - len(known)
+    return cost_ratio_figures(value, n=len(known), left_out=len(both) - len(known))
+
+
+def cost_ratio_figures(value: float | None, *, n: int, left_out: int) -> dict[str, Any]:
+    """Give a ratio of costs of the window, or why there is none."""
     if value is None:
         reason = (
             "the costs of both sides are known for no pair" if left_out else "no pair was answered by both sides yet"
         )
     else:
         reason = NO_INTERVAL + (f"; {left_out} pairs of unknown cost are left out" if left_out else "")
-    return {"value": value, "ci": None, "level": None, "n": len(known), "basis": "uncached", "reason": reason}
+    return {"value": value, "ci": None, "level": None, "n": n, "basis": "uncached", "reason": reason}
 
 
 def _latency_diff(answered: Sequence[Pair]) -> dict[str, Any]:

@@ -34,6 +34,27 @@ def coverage_figures(
     return eligible, {key: coverage_of(found, eligible=eligible.get(key[:2], 0)) for key, found in jobs.items()}
 
 
+def compared(
+    task: str,
+    answered: Iterable[tuple[str | None, str]],
+    *,
+    eligible: Iterable[tuple[str, str | None]],
+    candidates: Iterable[str],
+    jobs: Iterable[ComparisonKey],
+    epochs: Iterable[ComparisonKey],
+) -> list[tuple[str | None, str]]:
+    """Pairs of models to show: with answers, jobs or an epoch, and each configured candidate beside each primary."""
+    names = list(candidates)
+    configured = {
+        (primary, candidate)
+        for name, primary in eligible
+        for candidate in names
+        if name == task and candidate != primary
+    }
+    known = {(primary, candidate) for keys in (jobs, epochs) for name, primary, candidate in keys if name == task}
+    return sorted({*answered, *configured, *known}, key=lambda pair: (pair[0] or "", pair[1]))
+
+
 def coverage_of(jobs: Iterable[Row], *, eligible: int) -> dict[str, Any]:
     """`eligible = sampled + not_sampled` and `sampled = sent + skipped + dropped + pending`, in exchanges."""
     sent = pending = 0

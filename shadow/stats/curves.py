@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shadow.stats.rows import read_answers, read_exchanges
+from shadow.rollups import WHOLE, Totals
+from shadow.stats.rows import RolledRows, read_answers, read_exchanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,12 +18,14 @@ MAX_POINTS = 80
 Key = tuple[str, str | None, str]
 
 
-def latency_curves(rows: StatsRows) -> list[dict[str, Any]]:
+def latency_curves(rows: StatsRows | RolledRows) -> list[dict[str, Any]]:
     """Give per task its models with `latency_ms` and `ttft_ms`, each `{n, points: [[ms, share], ...]}`.
 
     A point says that this share of the answers that ended well had come within so many milliseconds. Primaries are
     measured on the live path, candidates off it.
     """
+    if isinstance(rows, RolledRows):
+        return _rolled(rows)
     exchanges = read_exchanges(rows.exchanges)
     calls: dict[Key, list[Call]] = {}
     for exchange in exchanges.values():
@@ -35,9 +38,41 @@ def latency_curves(rows: StatsRows) -> list[dict[str, Any]]:
     return [{"task": task, "models": models} for task, models in tasks.items()]
 
 
+def _rolled(rows: RolledRows) -> list[dict[str, Any]]:
+    """Give the same out of histograms, within 1 %."""
+    found: dict[Key, Totals] = {}
+    for series, totals in rows.window.totals().items():
+        if series.detail == WHOLE and totals.count("requests"):
+            model, role = (series.candidate, "candidate") if series.candidate else (series.primary, "primary")
+            found.setdefault((series.task, model, role), Totals()).absorb(totals)
+    tasks: dict[str, list[dict[str, Any]]] = {}
+    order = sorted(found.items(), key=lambda item: _place(item[0], item[1].count("requests")))
+    for (task, model, role), totals in order:
+        curves = {name: _of_histogram(totals, name) for name in ("latency_ms", "ttft_ms")}
+        tasks.setdefault(task, []).append({"model": model, "role": role, **curves})
+    return [{"task": task, "models": models} for task, models in tasks.items()]
+
+
+def _of_histogram(totals: Totals, name: str) -> dict[str, Any]:
+    n = totals.count(f"{name}.n")
+    ranks = _ranks(n)
+    values = totals.spread(name).values_at(ranks)
+    return {"n": n, "points": [[value, rank / n] for value, rank in zip(values, ranks, strict=True)]}
+
+
+def _ranks(n: int) -> list[int]:
+    steps = min(n, MAX_POINTS)
+    return [-(-n * step // steps) for step in range(1, steps + 1)]
+
+
+def _place(key: Key, calls: int) -> tuple[str, bool, int, str]:
+    task, model, role = key
+    return task, role != "primary", -calls, model or ""
+
+
 def _order(item: tuple[Key, Sequence[Call]]) -> tuple[str, bool, int, str]:
-    (task, model, role), calls = item
-    return task, role != "primary", -len(calls), model or ""
+    key, calls = item
+    return _place(key, len(calls))
 
 
 def _curves(calls: Sequence[Call]) -> dict[str, Any]:
@@ -51,6 +86,4 @@ def _curves(calls: Sequence[Call]) -> dict[str, Any]:
 def _curve(values: Iterable[float | None]) -> dict[str, Any]:
     ordered = sorted(value for value in values if value is not None)
     n = len(ordered)
-    steps = min(n, MAX_POINTS)
-    ranks = [-(-n * step // steps) for step in range(1, steps + 1)]
-    return {"n": n, "points": [[ordered[rank - 1], rank / n] for rank in ranks]}
+    return {"n": n, "points": [[ordered[rank - 1], rank / n] for rank in _ranks(n)]}

@@ -80,7 +80,7 @@ def cost_per_quality_point(graded: Sequence[Graded], *, pairwise: bool) -> dict[
     priced = [(cost, quality) for cost, quality, _ in known]
     unpriced = len(graded) - len(priced)
     qualities = [quality for _, quality in priced]
-    reason = _no_cost_per_point(average=mean(qualities), unpriced=unpriced, pairwise=pairwise)
+    reason = no_cost_per_point(average=mean(qualities), unpriced=unpriced, pairwise=pairwise)
     value = None if reason else ratio(total([cost for cost, _ in priced]), total(qualities))
     left_out = f"{unpriced} without a known cost are left out" if unpriced else None
     interval = _interval_of(known)
@@ -111,7 +111,8 @@ def _interval_of(known: Sequence[tuple[float, float, str]]) -> Estimate:
     return headline(sums, alpha=ALPHA, candidate_quality=qualities, primary_quality=None).candidate
 
 
-def _no_cost_per_point(*, average: float | None, unpriced: int, pairwise: bool) -> str | None:
+def no_cost_per_point(*, average: float | None, unpriced: int, pairwise: bool) -> str | None:
+    """Say why there is no cost per quality point; None when there is one."""
     if pairwise:
         return f"n/a: {PAIRWISE}"
     if average is None:
@@ -159,12 +160,13 @@ def _cost(calls: Sequence[Call], *, model: str | None, missing_line: Callable[[s
         "per_success": ratio(spent, sum(call.ended_well for call, _ in priced)),
         "unpriced": unpriced,
         "basis": "billed",
-        "reason": _why_unpriced(unpriced, of=len(calls), line=line),
+        "reason": why_unpriced(unpriced, of=len(calls), line=line),
         "add_to_config": line,
     }
 
 
-def _why_unpriced(unpriced: int, *, of: int, line: str | None) -> str | None:
+def why_unpriced(unpriced: int, *, of: int, line: str | None) -> str | None:
+    """Say how many of the calls have no known cost, and the line of `prices:` that would change it."""
     if not unpriced:
         return None
     if line is not None:

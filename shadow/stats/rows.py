@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from shadow.records import ENDED_WELL, Outcome, ScoreStatus
+from shadow.records import FAILURES as FAILURES  # noqa: PLC0414  (known by this name to all of stats)
+from shadow.rollups import Window as RolledWindow
 from shadow.stats.figures import finite
 
 if TYPE_CHECKING:
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
 
 
 Row = dict[str, Any]
-
-FAILURES = frozenset({Outcome.ERROR_CONNECT, Outcome.ERROR_HTTP, Outcome.ERROR_STREAM, Outcome.TIMEOUT})
-"""Ends for which the model or its server is to blame and which the app would have seen as an error."""
 
 _NEVER_BILLED = frozenset({Outcome.ERROR_HTTP, Outcome.INCOMPATIBLE})
 """Refused by status: no provider bills these, so without token counts they cost nothing."""
@@ -46,6 +45,25 @@ class StatsRows:
     """What people said about pairs, by what the judge ruled."""
     judge_spent_usd: float = 0.0
     """What judges cost on `budget_day`; it is part of what `budget` says was spent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledRows:
+    """The same out of rollups. `began` is when the window's first exchange began, `conversations` are of its newest."""
+
+    window: RolledWindow
+    began: datetime | None
+    conversations: Sequence[Row]
+    dropped: Mapping[str, int]
+    budget: Mapping[str, float]
+    budget_day: str
+    feedback: Sequence[Row] = ()
+    noise_floor: Sequence[Row] = ()
+    judging: Sequence[Row] = ()
+    labels: Sequence[Row] = ()
+    judge_spent_usd: float = 0.0
+    due_before: datetime | None = None
+    """Before then, an older version left no rollups, and they are not made yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

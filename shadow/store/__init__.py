@@ -17,6 +17,7 @@ __all__ = [
     "check_store_url",
     "open_intake",
     "open_store",
+    "schema_of",
 ]
 
 
@@ -38,6 +39,14 @@ def check_store_modes(url: str) -> None:
     from shadow.store.sqlite.file import path_of, refuse_if_open_to_others  # noqa: PLC0415  (see above)
 
     refuse_if_open_to_others(path_of(url))
+
+
+def schema_of(url: str) -> int:
+    """Tell the number of a store's schema and change nothing; 0 when there is no store yet. Raises StoreError."""
+    check_store_url(url)
+    from shadow.store.sqlite.file import path_of, schema_number  # noqa: PLC0415  (see above)
+
+    return schema_number(path_of(url))
 
 
 async def open_store(url: str) -> SqliteStore:

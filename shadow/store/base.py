@@ -7,13 +7,26 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from shadow.notices import Alert, Delivery, DeliveryState, Mute, Watched
-    from shadow.records import Batch, Cost, ExchangeRecord, Feedback, LeasedJob, PairResult, StoredScore
+    from shadow.records import Batch, Cost, ExchangeRecord, Feedback, LeasedJob, PairResult, Score, StoredScore
+    from shadow.rollups import Window
     from shadow.runfacts import CaseFact, RunFacts, ShadowWeek
-    from shadow.runs import Case, Cell, EvaluatorOfRun, Run, RunAnswer, RunKind, RunPlan, RunResult, StoredPrompt
+    from shadow.runs import (
+        Case,
+        Cell,
+        Earlier,
+        EvaluatorOfRun,
+        Run,
+        RunAnswer,
+        RunKind,
+        RunLook,
+        RunPlan,
+        RunResult,
+        StoredPrompt,
+    )
 
 
 class StoreError(Exception):
@@ -22,6 +35,10 @@ class StoreError(Exception):
 
 class UnstorableError(StoreError):
     """A value the store can never hold; writing the same batch again would fail again."""
+
+
+class FullStoreError(StoreError):
+    """There is no room on the disk for what should be written."""
 
 
 class MovedError(StoreError):
@@ -209,6 +226,11 @@ class Judging(Protocol):
 class Reader(Judging, Protocol):
     """Everything the stats side asks. Rows are plain dicts with the column names of the schema; times are aware UTC."""
 
+    @property
+    def rollups(self) -> Rollups:
+        """Sums of what the rows say, for questions about whole windows."""
+        ...
+
     async def exchanges(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
         """Recognised exchanges of the window: one dict per exchange without content."""
         ...
@@ -233,6 +255,10 @@ class Reader(Judging, Protocol):
 
         Rows with candidate None count the eligible exchanges by (task, primary). All of one moment.
         """
+        ...
+
+    async def holds_more_than(self, limit: int, *, since: datetime, until: datetime) -> bool:
+        """Tell whether more exchanges than `limit` lie in the window; costs no more than counting that far."""
         ...
 
     async def dropped(self) -> Mapping[str, int]:
@@ -293,6 +319,107 @@ class Reader(Judging, Protocol):
 
     async def health(self) -> Mapping[str, Any]:
         """`{"ok": bool, "reason": str | None, "schema": int, "pending_jobs": int}`; never raises."""
+        ...
+
+
+class Rollups(Protocol):
+    """Sums and histograms of what the raw rows say, and what the one who leads does about them."""
+
+    async def window(self, *, since: datetime, until: datetime, task: str | None = None) -> Window:
+        """Read [since, until), widened to whole minutes, or to whole hours or days where no finer sums are kept."""
+        ...
+
+    async def began(self, window: Window) -> datetime | None:
+        """Tell when the first exchange of a window began: exactly while raw rows are whole, else by its bucket."""
+        ...
+
+    async def newest_conversations(self, window: Window, *, task: str | None, limit: int) -> list[dict[str, Any]]:
+        """Give task and conversation of the newest recognised exchanges of a window."""
+        ...
+
+    async def steps(self, *, since: datetime, until: datetime, grain: int, task: str | None = None) -> list[Window]:
+        """Read [since, until) in steps of one grain (60, 3600 or 86400 seconds), oldest first, without empty ones."""
+        ...
+
+    async def lead(
+        self, name: str, *, holder: str, now: datetime, lease_s: float = 120.0, by_force: bool = False
+    ) -> bool:
+        """Become, or stay, the one who does `name`; false while another one holds that lease, unless `by_force`."""
+        ...
+
+    async def resign(self, name: str, *, holder: str) -> None:
+        """Give a lease back."""
+        ...
+
+    async def fold(self, *, limit: int = 200, holder: str | None = None) -> int:
+        """Fold the oldest deltas, in one short transaction; returns how many. 0 for one who holds the lease no more."""
+        ...
+
+    async def waiting(self) -> int:
+        """Count the deltas that are not folded yet."""
+        ...
+
+    async def due(self) -> int | None:
+        """Tell before which second the rollups of an older file are still to be made; None when all are there."""
+        ...
+
+    async def set_due(self, before: int | None) -> None:
+        """Keep how far the rollups of an older file are made; None: all are there."""
+        ...
+
+    async def raw_span(self) -> tuple[int, int] | None:
+        """Give the hours [from, until), in seconds, for which the raw rows are whole; None when there are none."""
+        ...
+
+    async def rebuild_day(self, day: int, *, since: int, until: int, holder: str | None = None) -> int:
+        """Make the rollups of one day anew from its raw rows; returns how many exchanges were read.
+
+        Raises StoreError when another one has taken the lease meanwhile.
+        """
+        ...
+
+    async def prune(self, *, grain: int, before: int, limit: int = 500) -> int:
+        """Delete sums of one grain whose bucket begins before that second, some at a time; returns how many."""
+        ...
+
+
+class Room(Protocol):
+    """The disk the store is on."""
+
+    async def free_bytes(self) -> int:
+        """How much may still be written there."""
+        ...
+
+    async def keep_reserve(self) -> bool:
+        """Put space aside for retention on a full disk, where there is enough of it; returns whether it is there."""
+        ...
+
+    async def give_up_reserve(self) -> None:
+        """Free what was put aside."""
+        ...
+
+    async def shrink(self) -> int:
+        """Give some free pages back to the file system and empty the write-ahead log; returns the pages left."""
+        ...
+
+    def size_bytes(self) -> int:
+        """How large the store is on the disk."""
+        ...
+
+
+class Export(Protocol):
+    """Everything of a kind, for a file."""
+
+    def rows(
+        self,
+        kind: Literal["pairs", "exchanges", "runs"],
+        *,
+        since: datetime,
+        until: datetime,
+        task: str | None = None,
+        candidate: str | None = None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Give every row of [since, until), oldest first, in constant memory."""
         ...
 
 
@@ -567,6 +694,20 @@ class Runs(Protocol):
         """Add scores to those of one answer; what they cost is added to what was spent."""
         ...
 
+    async def add_look(self, run_id: str, look: RunLook, *, reserved_usd: float = 0.0) -> None:
+        """Keep what was said of an answer beside an earlier one, and settle what was reserved for it."""
+        ...
+
+    async def add_control(
+        self, run_id: str, cell: Cell, *, evaluator: str, version: str, score: Score, reserved_usd: float = 0.0
+    ) -> None:
+        """Keep the calls of a test of a judge on one answer, and settle what was reserved for it."""
+        ...
+
+    async def looks(self, run_id: str) -> list[RunLook]:
+        """What was said of a run's answers beside earlier ones."""
+        ...
+
     async def end(
         self,
         run_id: str,
@@ -632,6 +773,12 @@ class Trends(Protocol):
         """Give what is kept of one answer of a run; None when nothing is."""
         ...
 
+    async def look_reason(
+        self, run_id: str, *, case_id: str, model: str, repeat: int, before: Earlier, evaluator: str, version: str
+    ) -> str | None:
+        """Why a judge ruled so of an answer beside an earlier one; None when nothing is kept."""
+        ...
+
     async def shadow_weeks(self, *, since: datetime, until: datetime, task: str | None = None) -> list[ShadowWeek]:
         """Shadowed pairs of live traffic by week, task and model."""
         ...
@@ -653,6 +800,21 @@ class Store(Protocol):
     @property
     def reader(self) -> Reader:
         """Questions, prices and retention."""
+        ...
+
+    @property
+    def rollups(self) -> Rollups:
+        """Sums by minute, hour and day."""
+        ...
+
+    @property
+    def room(self) -> Room:
+        """The disk it is on."""
+        ...
+
+    @property
+    def export(self) -> Export:
+        """Whole files of rows."""
         ...
 
     @property

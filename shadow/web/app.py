@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from shadow.judge.blind import DEFAULT_SEED
 from shadow.pricing import price_exchange
-from shadow.stats import StatsRows, build_stats, latency_curves
+from shadow.stats import RolledRows, StatsRows, build_stats, latency_curves
 from shadow.store.base import StoreError
 from shadow.web import labels, parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
@@ -23,6 +23,7 @@ from shadow.web.dashboard import Dashboard
 from shadow.web.feedback import take_feedback
 from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
+from shadow.web.metrics import MetricsApi
 from shadow.web.openapi import openapi
 from shadow.web.parameters import ParameterError, Window
 from shadow.web.runs import RunsApi
@@ -45,10 +46,10 @@ MAX_PAIRS_TO_LABEL = 20
 
 _PRICING_CHUNK = 5000
 
-_NOT_BUILT = {
-    "/metrics": "metrics for Prometheus",
-}
-"""Paths of the API whose part does not exist yet: first segment -> what it will be."""
+ROW_BY_ROW = 5000
+"""Up to so many exchanges `/stats` reads a window row by row, exactly and with every interval; beyond, rollups."""
+NEWEST_CONVERSATIONS = 1000
+"""So many of the window's newest exchanges tell whether one conversation key holds much of the traffic."""
 
 
 def build_app(
@@ -71,11 +72,13 @@ def build_app(
     """
     verdicts = verdicts or VerdictApi()
     api = AdminApi(reader=reader, settings=settings, verdicts=verdicts, reload=reload, feedback=feedback, now=now)
+    metrics = MetricsApi(reader=reader, settings=settings, now=now)
     app = Starlette(
         routes=[
             Route("/", api.home, methods=["GET"]),
             Route("/healthz", api.healthz, methods=["GET"]),
             Route("/readyz", api.readyz, methods=["GET"]),
+            Route("/metrics", metrics.metrics, methods=["GET"]),
             Route("/stats", api.stats, methods=["GET"]),
             Route("/latency", api.latency, methods=["GET"]),
             Route("/verdicts", verdicts.verdicts, methods=["GET"]),
@@ -277,8 +280,11 @@ class AdminApi:
         while await self._reader.price_pending(price, limit=_PRICING_CHUNK) >= _PRICING_CHUNK:
             pass
 
-    async def _rows(self, window: Window, *, task: str | None, day: str) -> StatsRows:
+    async def _rows(self, window: Window, *, task: str | None, day: str) -> StatsRows | RolledRows:
+        """Read what a window holds: row by row where that is quick, for then all is exact; else the sums."""
         since, until = window.since, window.until
+        if await self._reader.holds_more_than(ROW_BY_ROW, since=since, until=until):
+            return await self._rolled_rows(window, task=task, day=day)
         return StatsRows(
             exchanges=await self._reader.exchanges(since=since, until=until, task=task),
             answers=await self._reader.answers(since=since, until=until, task=task),
@@ -286,6 +292,25 @@ class AdminApi:
             feedback=await self._reader.feedback(since=since, until=until, task=task),
             noise_floor=await self._reader.noise_floor(since=since, until=until, task=task),
             coverage=await self._reader.coverage(since=since, until=until, task=task),
+            dropped=await self._reader.dropped(),
+            budget=await self._reader.budget(day=day),
+            budget_day=day,
+            judge_spent_usd=await self._reader.judge_spent_usd(day=day),
+            judging=await self._reader.judge_tallies(since=since, until=until, task=task),
+            labels=await self._reader.label_tallies(since=since, until=until, task=task),
+        )
+
+    async def _rolled_rows(self, window: Window, *, task: str | None, day: str) -> RolledRows:
+        since, until, rollups = window.since, window.until, self._reader.rollups
+        read = await rollups.window(since=since, until=until, task=task)
+        due = await rollups.due()
+        return RolledRows(
+            window=read,
+            began=await rollups.began(read),
+            conversations=await rollups.newest_conversations(read, task=task, limit=NEWEST_CONVERSATIONS),
+            due_before=None if due is None else datetime.fromtimestamp(due, UTC),
+            feedback=await self._reader.feedback(since=since, until=until, task=task),
+            noise_floor=await self._reader.noise_floor(since=since, until=until, task=task),
             dropped=await self._reader.dropped(),
             budget=await self._reader.budget(day=day),
             budget_day=day,
@@ -308,7 +333,7 @@ def _unknown(noun: str, whose: str) -> ErrorAnswer:
     return ErrorAnswer(status=HTTPStatus.NOT_FOUND, kind="not_found", message=message)
 
 
-async def _refused_by_router(request: Request, error: Exception) -> Response:
+async def _refused_by_router(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (Starlette's handler signature is wider than what it passes)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allow = (error.headers or {})["Allow"]
@@ -316,10 +341,6 @@ async def _refused_by_router(request: Request, error: Exception) -> Response:
         return ErrorAnswer(
             status=error.status_code, kind="method_not_allowed", message=message, headers={"allow": allow}
         )
-    # A target such as `*` or `http://host/…` is a path without a slash in front.
-    later = _NOT_BUILT.get("/" + request.scope["path"].removeprefix("/").partition("/")[0])
-    if later is not None:
-        return ErrorAnswer(status=HTTPStatus.NOT_FOUND, kind="not_built", message=f"not built yet: {later}")
     message = "there is no such path here; /openapi.json lists them"
     return ErrorAnswer(status=HTTPStatus.NOT_FOUND, kind="not_found", message=message)
 

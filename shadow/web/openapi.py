@@ -60,6 +60,9 @@ def _paths() -> Json:
                 [*_window(), _task(), _text("model", "Only this model's row and its comparisons.")],
             )
         },
+        "/metrics": {
+            "get": _operation("metrics", "Today's figures for Prometheus.", {"200": _text_format(), **_errors("503")})
+        },
         "/verdicts": {
             "get": _operation(
                 "verdicts",
@@ -256,6 +259,10 @@ def _json(name: str, description: str = "The answer.") -> Json:
 
 def _html() -> Json:
     return {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}
+
+
+def _text_format() -> Json:
+    return {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
 _ERRORS = {

@@ -94,6 +94,14 @@ def _stats() -> Schema:
         {
             "since": moment("Start of the window, included."),
             "until": moment("End of the window, excluded."),
+            "read": object_of(
+                {
+                    "since": moment("From when on the numbers really are."),
+                    "until": moment("Until when."),
+                    "reason": _reason(),
+                },
+                "Sums are kept by the minute (older ones by the hour or day), so a window is widened to whole ones.",
+            ),
             "shadowing": object_of({"on": flag("True when traffic is shadowed."), "reason": _reason()}),
             "tasks": list_of(ref("Task")),
             "dropped": _counts("Copies and records lost since the store was made, by reason."),
@@ -187,7 +195,7 @@ def _quality() -> Schema:
             "avg": maybe(number("Mean of the deciding evaluator's scores, 0 to 1.", minimum=0, maximum=1)),
             "ci": _interval(),
             "level": _level(),
-            "conversations": count("Conversations that `ci` is over."),
+            "conversations": maybe(count("Conversations that `ci` is over; null: only the ledger counts them.")),
             "conversation_avg": _share("Mean over conversations, which `ci` is of."),
             "n": count("Scored answers."),
             "missing": count("Answers whose deciding score failed or is not there."),
@@ -255,8 +263,8 @@ def _comparison() -> Schema:
             ),
             "window": object_of(
                 {
-                    "conversations": count("Closed conversations of the window."),
-                    "open": count("Those that may still grow."),
+                    "conversations": maybe(count("Closed conversations of the window; null: the ledger counts.")),
+                    "open": maybe(count("Those that may still grow; null like the one above.")),
                     "quality_diff": epoch["quality_diff"],
                     "cost_ratio": epoch["cost_ratio"],
                 }

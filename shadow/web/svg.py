@@ -26,7 +26,13 @@ SERIES = 8
 """How many colours and shapes there are; a ninth series looks like the first again."""
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 12.0, 32.0, 44.0
+_BARE_TOP = 6.0
+"""Above bars without a limit there are no words, so no room is kept for them."""
 _MARK_PX = 5.0
+_KEY_PX = 16.0
+"""Room for a series' shape before its name."""
+_THIN_PX = 0.8
+"""Points of a curve nearer than this to the one before are not drawn: nobody could see them."""
 _SQUARE_PX = 5.0
 _ELLIPSIS = "…"
 _TINY = 1e-12
@@ -52,7 +58,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One curve through `points`; `band` is (x, low, high) along it. `stepped` joins points as a distribution does."""
+    """One curve through `points`; `band` is (x, low, high) along it. `stepped` joins points as a distribution does.
+
+    `marks` draws the series' shape at every point; a stepped curve bears it once, where it passes the half. Lines with
+    the same label are named together.
+    """
 
     points: Sequence[tuple[float, float]]
     label: str
@@ -62,6 +72,8 @@ class Line:
     marks: bool = False
     dashed: bool = False
     href: str | None = None
+    told: str = ""
+    """What a pointer or a screen reader is told about it; its label where there is nothing more to say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +181,7 @@ def scale_over(values: Iterable[float], *, start: float, end: float, log: bool =
 # ---- words and where they go
 
 
+@lru_cache(maxsize=1024)
 def text_width(text: str, size: float = FONT_PX) -> float:
     """Estimate the width of a text in pixels, on the wide side: a label that is thought too wide is never clipped."""
     return size * sum(_char_width(char) for char in text)
@@ -223,8 +236,8 @@ class Room:
 
     bounds: Box
     taken: list[Box] = field(default_factory=list)
-    dots: set[tuple[int, int]] = field(default_factory=set)
-    """Squares of the plot a curve passes through: asking them is quick, however long the curve is."""
+    passed: dict[int, int] = field(default_factory=dict)
+    """Squares of the plot a curve passes through, by column, a bit for each row: asking them is quick."""
 
     def take(self, box: Box) -> None:
         """Keep a mark's or a whisker's place free of labels."""
@@ -232,19 +245,28 @@ class Room:
 
     def pass_through(self, x: float, y: float) -> None:
         """Keep a place on a curve free of labels."""
-        self.dots.add((int(x // _SQUARE_PX), int(y // _SQUARE_PX)))
+        column = int(x // _SQUARE_PX)
+        self.passed[column] = self.passed.get(column, 0) | 1 << int(max(y, 0) // _SQUARE_PX)
 
     def _is_free(self, box: Box) -> bool:
-        if not box.within(self.bounds) or any(box.meets(other) for other in self.taken):
+        if not box.within(self.bounds):
             return False
-        across = range(int(box.left // _SQUARE_PX), int(box.right // _SQUARE_PX) + 1)
-        down = range(int(box.top // _SQUARE_PX), int(box.bottom // _SQUARE_PX) + 1)
-        return self.dots.isdisjoint({(a, b) for a in across for b in down}) if self.dots else True
+        first, last = int(max(box.top, 0) // _SQUARE_PX), int(box.bottom // _SQUARE_PX)
+        rows = ((1 << last - first + 1) - 1) << first
+        for column in range(int(box.left // _SQUARE_PX), int(box.right // _SQUARE_PX) + 1):
+            if column in self.passed and self.passed[column] & rows:
+                return False
+        return not any(box.meets(other) for other in self.taken)
 
-    def place(self, text: str, x: float, y: float) -> tuple[float, float] | None:
-        """Find the place nearest to (x, y) for a label and take it; the left end of its baseline, None without room."""
-        width, height = text_width(text), LINE_PX
-        for wished, top in _spots(x, y, width, height):
+    def place(
+        self, text: str, x: float, y: float, *, lead: float = 0.0, reach: float = 190.0
+    ) -> tuple[float, float] | None:
+        """Find the place nearest to (x, y) for a label and take it; the left end of its baseline, None without room.
+
+        `lead` is room for something before the words; no place is further away than about `reach`.
+        """
+        width, height = lead + text_width(text), LINE_PX
+        for wished, top in _spots(x, y, width, height, reach=reach):
             left = max(min(wished, self.bounds.right - width), self.bounds.left)
             box = Box(left, top, left + width, top + height)
             if self._is_free(box):
@@ -253,9 +275,9 @@ class Room:
         return None
 
 
-def _spots(x: float, y: float, width: float, height: float) -> Iterable[tuple[float, float]]:
+def _spots(x: float, y: float, width: float, height: float, *, reach: float) -> Iterable[tuple[float, float]]:
     """Top left corners to try: beside, above and below the mark, then further and further away."""
-    for distance in range(0, 190, 10):
+    for distance in range(0, int(reach), 10):
         gap = _MARK_PX + 4 + distance
         yield x + gap, y - height / 2
         yield x - gap - width, y - height / 2
@@ -304,9 +326,17 @@ def scatter(frame: Frame, points: Sequence[Point], *, x: Axis, y: Axis, frontier
     return plot.drawn()
 
 
-def curves(frame: Frame, lines: Sequence[Line], *, x: Axis, y: Axis, y_range: tuple[float, float] | None = None) -> str:
-    """Draw curves with their bands; each is named at a free place near its end."""
-    plot = _Plot(frame, x=x, y=y)
+def curves(
+    frame: Frame,
+    lines: Sequence[Line],
+    *,
+    x: Axis,
+    y: Axis,
+    y_range: tuple[float, float] | None = None,
+    beside: bool = False,
+) -> str:
+    """Draw curves with their bands; each is named at a free place near its middle, or all in a column `beside`."""
+    plot = _Plot(frame, x=x, y=y, right=_names_width(frame, lines) if beside else _RIGHT)
     across = [a for line in lines for a, _ in line.points] + [value for value, _ in x.marks]
     plot.xs = scale_over(across, start=plot.left + 4, end=plot.right - 4, log=x.log, zero=x.zero)
     if y_range is None:
@@ -320,16 +350,19 @@ def curves(frame: Frame, lines: Sequence[Line], *, x: Axis, y: Axis, y_range: tu
         plot.band(line)
     for line in lines:
         plot.curve(line)
-    for line in lines:
-        plot.curve_label(line)
+    if beside:
+        plot.names_beside(lines)
+    else:
+        for line in lines:
+            plot.curve_label(line)
     return plot.drawn()
 
 
 def bars(frame: Frame, rows: Sequence[Bar], *, axis: Axis, mark: tuple[float, str] | None = None) -> str:
     """Draw rows of stacked bars from zero; `mark` is a limit, drawn across all of them with its words."""
     labels = _label_width(frame, [row.label for row in rows])
-    height = _TOP + 26 * max(1, len(rows)) + _BOTTOM
-    plot = _Plot(_sized(frame, height), x=axis, y=None, left=labels)
+    top = _TOP if mark else _BARE_TOP
+    plot = _Plot(_sized(frame, top + 26 * max(1, len(rows)) + _BOTTOM), x=axis, y=None, left=labels, top=top)
     totals = [sum(value for value, _, _ in row.parts) for row in rows] + ([mark[0]] if mark else [])
     amounts = max((text_width(row.amount) for row in rows), default=0.0)
     plot.xs = scale_over([0.0, *totals], start=plot.left, end=plot.right - amounts, zero=True)
@@ -360,6 +393,12 @@ def _sized(frame: Frame, height: float) -> Frame:
     return Frame(name=frame.name, title=frame.title, description=frame.description, width=frame.width, height=height)
 
 
+def _names_width(frame: Frame, lines: Sequence[Line]) -> float:
+    """Room for names right of the plot: as much as they need, at most three tenths of the chart."""
+    longest = max((text_width(line.label) for line in lines), default=0.0)
+    return min(longest + _KEY_PX + 14, 0.3 * frame.width)
+
+
 def _label_width(frame: Frame, labels: Sequence[str]) -> float:
     """Room for the rows' names: as much as they need, at most two fifths of the chart."""
     return min(max((text_width(label) for label in labels), default=0.0) + 10, 0.4 * frame.width)
@@ -368,11 +407,12 @@ def _label_width(frame: Frame, labels: Sequence[str]) -> float:
 class _Plot:
     """A drawing under way: the pieces so far, the scales, and the room that is left for labels."""
 
-    def __init__(self, frame: Frame, *, x: Axis, y: Axis | None, left: float | None = None) -> None:
+    def __init__(
+        self, frame: Frame, *, x: Axis, y: Axis | None, left: float = _LEFT, right: float = _RIGHT, top: float = _TOP
+    ) -> None:
         self._frame, self._x, self._y = frame, x, y
         self._pieces: list[str] = []
-        self.left = _LEFT if left is None else left
-        self.right, self.top, self.bottom = frame.width - _RIGHT, _TOP, frame.height - _BOTTOM
+        self.left, self.right, self.top, self.bottom = left, frame.width - right, top, frame.height - _BOTTOM
         self.xs = Scale(low=0, high=1, start=self.left, end=self.right)
         self.ys = Scale(low=0, high=1, start=self.bottom, end=self.top)
         self.room = Room(Box(self.left + 2, self.top - 16, frame.width - 2, self.bottom - 2))
@@ -442,7 +482,7 @@ class _Plot:
         kind = f"mark {_series(point.series)}{' hollow' if point.hollow else ''}"
         shape = f'<path class="{kind}" d="{_shape(point.series, x, y)}"/>'
         self.add(_linked(shape, href=point.href, told=point.told))
-        self._label(point.label, x, y)
+        self._label(point.label, x, y, series=point.series, near_px=40)
 
     def band(self, line: Line) -> None:
         if line.band:
@@ -455,19 +495,44 @@ class _Plot:
         if not points:
             return
         kind = f"curve {_series(line.series)}{' dashed' if line.dashed else ''} d{line.series % SERIES}"
-        drawn = f'<path class="{kind}" d="{_path(points, stepped=line.stepped)}"/>'
-        if line.marks:
-            marks = "".join(_shape(line.series, a, b) for a, b in points)
+        drawn = f'<path class="{kind}" d="{_path(_thinned(points), stepped=line.stepped)}"/>'
+        marked = points if line.marks else [points[_half(line.points)]] if line.stepped else []
+        if marked:
+            marks = "".join(_shape(line.series, a, b) for a, b in marked)
             drawn += f'<path class="mark {_series(line.series)}" d="{marks}"/>'
-        self.add(_linked(drawn, href=line.href, told=line.label))
+        if line.stepped:
+            self.room.take(_around(*marked[0]))
+        self.add(_linked(drawn, href=line.href, told=line.told or line.label))
         for a, b in _along(points):
             self.room.pass_through(a, b)
 
     def curve_label(self, line: Line) -> None:
-        """Name a curve at its last point, a distribution (all of which end together) in its middle."""
+        """Name a curve at its last point, a distribution (all of which end together) where it passes the half."""
         if line.points:
-            x, y = line.points[-1] if not line.stepped else line.points[len(line.points) // 2]
-            self._label(line.label, self.xs(x), self.ys(y))
+            x, y = line.points[-1] if not line.stepped else line.points[_half(line.points)]
+            self._label(line.label, self.xs(x), self.ys(y), series=line.series)
+
+    def names_beside(self, lines: Sequence[Line]) -> None:
+        """Name every line right of the plot, at the height it ends or as near as the others leave room."""
+        ends: dict[str, tuple[float, Line]] = {}
+        for line in lines:
+            known = ends.get(line.label)
+            if line.points and (known is None or line.points[-1][0] >= known[0]):
+                ends[line.label] = (line.points[-1][0], line)
+        most = int((self.bottom - self.top) / LINE_PX)
+        named = sorted(
+            ((self.ys(line.points[-1][1]), line) for _, line in list(ends.values())[:most]), key=lambda end: end[0]
+        )
+        heights = _apart([height for height, _ in named], low=self.top, high=self.bottom)
+        left = self.right + 8
+        for height, (wished, line) in zip(heights, named, strict=True):
+            end = self.xs(line.points[-1][0])
+            way = f"M{number(end + _MARK_PX + 2)} {number(wished)}L{number(left - 3)} {number(height)}"
+            self.add(f'<path class="leader {_series(line.series)}" d="{way}"/>')
+            key = _shape(line.series, left + _MARK_PX, height)
+            self.add(f'<path class="mark {_series(line.series)}" d="{key}"/>')
+            short = fitted(line.label, self._frame.width - left - _KEY_PX - 2)
+            self._text(short, left + _KEY_PX - 2, height + 4, "start", "label")
 
     def bar(self, row: Bar, *, top: float) -> None:
         self._text(fitted(row.label, self.left - 8), self.left - 6, top + 13, "end", "row")
@@ -500,17 +565,26 @@ class _Plot:
         at = self.xs(value)
         self.add(f'<path class="limit" d="M{number(at)} {number(self.top)}V{number(self.bottom)}"/>')
         half = text_width(words) / 2
-        middle = min(max(at, half + 1), self._frame.width - half - 1)
-        box = Box(middle - half, self.top - LINE_PX, middle + half, self.top - 1)
-        if not any(box.meets(other) for other in self.room.taken):
-            self.room.take(box)
-            self._text(words, middle, self.top - 4, "middle", "muted")
+        for wished in (at, at - half - 3, at + half + 3):  # above the line, else left or right of it
+            middle = min(max(wished, half + 1), self._frame.width - half - 1)
+            box = Box(middle - half, self.top - LINE_PX, middle + half, self.top - 1)
+            if not any(box.meets(other) for other in self.room.taken):
+                self.room.take(box)
+                self._text(words, middle, self.top - 4, "middle", "muted")
+                return
 
-    def _label(self, text: str, x: float, y: float) -> None:
+    def _label(self, text: str, x: float, y: float, *, series: int, near_px: float = 0.0) -> None:
+        """Name a mark near it; a name that is further away than `near_px` bears the shape of its series as well."""
         short = fitted(text, 0.5 * self._frame.width)
-        spot = self.room.place(short, x, y)
-        if spot is not None:  # without room the name is in the mark's title, and in the table
-            self._text(short, spot[0], spot[1], "start", "label")
+        spot = self.room.place(short, x, y, reach=near_px) if near_px else None
+        if spot is None:
+            spot = self.room.place(short, x, y, lead=_KEY_PX)
+            if spot is None:  # without room the name is in the mark's title, and in the table
+                return
+            key = _shape(series, spot[0] + _MARK_PX + 2, spot[1] - 4)
+            self.add(f'<path class="mark {_series(series)}" d="{key}"/>')
+            spot = (spot[0] + _KEY_PX, spot[1])
+        self._text(short, spot[0], spot[1], "start", "label")
 
     def _text(
         self, text: str, x: float, y: float, anchor: Literal["start", "middle", "end"], kind: str = "tick"
@@ -546,6 +620,30 @@ def _linked(drawn: str, *, href: str | None, told: str) -> str:
     if href is None:
         return f"<g>{name}{drawn}</g>"
     return f'<a href="{escape(href)}" aria-label="{escape(told)}">{name}{drawn}</a>'
+
+
+def _half(points: Sequence[tuple[float, float]]) -> int:
+    """Which point of a distribution is the first to pass the half."""
+    return next((index for index, (_, share) in enumerate(points) if share >= 0.5), len(points) - 1)  # noqa: PLR2004
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    """Leave out what lies on top of the point before it; first and last stay."""
+    kept = [points[0]]
+    for point in points[1:-1]:
+        if abs(point[0] - kept[-1][0]) > _THIN_PX or abs(point[1] - kept[-1][1]) > _THIN_PX:
+            kept.append(point)
+    return [*kept, points[-1]] if len(points) > 1 else kept
+
+
+def _apart(wished: Sequence[float], *, low: float, high: float) -> list[float]:
+    """Move heights (ascending) apart so that lines of text do not meet: down where they crowd, then up at the end."""
+    found: list[float] = []
+    for height in wished:
+        found.append(max(height, found[-1] + LINE_PX if found else low))
+    for index in reversed(range(len(found))):
+        found[index] = min(found[index], found[index + 1] - LINE_PX if index + 1 < len(found) else high)
+    return found
 
 
 def _path(points: Sequence[tuple[float, float]], *, stepped: bool = False) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.routing import Route
 
+from shadow.runs import Earlier
 from shadow.trends import drifts_of, leads_of, trend_points
 from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer
@@ -105,9 +106,23 @@ class WeeklyApi:
                 for example in change["examples"]:
                     for side in (example["before"], example["now"]):
                         output = await self._trends.output(
-                            side["run"], case_id=example["case"], model=drift["model"], repeat=side["repeat"]
+                            side["run"], case_id=side["case"], model=drift["model"], repeat=side["repeat"]
                         )
                         side["output"] = None if output is None else output[:MAX_OUTPUT_CHARS]
+                    example["reason"] = await self._why(drift, example) if drift["compared"] else None
+
+    async def _why(self, drift: Mapping[str, Any], example: Mapping[str, Any]) -> str | None:
+        now, before = example["now"], example["before"]
+        said = await self._trends.look_reason(
+            now["run"],
+            case_id=now["case"],
+            model=drift["model"],
+            repeat=now["repeat"],
+            before=Earlier(run_id=before["run"], case_id=before["case"], repeat=before["repeat"]),
+            evaluator=drift["evaluator"],
+            version=drift["version"],
+        )
+        return None if said is None else said[:MAX_OUTPUT_CHARS]
 
     async def alerts(self, request: Request) -> Response:
         """List the newest alerts, how each travelled, and what is muted."""
@@ -191,7 +206,11 @@ def _drift(each: ModelDrift, runs: Sequence[RunFacts]) -> dict[str, Any]:
             "log_e_better": report.log_e_better,
             "needed_log_e": report.needed_log_e,
         },
-        "changes": [_change(drift, runs) for drift in report.drifts],
+        "changes": [] if each.withheld is not None else [_change(drift, runs) for drift in report.drifts],
+        "compared": each.compared,
+        "judge": None if each.judge is None else {"trusted": each.judge.trusted, "reason": each.judge.reason},
+        "withheld": each.withheld,
+        "reason": each.reason,
         "model_answered": [{"run": runs[number].id, "name": name} for number, name in each.answered],
     }
 
@@ -209,6 +228,7 @@ def _change(drift: Drift, runs: Sequence[RunFacts]) -> dict[str, Any]:
         "examples": [
             {
                 "case": example.now.case_id,
+                "difference": example.difference,
                 "before": _answer(example.before, runs),
                 "now": _answer(example.now, runs),
             }
@@ -218,4 +238,9 @@ def _change(drift: Drift, runs: Sequence[RunFacts]) -> dict[str, Any]:
 
 
 def _answer(answer: AnswerOf, runs: Sequence[RunFacts]) -> dict[str, Any]:
-    return {"run": runs[answer.run].id, "repeat": answer.repeat, "quality": answer.quality}
+    return {
+        "run": runs[answer.run].id,
+        "case": answer.case_id,
+        "repeat": answer.repeat,
+        "quality": answer.quality,
+    }

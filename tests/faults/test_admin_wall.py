@@ -57,7 +57,7 @@ FORMS = {"/ui/login", "/ui/logout", "/ui/review", "/ui/runs"}
 """Take a form in place of JSON, and only one with the word that this process gave; without it nothing is done."""
 OF_OTHER_PARTS = {"/ui/review", "/ui/runs", "/ui/runs/r1", "/ui/runs/compare"}
 """Pages about parts that may not be there, or of which there is nothing in this store."""
-NOWHERE = ["/nothing", "/ui/nothing", "/metrics", "/stats/", ""]
+NOWHERE = ["/nothing", "/ui/nothing", "/stats/", ""]
 METHODS = ["GET", "HEAD", "POST", "DELETE", "OPTIONS"]
 SAFE = {"GET", "HEAD"}
 

@@ -55,8 +55,16 @@ def model(name: str, role: str, **given: Any) -> dict[str, Any]:
         "requests": 1234,
         "outcomes": {"ok": 1220, "error_http": 14},
         "error_rate": 0.0113,
-        "latency_ms": {"n": 1220, "avg": 1430.5, "p50": 1210.0, "p95": 3120.0, "p99": 5260.0, "reason": None},
-        "ttft_ms": {"n": 900, "avg": 410.0, "p50": 380.0, "p95": 720.0, "p99": 1350.0, "reason": None},
+        "latency_ms": {
+            "n": 1220, "avg": 1430.5, "p50": 1210.0, "p95": 3120.0, "p99": 5260.0, "reason": None,
+            "p50_ci": [1180.0, 1250.0], "p95_ci": [2900.0, 3400.0], "p99_ci": [840.0, 6100.0], "level": 0.95,
+            "ci_reason": None, "measured": "live" if role == "primary" else "off the live path",
+        },
+        "ttft_ms": {
+            "n": 300, "avg": 410.0, "p50": 380.0, "p95": 720.0, "p99": 1350.0, "reason": None,
+            "p50_ci": [370.0, 391.0], "p95_ci": [700.0, 760.0], "p99_ci": None, "level": 0.95,
+            "ci_reason": "300 values: for bounds of its own p99 needs 368", "measured": "live",
+        },
         "tokens": {"input": 1_000_000, "cache_read": 20_000, "cache_write": 1000, "output": 150_000},
         "cost_usd": {
             "total": 5.31,
@@ -212,6 +220,92 @@ def filled_stats() -> dict[str, Any]:
             "closed": False,
         },
     }  # fmt: skip
+
+
+def odd_task() -> dict[str, Any]:
+    """A task in which everything is odd: an unknown price, an untrusted judge, a verdict withheld, nothing streamed."""
+    nothing = {
+        "n": 0,
+        "avg": None,
+        "p50": None,
+        "p95": None,
+        "p99": None,
+        "reason": "no streamed answer ended well yet",
+    }
+    unpriced = {
+        "per_request": None,
+        "total": None,
+        "reason": "price unknown",
+        "add_to_config": "prices: {x: {input: 1}}",
+    }
+    return {
+        "task": "search",
+        "models": [
+            model(PRIMARY, "primary", ttft_ms=nothing),
+            model(
+                OPEN,
+                "candidate",
+                ttft_ms=nothing,
+                cost_usd=unpriced,
+                cost_per_quality_point_usd={"value": None, "ci": None, "reason": "price unknown"},
+            ),
+        ],
+        "comparisons": [
+            comparison(
+                OPEN,
+                verdict="withheld",
+                why="the judge fails its controls",
+                judge={"trusted": False, "reason": "it passed 11 of 21 controls"},
+                add_to_config="prices: {x: {input: 1}}",
+                cost_ratio={"value": None, "ci": None, "reason": "price unknown"},
+                ttft_diff_ms={"n": 0, "p50": None, "p95": None},
+            ),
+            null_comparison(GOOD, "not yet"),
+        ],
+        "insights": [],
+    }
+
+
+def many_stats(*, tasks: int, models: int) -> dict[str, Any]:
+    """What `/stats` says of many tasks with many models each."""
+    names = [f"provider/some-model-of-the-year-{number}" for number in range(models - 1)]
+    one = {
+        "models": [model(PRIMARY, "primary"), *(model(name, "candidate") for name in names)],
+        "comparisons": [comparison(name) for name in names],
+        "insights": [
+            {"reading": "x", "models": [name], "text": f"{name} is the cheapest of them all."} for name in names[:4]
+        ],
+    }
+    return {**filled_stats(), "tasks": [{"task": f"task-{number}", **copy.deepcopy(one)} for number in range(tasks)]}
+
+
+def many_curves(stats: dict[str, Any]) -> dict[str, Any]:
+    """What `/latency` says beside it."""
+    told = {"latency_ms": spread(500, 1.1), "ttft_ms": spread(180, 0.8)}
+    tasks = [
+        {
+            "task": task["task"],
+            "models": [{"model": row["model"], "role": row["role"], **told} for row in task["models"]],
+        }
+        for task in stats["tasks"]
+    ]
+    return {"since": SINCE, "until": UNTIL, "tasks": tasks}
+
+
+def many_trends(stats: dict[str, Any]) -> dict[str, Any]:
+    """What `/trends` says beside it, of live weeks and of runs."""
+    told = trends()
+    point = told["points"][0]
+    told["points"] = [
+        {**point, "at": f"2026-{9 + week // 4:02}-{1 + 7 * (week % 4):02}T00:00:00Z", "source": source,
+         "task": task["task"], "model": row["model"], "role": row["role"]}
+        for task in stats["tasks"]
+        for row in task["models"]
+        for week in range(12)
+        for source in ("live", "run")
+    ]  # fmt: skip
+    told["drift"] = [{**told["drift"][0], "task": task["task"]} for task in stats["tasks"]]
+    return told
 
 
 def null_comparison(candidate: str, because: str) -> dict[str, Any]:
@@ -411,7 +505,14 @@ def trends() -> dict[str, Any]:
         "mean": -0.05,
         "ci": [-0.08, -0.02],
         "level": 0.95,
-        "examples": [],
+        "examples": [
+            {
+                "case": f"case-{number}",
+                "before": {"run": "run-2", "repeat": 0, "quality": 1.0, "output": '{"days": 30}'},
+                "now": {"run": "run-9", "repeat": 0, "quality": 0.0, "output": kept},
+            }
+            for number, kept in enumerate(('```json\n{"days": 30}\n```', None))
+        ],
     }
     drift = {"task": "support", "model": PRIMARY, "role": "primary", "evaluator": "llm-rubric", "changes": [change]}
     lead = {"task": "support", "candidate": GOOD, "state": "promote", "why": f"{GOOD} leads by 2 points."}

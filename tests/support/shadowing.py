@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.settings import RedactionRule
 from shadow.candidates import CallLimits, CandidateClient
@@ -40,12 +39,11 @@ from shadow.stats.conversations import ConversationRules
 from shadow.stats.rows import StatsRows
 from shadow.store import Store, open_store
 from shadow.worker import NoiseFloor, Upkeep, Worker, WorkerLimits
+from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
-
-T = TypeVar("T")
 
 PRICE = Price(input=1.0, output=5.0, cache_read=0.1, cache_write=1.25, cache_write_1h=2.0)
 KEY = "sk-candidate-0123456789abcdef"
@@ -244,15 +242,6 @@ class Workshop:
     @property
     def _far_ahead(self) -> datetime:
         return self.now() + timedelta(days=1)
-
-
-async def eventually_async(look: Callable[[], Awaitable[T]], *, within_s: float = 10.0, what: str = "") -> T:
-    """Look until the answer is true-ish and return it; AssertionError with the last answer after `within_s`."""
-    deadline = time.monotonic() + within_s
-    while not (seen := await look()):
-        assert time.monotonic() < deadline, f"{what or 'it'} did not happen within {within_s} s; last seen: {seen!r}"
-        await asyncio.sleep(0.01)
-    return seen
 
 
 def candidate(model: str, base_url: str, **given: Any) -> Candidate:

@@ -7,24 +7,37 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], *, within_s: float = 20.0, what: str = "") -> T:
     """Look until the answer is true-ish and return it; AssertionError with the last answer after `within_s`."""
-    deadline = time.monotonic() + within_s
+    pauses = _pauses(within_s)
     while not (seen := look()):
-        assert time.monotonic() < deadline, f"{what or 'it'} did not happen within {within_s} s; last seen: {seen!r}"
-        time.sleep(0.005)
+        pause_s = next(pauses, None)
+        assert pause_s is not None, f"{what or 'it'} did not happen within {within_s} s; last seen: {seen!r}"
+        time.sleep(pause_s)
     return seen
 
 
 async def eventually_async(look: Callable[[], Awaitable[T | None]], *, within_s: float = 20.0, what: str = "") -> T:
     """The same for a question that has to be awaited."""
-    deadline = time.monotonic() + within_s
+    pauses = _pauses(within_s)
     while not (seen := await look()):
-        assert time.monotonic() < deadline, f"{what or 'it'} did not happen within {within_s} s; last seen: {seen!r}"
-        await asyncio.sleep(0.005)
+        pause_s = next(pauses, None)
+        assert pause_s is not None, f"{what or 'it'} did not happen within {within_s} s; last seen: {seen!r}"
+        await asyncio.sleep(pause_s)
     return seen
+
+
+def _pauses(within_s: float) -> Iterator[float]:
+    """How long to wait before the next look, until time is up.
+
+    5 ms at first, then a twentieth of the time that has passed: a look may cost more than what is waited for (a page of
+    the admin port, a query), and two hundred of them a second would keep a machine from getting there.
+    """
+    began = time.monotonic()
+    while (waited_s := time.monotonic() - began) < within_s:
+        yield min(max(0.005, waited_s / 20), 0.05)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shadow.web.dashboard import diffs, formats, words
+from shadow.web.dashboard.fit import fitting
 from shadow.web.dashboard.nodes import Node, Notes, keyed
 from shadow.web.dashboard.texts import one_line, shown, visible
 from tests.support.dashboard import HOSTILE, comparison
@@ -47,6 +48,9 @@ from tests.support.dashboard import HOSTILE, comparison
         ("ms_signed", -420, "\u2212420\u202fms"),
         ("ms_signed", 1500, "+1.50\u202fs"),
         ("ms_signed", 0.2, "0\u202fms"),
+        ("ms_fine", 0.1843, "0.184\u202fms"),
+        ("ms_fine", 3.1, "3.1\u202fms"),
+        ("ms_fine", 2345, "2.35\u202fs"),
         ("ratio", 0.52, "0.52x"),
         ("days", 3.2, "4 days"),
         ("days", 0.75, "18 hours"),
@@ -214,6 +218,60 @@ def test_a_value_is_written_with_its_place_and_exactly() -> None:
     interval = str(Notes().interval(Node({"ci": [-0.01, 0.02]}), "ci", "points"))
     assert "[\u22121.0, +2.0]" in interval
     assert Notes().interval(Node({"ci": None}), "ci", "points") == ""
+
+
+def test_the_ends_of_a_duration_keep_their_units_where_they_differ() -> None:
+    assert "[182, 206\u202fms]" in Notes().interval(Node({"ci": [182.1, 206.2]}), "ci", "ms")
+    assert "[840\u202fms, 6.10\u202fs]" in Notes().interval(Node({"ci": [840, 6100]}), "ci", "ms")
+
+
+def test_a_percentile_without_bounds_says_why() -> None:
+    notes = Notes()
+    row = Node({"p95_ci": None, "p50_ci": [1, 2], "ci_reason": "30 values: for bounds of its own p95 needs 72"})
+    assert "no bounds" in notes.bounds(row, "p95_ci", "ms", why="ci_reason")
+    assert list(notes) == [(1, "30 values: for bounds of its own p95 needs 72")]
+    assert "[1, 2" in notes.bounds(row, "p50_ci", "ms", why="ci_reason")
+    assert notes.bounds(Node({"p95_ci": None}), "p95_ci", "ms", why="ci_reason") == ""
+
+
+def test_what_has_no_reason_of_its_own_is_told_in_the_pages_words() -> None:
+    assert "streamed" in Node({"ttft_diff_ms": {"p50": None}}).reason("ttft_diff_ms.p50")
+    assert Node({}).reason("unheard_of") == "there is nothing to show here yet"
+
+
+def test_an_axis_of_durations_has_round_numbers() -> None:
+    assert [formats.ms_tick(value) for value in (50, 500, 1000, 2500, 20_000, 120_000)] == [
+        "50\u202fms", "500\u202fms", "1\u202fs", "2.5\u202fs", "20\u202fs", "2\u202fmin",
+    ]  # fmt: skip
+
+
+# ---- what fits on a page
+
+
+def fit_task(name: str, *, models: int) -> dict[str, Any]:
+    names = [f"m{number}" for number in range(models)]
+    return {
+        "task": name,
+        "models": [{"model": "p", "role": "primary"}, *({"model": each, "role": "candidate"} for each in names)],
+        "comparisons": [{"candidate": each} for each in names],
+    }
+
+
+def test_a_page_shows_the_tasks_it_has_room_for_in_their_order() -> None:
+    tasks = [fit_task("a", models=4), fit_task("b", models=9), fit_task("c", models=1)]
+    shown, left = fitting(Node({"tasks": tasks}).nodes("tasks"), room=12)
+    assert [task["task"] for task in shown] == ["a"]
+    assert left == ["b", "c"]
+    assert fitting([], room=3) == ([], [])
+
+
+def test_a_task_with_too_many_models_is_cut_and_says_by_how_many() -> None:
+    (task,), left = fitting(Node({"tasks": [fit_task("a", models=30)]}).nodes("tasks"), room=12)
+    assert left == []
+    assert [row["model"] for row in task.nodes("models")] == ["p", *(f"m{number}" for number in range(11))]
+    assert [one["candidate"] for one in task.nodes("comparisons")] == [f"m{number}" for number in range(11)]
+    assert task["not_shown"] == 19
+    assert task.nodes("models")[3].path == "tasks.0.models.3"
 
 
 def test_a_name_becomes_fit_for_an_id() -> None:

@@ -20,7 +20,7 @@ from shadow.evaluators.json_text import embedded
 from shadow.records import Dialect, EvalCase, EvaluatorSpec, Score, StoredScore, ToolCall
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 CHAT_SCHEMA = {"response_format": {"type": "json_schema", "json_schema": {"name": "c", "schema": SCHEMA}}}
@@ -37,8 +37,17 @@ def case(output: str = "", **fields: Any) -> EvalCase:
     return EvalCase(**{"request": {}, "output": output, **fields})
 
 
-async def score_one(spec: EvaluatorSpec, answer: EvalCase) -> Score:
-    scores = await build_evaluators((spec,), config_dir=".").score_pair(answer, answer, dialect=Dialect.OPENAI_CHAT)
+@pytest.fixture(scope="module")
+def services() -> Iterator[Services]:
+    """One set for the whole table, as the measuring side has it: its children are started once."""
+    built = Services()
+    yield built
+    built.close()
+
+
+async def score_one(spec: EvaluatorSpec, answer: EvalCase, services: Services | None = None) -> Score:
+    evaluators = build_evaluators((spec,), config_dir=".", services=services)
+    scores = await evaluators.score_pair(answer, answer, dialect=Dialect.OPENAI_CHAT)
     assert [score.role for score in scores] == ["primary", "candidate"]
     assert scores[0].score == scores[1].score
     return scores[0].score
@@ -229,9 +238,9 @@ TABLE: list[tuple[str, dict[str, Any], EvalCase, float | str]] = [
 
 @pytest.mark.parametrize(("kind", "options", "answer", "expected"), TABLE)
 async def test_a_built_in_evaluator_scores_as_the_table_says(
-    kind: str, options: dict[str, Any], answer: EvalCase, expected: float | str
+    services: Services, kind: str, options: dict[str, Any], answer: EvalCase, expected: float | str
 ) -> None:
-    score = await score_one(EvaluatorSpec(type=kind, options=options), answer)
+    score = await score_one(EvaluatorSpec(type=kind, options=options), answer, services)
     if isinstance(expected, str):
         assert score.status == expected
         assert score.value is None
@@ -506,9 +515,9 @@ async def test_auto_lets_a_failed_check_of_the_request_decide_and_else_the_judge
         assert quality.score.reason.startswith("the request's own checks decide: ")
 
 
-@pytest.mark.parametrize("services", [Services(), Services(judges=OneJudge(Judge(unusable="price unknown")))])
-def test_auto_without_a_judge_that_can_be_asked_is_the_checks_of_the_request(services: Services) -> None:
-    evaluators = build_evaluators(None, config_dir=".", services=services)
+@pytest.mark.parametrize("without", [Services(), Services(judges=OneJudge(Judge(unusable="price unknown")))])
+def test_auto_without_a_judge_that_can_be_asked_is_the_checks_of_the_request(without: Services) -> None:
+    evaluators = build_evaluators(None, config_dir=".", services=without)
     assert [(member.name, member.quality) for member in evaluators.members] == [("request-checks", True)]
     assert (evaluators.costs_money, evaluators.worst_case_usd(case(), candidate="x")) == (False, 0)
 

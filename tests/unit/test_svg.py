@@ -190,6 +190,67 @@ def test_labels_neither_leave_the_chart_nor_meet() -> None:
             for number in range(chance.randint(1, 8))
         ]
         assert_readable(svg.curves(FRAME, lines, x=LOG, y=PLAIN, y_range=(0, 1)))
+        assert_readable(svg.curves(FRAME, lines, x=LOG, y=PLAIN, beside=True))
+
+
+def test_a_distribution_bears_its_shape_where_it_passes_the_half() -> None:
+    line = Line(points=[(10, 0.2), (100, 0.6), (1000, 1.0)], label="a", series=1, stepped=True)
+    never = Line(points=[(10, 0.1), (900, 0.4)], label="b", series=2, stepped=True)
+    root = parsed(svg.curves(FRAME, [line, never], x=LOG, y=PLAIN, y_range=(0, 1)))
+    at = {}
+    for mark in root.iter(f"{NS}path"):
+        if mark.attrib["class"].startswith("mark"):
+            at.setdefault(mark.attrib["class"], re.match(r"M([\d.]+) ([\d.]+)", mark.attrib["d"]).groups())  # type: ignore[union-attr]
+    curves = {path.attrib["class"]: path.attrib["d"] for path in root.iter(f"{NS}path")}
+    second = re.search(r"H([\d.]+)V([\d.]+)", curves["curve s1 d1"]).groups()  # type: ignore[union-attr]
+    assert float(at["mark s1"][0]) + 4.6 == pytest.approx(float(second[0]), abs=0.2)
+    assert float(at["mark s1"][1]) + 4.6 == pytest.approx(float(second[1]), abs=0.2)
+    assert "mark s2" in at  # it never passes the half, and has its shape at the end
+
+
+def test_names_beside_a_chart_stand_once_each_in_the_order_the_lines_end() -> None:
+    lines = [
+        Line(points=[(1, 0.5), (9, 0.50 + 0.001 * number)], label=f"model {number}", series=number, marks=True)
+        for number in range(6)
+    ]
+    runs = Line(points=[(1, 0.4), (3, 0.4)], label="model 0", series=0, dashed=True, told="model 0, weekly runs")
+    early = Line(points=[(2, 0.9)], label="ended early, with a name too long for its place", series=7)
+    drawing = svg.curves(
+        FRAME, [early, *lines, runs, Line(points=(), label="no point", series=1)], x=PLAIN, y=PLAIN, beside=True
+    )
+    assert_readable(drawing)
+    named = [text.text or "" for text in parsed(drawing).iter(f"{NS}text") if text.attrib["class"] == "label"]
+    assert named[0].startswith("ended early")
+    assert named[0].endswith("…")
+    assert named[1:] == [f"model {number}" for number in reversed(range(6))]
+    assert drawing.count('class="leader') == len(named)
+    assert "<title>model 0, weekly runs</title>" in drawing
+    many = [Line(points=[(1, 1), (9, number)], label=f"m{number}", series=number) for number in range(40)]
+    drawing = svg.curves(FRAME, many, x=PLAIN, y=PLAIN, beside=True)
+    assert_readable(drawing)
+    assert drawing.count('class="label"') == 13  # as many as there are lines of text beside the plot
+
+
+def test_points_of_a_curve_that_nobody_could_see_apart_are_left_out() -> None:
+    dense = [(1 + number / 5000, number / 5000) for number in range(5001)]
+    line = Line(points=dense, label="a", series=1, stepped=True)
+    drawing = svg.curves(FRAME, [line], x=PLAIN, y=PLAIN, y_range=(0, 1))
+    assert len(drawing) < 12_000
+    (curve,) = [
+        path.attrib["d"] for path in parsed(drawing).iter(f"{NS}path") if path.attrib["class"].startswith("curve")
+    ]
+    first, last = re.match(r"M([\d.]+)", curve), re.search(r"H([\d.]+)V[\d.]+$", curve)
+    assert first is not None
+    assert last is not None
+    assert float(last[1]) - float(first[1]) > 290
+
+
+def test_the_words_of_two_limits_that_are_near_stand_on_either_side() -> None:
+    row = Range(label="a", series=1, value=-0.5, ci=(-0.9, 0.2), told="a")
+    marks = [(0.0, "equal"), (-0.1, "margin"), (-0.05, "hidden")]
+    words = [box for kind, box in text_boxes(svg.ranges(FRAME, [row], axis=PLAIN, marks=marks)) if kind == "muted"]
+    assert len(words) == 2  # there is no room for the third
+    assert not words[0].meets(words[1])
 
 
 def test_a_band_lies_around_its_line() -> None:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from shadow.verdict import faster, percentile, slo_difference
+from shadow.verdict import faster, latency, percentile, slo_difference
 from shadow.verdict.latency import bound_ranks, fewest_values
 
 
@@ -48,6 +48,19 @@ def test_the_smallest_sample_with_bounds_is_named() -> None:
         assert bound_ranks(least, share) is not None
         assert bound_ranks(least - 1, share) is None
     assert fewest_values(0.95) == 72
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95, 0.99])
+def test_bounds_of_large_samples_are_never_narrower_than_exact_ones_and_at_most_a_rank_wider(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = [200, 1_000, 1_100, 5_054, 20_011, 333_333, 10_000_000]
+    told = [bound_ranks(count, share) for count in counts]
+    monkeypatch.setattr(latency, "_LARGE_VARIANCE", math.inf)
+    exact = [bound_ranks.__wrapped__(count, share) for count in counts]
+
+    for one, other in zip(told, exact, strict=True):
+        assert one is other is None or (one[0] - other[0] in {0, -1} and one[1] - other[1] in {0, 1})
 
 
 def test_ten_million_values_are_bounded_as_well() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
-from shadow.store.base import StoreError, UnstorableError
+from shadow.store.base import FullStoreError, StoreError, UnstorableError
 from shadow.store.sqlite.file import prepare
 from shadow.store.sqlite.rows import as_dict
 
@@ -27,6 +27,11 @@ Statement = tuple[str, Row]
 LOG = logging.getLogger(__name__)
 
 _CORRUPT_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY_DBMOVED})
+
+_FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE})
+
+_LOG_BYTES = 64 << 20
+"""To what size the write-ahead log is cut once it has been moved into the file."""
 
 
 class CorruptStoreError(StoreError):
@@ -83,18 +88,17 @@ class Connection:
                     await asyncio.shield(connection.rollback())
                 raise
 
+    async def look(self, work: Callable[[Statements], T]) -> T:
+        """Ask several questions about one moment, whatever others write meanwhile, in the connection's thread."""
+        return await self._in_thread(_look, work)
+
     async def at_once(self, work: Callable[[Statements], T]) -> T:
         """Do `work` in one write transaction without a pause, in the connection's thread; gives what it gives.
 
         Between two statements nobody waits for a busy event loop with the lock held. Rolled back when `work` raises; it
         goes to its end also where the caller is cancelled. Raises StoreError.
         """
-        async with self._lock:
-            connection = await self._ready()
-            with self._noticing():
-                # aiosqlite has no public way to run several statements in one go.
-                execute: Callable[..., Awaitable[T]] = connection._execute  # noqa: SLF001
-                return await execute(_at_once, connection._conn, work)  # noqa: SLF001
+        return await self._in_thread(_at_once, work)
 
     async def write_if(self, claim: Statement, statements: Sequence[Statement]) -> bool:
         """Write it all in one transaction, if `claim` gives a row; says whether it did. Raises StoreError."""
@@ -153,7 +157,12 @@ class Connection:
         try:
             # The declared type is sqlite3.Row; any callable of (cursor, row) works.
             connection.row_factory = as_dict  # type: ignore[assignment]
-            for pragma in ("synchronous = NORMAL", "secure_delete = ON", f"query_only = {int(self._read_only)}"):
+            for pragma in (
+                "synchronous = NORMAL",
+                "secure_delete = ON",
+                f"journal_size_limit = {_LOG_BYTES}",
+                f"query_only = {int(self._read_only)}",
+            ):
                 await self._fetch(f"PRAGMA {pragma}", ())
         except BaseException:
             await self._disconnect()
@@ -170,6 +179,16 @@ class Connection:
         with self._noticing():
             # as_dict makes the rows dicts.
             return await self._open_connection.execute_fetchall(sql, parameters)  # type: ignore[return-value]
+
+    async def _in_thread(
+        self, do: Callable[[sqlite3.Connection, Callable[[Statements], T]], T], work: Callable[[Statements], T]
+    ) -> T:
+        async with self._lock:
+            connection = await self._ready()
+            with self._noticing():
+                # aiosqlite has no public way to run several statements in one go.
+                execute: Callable[..., Awaitable[T]] = connection._execute  # noqa: SLF001
+                return await execute(do, connection._conn, work)  # noqa: SLF001
 
     async def _many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         with self._noticing():
@@ -203,8 +222,16 @@ def _at_once(connection: sqlite3.Connection, work: Callable[[Statements], T]) ->
     return found
 
 
+def _look(connection: sqlite3.Connection, work: Callable[[Statements], T]) -> T:
+    connection.execute("BEGIN")
+    try:
+        return work(Statements(connection))
+    finally:
+        connection.rollback()
+
+
 class Statements:
-    """What `at_once` may do inside its transaction; as `Transaction`, but nothing is awaited."""
+    """What `at_once` and `look` may do inside their transaction; nothing in it is awaited."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -212,6 +239,12 @@ class Statements:
     def run(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[Row]:
         """Run one statement; its rows (of a SELECT or RETURNING) as dicts."""
         return self._connection.execute(sql, parameters).fetchall()
+
+    def plain(self, sql: str, parameters: Row) -> list[tuple[Any, ...]]:
+        """Run one question; its rows as tuples, several times as quick to make as dicts."""
+        cursor = self._connection.cursor()
+        cursor.row_factory = None
+        return cursor.execute(sql, parameters).fetchall()
 
     def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement per row; nothing happens for no rows."""
@@ -246,15 +279,17 @@ def told(path: Path) -> Iterator[None]:
         # The text of a UnicodeEncodeError may quote the value.
         raise UnstorableError(f"store {path} refuses a value: {type(error).__name__}") from None
     except sqlite3.Error as error:
-        kind = CorruptStoreError if _is_corruption(error) else StoreError
-        raise kind(f"store {path} cannot be used: {error}") from error
+        raise _kind_of(error)(f"store {path} cannot be used: {error}") from error
     except ValueError as error:  # aiosqlite's "Connection closed"
         raise StoreError(f"store {path} is closed: {error}") from error
 
 
-def _is_corruption(error: sqlite3.Error) -> bool:
+def _kind_of(error: sqlite3.Error) -> type[StoreError]:
     # Only errors that SQLite itself reports have a code.
-    return getattr(error, "sqlite_errorcode", None) in _CORRUPT_CODES
+    code = getattr(error, "sqlite_errorcode", None)
+    if code in _CORRUPT_CODES:
+        return CorruptStoreError
+    return FullStoreError if code in _FULL_CODES else StoreError
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

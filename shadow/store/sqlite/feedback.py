@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shadow.store.sqlite.queries import load_queries
+from shadow.store.sqlite.rollups import DeltaLog
 from shadow.store.sqlite.rows import exchange_of, micros, rescored_rows, text_of
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shadow.records import ExchangeRecord, Feedback, StoredScore
-    from shadow.store.sqlite.connection import Connection
+    from shadow.store.sqlite.connection import Connection, Statements
 
 
 class SqliteFeedback:
@@ -20,23 +21,26 @@ class SqliteFeedback:
 
     def __init__(self, writer: Connection) -> None:
         self._writer = writer
+        self._log = DeltaLog()
         self._sql = {**load_queries("jobs.sql"), **load_queries("feedback.sql")}
 
     async def give(self, feedback: Feedback) -> dict[str, Any] | None:
         """Keep what was said and give what is kept now; None when there is no such exchange. Idempotent."""
         of = {"exchange_id": feedback.exchange_id}
-        async with self._writer.transaction() as transaction:
-            if not await transaction.run(self._sql["known_exchange"], of):
+        said = {
+            "given_at": micros(feedback.given_at),
+            "score": feedback.score,
+            "expected": text_of(feedback.expected),
+            "expected_changed": feedback.expected_changed,
+        }
+
+        def work(transaction: Statements) -> dict[str, Any] | None:
+            if not transaction.run(self._sql["known_exchange"], of):
                 return None
-            said = {
-                "given_at": micros(feedback.given_at),
-                "score": feedback.score,
-                "expected": text_of(feedback.expected),
-                "expected_changed": feedback.expected_changed,
-            }
-            await transaction.run(self._sql["give"], of | said)
-            rows = await transaction.run(self._sql["of_exchange"], of)
-        return rows[0]
+            transaction.run(self._sql["give"], of | said)
+            return transaction.run(self._sql["of_exchange"], of)[0]
+
+        return await self._writer.at_once(work)
 
     async def to_rescore(self, *, limit: int) -> list[tuple[str, str]]:
         """Exchange ids with the expected text that came after their answers were scored."""
@@ -53,11 +57,15 @@ class SqliteFeedback:
         self, exchange_id: str, *, expected: str, scores: Sequence[tuple[str, StoredScore]], now: datetime
     ) -> None:
         """Replace scores (candidate, score) by what was found with the expected text; one transaction."""
-        async with self._writer.transaction() as transaction:
-            rows = rescored_rows(exchange_id, scores)
-            await transaction.run_many(self._sql["forget_score"], [(row[0], row[1], row[2], row[5]) for row in rows])
-            await transaction.run_many(self._sql["insert_score"], rows)
-            if rows:
-                await transaction.run(self._sql["refresh_quality"], {"exchange_id": exchange_id})
+        rows = rescored_rows(exchange_id, scores)
+
+        def work(transaction: Statements) -> None:
+            with self._log.following(transaction, [exchange_id]):
+                transaction.run_many(self._sql["forget_score"], [(row[0], row[1], row[2], row[5]) for row in rows])
+                transaction.run_many(self._sql["insert_score"], rows)
+                if rows:
+                    transaction.run(self._sql["refresh_quality"], {"exchange_id": exchange_id})
             done = {"exchange_id": exchange_id, "expected": expected, "now": micros(now)}
-            await transaction.run(self._sql["rescored"], done)
+            transaction.run(self._sql["rescored"], done)
+
+        await self._writer.at_once(work)

@@ -69,6 +69,17 @@ def prepare(path: Path, *, thorough: bool = False) -> None:
         raise StoreError(f"store {path} cannot be opened: {error}") from error
 
 
+def schema_number(path: Path) -> int:
+    """Read the number of the schema, as it stands; 0 when there is no file. Raises StoreError."""
+    if not path.exists():
+        return 0
+    try:
+        with closing(_connect(path)) as connection:
+            return _version(connection, path)
+    except sqlite3.Error as error:
+        raise StoreError(f"store {path} cannot be opened: {error}") from error
+
+
 def _make_folder(folder: Path) -> None:
     if folder.is_dir():
         return

@@ -45,7 +45,7 @@ ON CONFLICT (origin) DO UPDATE SET rest_until = max(rest_until, excluded.rest_un
 -- Drop the jobs that waited too long, also when no worker runs.
 UPDATE shadow_job SET state = 'dropped', reason = 'too_old', finished_at = :now
 WHERE state = 'pending' AND created_at < :before
-RETURNING exchange_id;
+RETURNING exchange_id, candidate, counted;
 
 -- name: delete_unneeded_bodies
 -- Delete every copy that no unfinished and recent enough job needs.

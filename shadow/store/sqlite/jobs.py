@@ -11,6 +11,7 @@ import msgspec
 
 from shadow.records import NOISE_FLOOR, LeasedJob
 from shadow.store.sqlite.queries import load_queries
+from shadow.store.sqlite.rollups import DeltaLog
 from shadow.store.sqlite.rows import (
     answer_row,
     body_of,
@@ -52,6 +53,7 @@ class SqliteJobs:
     def __init__(self, writer: Connection, *, clock: Callable[[], datetime] = _now) -> None:
         self._writer = writer
         self._clock = clock
+        self._log = DeltaLog()
         self._sql = {**load_queries("intake.sql"), **load_queries("jobs.sql")}
         self._scrubbed_at = clock()
 
@@ -129,19 +131,20 @@ class SqliteJobs:
             transaction.run(self._sql["open_day"], {"day": budget.day})
             day = transaction.run(self._sql["day"], {"day": budget.day})[0]
             if not self._admitted(transaction, job.job.conversation, day, budget, now):
-                self._end(transaction, job, state="skipped", reason="over_budget", now=now)
+                self._end(transaction, job, held, state="skipped", reason="over_budget", now=now)
                 return "not_admitted"
             if _committed(day) + nano_usd > nano_down(budget.cap_usd):
                 # What is more than a whole day has never fits: waiting for that much headroom would end all measuring.
                 if nano_usd <= nano_down(budget.cap_usd):
                     closing = {"day": budget.day, "nano_usd": nano_usd}
                     transaction.run(self._sql["close_admission"], closing)
-                self._end(transaction, job, state="skipped", reason="over_budget", now=now)
+                self._end(transaction, job, held, state="skipped", reason="over_budget", now=now)
                 return "over_budget"
             sent = {"day": budget.day, "nano_usd": nano_usd}
             transaction.run(self._sql["reserve"], sent)
             asking = {"asking_nano_usd": nano_up(worst_case_usd - scoring_usd), "now": micros(now)}
             transaction.run(self._sql["mark_sent"], _key(job) | sent | asking)
+            self._log.job_moved(transaction, job, before="leased", after=("sent", None))
             return "ok"
 
         return await self._writer.at_once(work)
@@ -161,9 +164,10 @@ class SqliteJobs:
                 return
             if held["reserved_nano_usd"] != nano_up(reserved_usd):
                 LOG.error("job of %s settles %s USD, another sum was reserved", job.job.candidate, reserved_usd)
-            self._keep(transaction, job, result)
+            with self._log.following(transaction, [job.job.exchange_id]):
+                self._keep(transaction, job, result)
             self._settle(transaction, held, spent_nano_usd=_spent(result, held["reserved_nano_usd"]))
-            self._end(transaction, job, state="done", reason=None, now=now)
+            self._end(transaction, job, held, state="done", reason=None, now=now)
 
         await self._writer.at_once(work)
 
@@ -178,9 +182,11 @@ class SqliteJobs:
         def work(transaction: Statements) -> Mapping[str, int]:
             returned = transaction.run(self._sql["return_expired"], {"now": limits["now"]})
             lost = transaction.run(self._sql["lose_expired"], {"now": limits["now"]})
+            self._log.jobs_moved(transaction, lost, before="sent", after=("dropped", "lost_on_crash"))
             for row in lost:
                 self._settle(transaction, row, spent_nano_usd=row["reserved_nano_usd"])
             too_old = transaction.run(self._sql["expire_pending"], limits)
+            self._log.jobs_moved(transaction, too_old, before="pending", after=("dropped", "too_old"))
             transaction.run(self._sql["delete_unneeded_bodies"], {"before": limits["before"]})
             return {"returned": len(returned), "lost_on_crash": len(lost), "too_old": len(too_old)}
 
@@ -199,6 +205,7 @@ class SqliteJobs:
                 beyond = {"limit_bytes": limit_bytes, "now": now}
                 dropped += transaction.run(self._sql["overflow_bytes"], beyond)
             if dropped:
+                self._log.jobs_moved(transaction, dropped, before="pending", after=("dropped", "queue_full"))
                 transaction.run(self._sql["delete_unneeded_bodies"], {"before": 0})
             return len(dropped)
 
@@ -236,13 +243,16 @@ class SqliteJobs:
             if held is None or (state == "skipped" and held["state"] == "sent"):
                 return
             self._settle(transaction, held, spent_nano_usd=held["reserved_nano_usd"])
-            self._end(transaction, job, state=state, reason=reason, now=self._clock())
+            self._end(transaction, job, held, state=state, reason=reason, now=self._clock())
 
         await self._writer.at_once(work)
 
-    def _end(self, transaction: Statements, job: LeasedJob, *, state: str, reason: str | None, now: datetime) -> None:
+    def _end(
+        self, transaction: Statements, job: LeasedJob, held: Row, *, state: str, reason: str | None, now: datetime
+    ) -> None:
         ending = {"state": state, "reason": reason, "now": micros(now)}
         transaction.run(self._sql["end"], _key(job) | ending)
+        self._log.job_moved(transaction, job, before=held["state"], after=(state, reason))
         transaction.run(self._sql["delete_body_of"], {"exchange_id": job.job.exchange_id})
 
     def _admitted(self, transaction: Statements, conversation: str, day: Row, budget: BudgetDay, now: datetime) -> bool:

@@ -172,7 +172,7 @@ RETURNING 1;
 -- Sent jobs of a worker that is gone are lost: asking again would be paid twice.
 UPDATE shadow_job SET state = 'dropped', reason = 'lost_on_crash', finished_at = :now, lease_until = NULL
 WHERE state IN ('leased', 'sent') AND state = 'sent' AND lease_until < :now
-RETURNING budget_day, reserved_nano_usd;
+RETURNING exchange_id, candidate, counted, budget_day, reserved_nano_usd;
 
 -- name: overflow
 -- Drop the oldest pending jobs beyond the queue's size.
@@ -182,7 +182,7 @@ WHERE state = 'pending' AND (exchange_id, candidate) IN (
     ORDER BY created_at DESC, exchange_id DESC, candidate DESC
     LIMIT -1 OFFSET :limit
 )
-RETURNING exchange_id;
+RETURNING exchange_id, candidate, counted;
 
 -- name: held_bytes
 -- How large the copies that wait are, all together.
@@ -198,7 +198,7 @@ WHERE state = 'pending' AND exchange_id IN (
     )
     WHERE held > :limit_bytes
 )
-RETURNING exchange_id;
+RETURNING exchange_id, candidate, counted;
 
 -- name: origin_rests
 -- Origins that must not be asked yet.

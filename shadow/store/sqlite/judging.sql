@@ -18,12 +18,12 @@ WITH trial AS (
         sum(judgement.cost_usd) AS cost_usd,
         sum(judgement.cost_usd IS NULL) AS unpriced_calls,
         max(judgement.started_at) AS latest
-    FROM exchange
-    JOIN judgement ON judgement.exchange_id = exchange.id
+    FROM judgement -- a judgement begins after its exchange, and there are far fewer of them: CROSS keeps this order
+    CROSS JOIN exchange ON exchange.id = judgement.exchange_id
     JOIN shadow_job ON shadow_job.exchange_id = exchange.id AND shadow_job.candidate = judgement.candidate
     JOIN shadow_answer ON shadow_answer.exchange_id = exchange.id AND shadow_answer.candidate = judgement.candidate
     WHERE exchange.started_at >= :since AND exchange.started_at < :until AND (:task IS NULL OR exchange.task = :task)
-        AND judgement.quality
+        AND judgement.quality AND judgement.started_at >= :since
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 ), told AS (
     -- Beside one live answer several candidates may come with a control; they put the same question and count as one.
@@ -75,8 +75,8 @@ WITH trial AS (
         max(CASE WHEN judge_order = 'candidate_first' THEN judgement.winner END) AS second,
         max(CASE WHEN judge_order = 'single' AND judgement.role = 'primary' THEN grade END) AS primary_grade,
         max(CASE WHEN judge_order = 'single' AND judgement.role = 'candidate' THEN grade END) AS candidate_grade
-    FROM exchange
-    JOIN label ON label.exchange_id = exchange.id
+    FROM label -- CROSS keeps this order: there are far fewer labels than exchanges
+    CROSS JOIN exchange ON exchange.id = label.exchange_id
     JOIN judgement ON judgement.exchange_id = exchange.id AND judgement.candidate = label.candidate
     WHERE exchange.started_at >= :since AND exchange.started_at < :until AND (:task IS NULL OR exchange.task = :task)
         AND judgement.quality AND judgement.control IS NULL AND judgement.judge_order <> 'none'

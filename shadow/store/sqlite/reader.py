@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -12,14 +12,16 @@ import msgspec
 from shadow.store.base import Show, StoreError
 from shadow.store.sqlite.judging import SqliteJudging
 from shadow.store.sqlite.queries import load_queries
-from shadow.store.sqlite.rows import cost_columns, exchange_of, micros, usd
+from shadow.store.sqlite.rollups import DeltaLog
+from shadow.store.sqlite.rows import exchange_of, micros, usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from shadow.records import Cost, ExchangeRecord
-    from shadow.store.sqlite.connection import Connection, Row
+    from shadow.store.sqlite.connection import Connection, Row, Statements
+    from shadow.store.sqlite.rollups import SqliteRollups
 
 Sort = Literal["newest", "worst"]
 
@@ -36,7 +38,7 @@ _PRUNED = (
     "prune_exchanges",
 )
 _PRICED_AT_ONCE = 200
-"""Prices worked out between two turns of the event loop (a few milliseconds)."""
+"""Prices decided in one transaction, between two turns of the event loop (a few milliseconds)."""
 _CONTENT = ("prompt", "primary_output", "primary_tool_calls", "candidate_output", "candidate_tool_calls")
 _NO_DIFFERENCE = 2.0
 """Sorts after every real difference; the index on `shadow_answer` uses the same number."""
@@ -45,10 +47,12 @@ _NO_DIFFERENCE = 2.0
 class SqliteReader(SqliteJudging):
     """`shadow.store.base.Reader` on one read connection; prices and retention go through the write connection."""
 
-    def __init__(self, reader: Connection, writer: Connection) -> None:
+    def __init__(self, reader: Connection, writer: Connection, rollups: SqliteRollups) -> None:
         super().__init__(reader, writer)
+        self.rollups = rollups
         self._reader = reader
         self._writer = writer
+        self._log = DeltaLog()
         self._sql = load_queries("reader.sql")
 
     async def exchanges(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
@@ -74,6 +78,11 @@ class SqliteReader(SqliteJudging):
         moment.
         """
         return await self._fetch("coverage", _window(since, until, task))
+
+    async def holds_more_than(self, limit: int, *, since: datetime, until: datetime) -> bool:
+        """Tell whether more exchanges than `limit` lie in the window; costs no more than counting that far."""
+        (row,) = await self._fetch("holds_more_than", {"limit": limit, "since": micros(since), "until": micros(until)})
+        return bool(row["more"])
 
     async def dropped(self) -> Mapping[str, int]:
         """Count the copies and records lost since the store was made, by reason."""
@@ -162,15 +171,10 @@ class SqliteReader(SqliteJudging):
         An exchange without token counts was decided when it was written: no costs, source `no usage`.
         """
         rows = await self._fetch("unpriced", {"limit": limit})
-        priced: list[tuple[Any, ...]] = []
         for start in range(0, len(rows), _PRICED_AT_ONCE):
-            exchanges = [exchange_of(row) for row in rows[start : start + _PRICED_AT_ONCE]]
-            priced += [(*cost_columns(price(exchange)), exchange.id) for exchange in exchanges]
-            await asyncio.sleep(0)
-        if priced:
-            async with self._writer.transaction() as transaction:
-                await transaction.run_many(self._sql["set_price"], priced)
-        return len(priced)
+            costs = {row["id"]: (row, price(exchange_of(row))) for row in rows[start : start + _PRICED_AT_ONCE]}
+            await self._writer.at_once(partial(self._log.price, costs=costs, set_price=self._sql["set_price"]))
+        return len(rows)
 
     async def prune(self, *, before: datetime, limit: int = 500) -> int:
         """Really delete exchanges older than `before` with all that belongs to them, a small chunk; returns how many.
@@ -179,14 +183,20 @@ class SqliteReader(SqliteJudging):
         bit.
         """
         limits = {"before": micros(before)}
-        async with self._writer.transaction() as transaction:
-            rows = await transaction.run(self._sql["prunable"], limits | {"limit": limit})
+
+        def work(transaction: Statements) -> int:
+            rows = transaction.run(self._sql["prunable"], limits | {"limit": limit})
             ids = {"ids": msgspec.json.encode([row["id"] for row in rows]).decode()}
             for name in _PRUNED if rows else ():
-                await transaction.run(self._sql[name], ids)
-            await transaction.run(self._sql["prune_admissions"], limits)
+                transaction.run(self._sql[name], ids)
+            if rows:
+                self._log.raw_gone(transaction, before=before)
+            transaction.run(self._sql["prune_admissions"], limits | {"limit": limit})
+            return len(rows)
+
+        gone = await self._writer.at_once(work)
         await self._writer.run_to_end(self._sql["shrink"])
-        return len(rows)
+        return gone
 
     async def health(self) -> Mapping[str, Any]:
         """`{"ok": bool, "reason": str | None, "schema": int, "pending_jobs": int}`; never raises."""

@@ -45,6 +45,12 @@ WHERE exchange.started_at >= :since AND exchange.started_at < :until AND shadow_
     AND (:task IS NULL OR exchange.task = :task)
 GROUP BY exchange.task, exchange.model, shadow_job.candidate, shadow_job.state, shadow_job.reason;
 
+-- name: holds_more_than
+-- Whether more exchanges than these lie in the window; stops counting there.
+SELECT count(*) > :limit AS more FROM (
+    SELECT 1 FROM exchange WHERE started_at >= :since AND started_at < :until LIMIT :limit + 1
+);
+
 -- name: dropped
 -- What was lost since the file was made, by reason.
 SELECT name, value FROM counter ORDER BY name;
@@ -77,8 +83,8 @@ SELECT given_at, score, expected, expected_changed, rescored_at FROM feedback WH
 -- name: feedback
 -- What was said about the primary's answers of a window.
 SELECT feedback.exchange_id, feedback.score, exchange.task, exchange.model AS "primary"
-FROM exchange
-JOIN feedback ON feedback.exchange_id = exchange.id
+FROM feedback
+CROSS JOIN exchange ON exchange.id = feedback.exchange_id -- in this order: there are far fewer of the former
 WHERE exchange.started_at >= :since AND exchange.started_at < :until AND feedback.score IS NOT NULL
     AND (:task IS NULL OR exchange.task = :task)
 ORDER BY exchange.started_at, exchange.id;
@@ -218,7 +224,9 @@ DELETE FROM exchange WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: prune_admissions
 -- Delete old admission decisions.
-DELETE FROM admission WHERE decided_at < :before;
+DELETE FROM admission WHERE conversation IN (
+    SELECT conversation FROM admission WHERE decided_at < :before ORDER BY decided_at LIMIT :limit
+);
 
 -- name: shrink
 -- Give up to 256 free pages (1 MiB) back to the file system.

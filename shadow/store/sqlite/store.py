@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from shadow.store.sqlite.connection import Connection
+from shadow.store.sqlite.export import SqliteExport
 from shadow.store.sqlite.feedback import SqliteFeedback
 from shadow.store.sqlite.file import path_of
 from shadow.store.sqlite.intake import SqliteIntake
 from shadow.store.sqlite.jobs import SqliteJobs
 from shadow.store.sqlite.ledger import SqliteLedger
 from shadow.store.sqlite.reader import SqliteReader
+from shadow.store.sqlite.rollups import SqliteRollups
+from shadow.store.sqlite.room import SqliteRoom
 from shadow.store.sqlite.runs import SqliteRuns
 from shadow.store.sqlite.trends import SqliteTrends
 from shadow.store.sqlite.watching import SqliteWatching
@@ -31,7 +34,10 @@ class SqliteStore:
         self._reader = reader
         self.intake = SqliteIntake(writer)
         self.jobs = SqliteJobs(writer)
-        self.reader = SqliteReader(reader, writer)
+        self.rollups = SqliteRollups(reader, writer)
+        self.reader = SqliteReader(reader, writer, self.rollups)
+        self.room = SqliteRoom(writer)
+        self.export = SqliteExport(reader)
         self.watching = SqliteWatching(reader, writer)
         self.ledger = SqliteLedger(writer, reader)
         self.feedback = SqliteFeedback(writer)

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from shadow.web.dashboard.nodes import Node
 
 _LABEL_CHARACTERS = 40
+_MOST_BESIDE = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
     """One drawing with its title, a sentence about how to read it, and the same numbers as rows of text.
 
-    `empty` says why there is no drawing; then `drawing` is "".
+    `empty` says why there is no drawing; then `drawing` is "". There may be rows nevertheless.
     """
 
     title: str
@@ -115,10 +116,12 @@ def quality_differences(task: Node, *, link: str | None) -> Chart:
     """Each candidate's quality less the primary's, with its interval beside zero and the margin."""
     series = series_of(task.nodes("models"))
     title = "Quality difference to the primary"
-    reading = (
-        "Right of zero the candidate is better. An interval that lies wholly right of the margin is proof of no loss."
-    )
     comparisons = task.nodes("comparisons")
+    margins = [one["missing.effective_margin"] for one in comparisons]
+    margins = [margin for margin in margins if isinstance(margin, int | float)]
+    reading = "Right of zero the candidate is better; lines are intervals."
+    if margins:
+        reading += " One that lies wholly right of the margin is proof of no loss."
     columns = ("candidate", "difference", "interval", "conversations")
     if not comparisons:
         why = "No candidate is configured: add one under shadow.candidates."
@@ -134,8 +137,6 @@ def quality_differences(task: Node, *, link: str | None) -> Chart:
         )
         for one in comparisons
     ]
-    margins = [one["missing.effective_margin"] for one in comparisons]
-    margins = [margin for margin in margins if isinstance(margin, int | float)]
     marks = [(0.0, "equal"), *([(-margins[0], "margin")] if margins else [])]
     drawing = svg.ranges(
         svg.Frame(name=f"differences-{keyed(str(task['task']))}", title=title, description=reading),
@@ -163,24 +164,65 @@ def _difference_told(one: Node) -> str:
     return f"{named(one['candidate'])}: {formats.points(mean)}{between} over {_counted(one):,} conversations"
 
 
+def before_and_now(task: Any, models: Mapping[Any, Sequence[Node | None]]) -> Chart:
+    """The quality of every model in two runs, one below the other; `models` gives the rows of both, None for none."""
+    title, columns = "Quality, one run below the other", ("model", "run", "quality", "interval")
+    reading = "Lines are intervals of each run by itself; two that overlap may still differ, question by question."
+    shown = [
+        (name, words, number, row)
+        for number, (name, both) in enumerate([*models.items()][:_MOST_BESIDE])
+        for words, row in zip(("first", "second"), both, strict=True)
+        if row is not None and row["quality.avg"] is not None
+    ]
+    if not shown:
+        why = "Neither run has a quality for this task."
+        return Chart(title=title, reading=reading, drawing="", columns=columns, rows=(), empty=why)
+    rows = [
+        (
+            named(name),
+            words,
+            formats.quality(row["quality.avg"]),
+            _ends(row["quality.ci"], formats.quality) or one_line(row.reason("quality.ci")),
+        )
+        for name, words, _, row in shown
+    ]
+    drawing = svg.ranges(
+        svg.Frame(name=f"runs-{keyed(str(task))}", title=title, description=reading),
+        [
+            svg.Range(
+                label=f"{named(name)}, {words}" if words == "first" else words,
+                series=number,
+                value=row["quality.avg"],
+                ci=_interval(row["quality.ci"]),
+                told=f"{named(name)}, {words} run: {formats.quality(row['quality.avg'])}",
+            )
+            for name, words, number, row in shown
+        ],
+        axis=svg.Axis(title="quality", format=lambda value: f"{value:g}"),
+    )
+    return Chart(title=title, reading=reading, drawing=drawing, columns=columns, rows=rows)
+
+
 def latency_curves(task: Node, curves: Sequence[Mapping[str, Any]], *, kind: str) -> Chart:
     """Share of answers that came within a time, per model. `kind` is `latency_ms` or `ttft_ms`."""
     series = series_of(task.nodes("models"))
     what = "first token" if kind == "ttft_ms" else "whole answer"
     title = f"Time to the {what}"
     reading = (
-        "How large a share of the answers had come within a time; further left is faster. The primary's line is dashed."
+        "How large a share of the answers had come within a time; further left is faster. The mark on a line is its "
+        "median; the primary's is dashed."
     )
     columns = ("model", "answers", "p50", "p95", "p99")
     lines = [
         svg.Line(
             points=[(float(a), float(b)) for a, b in row[kind]["points"] if a > 0],
             label=named(row["model"]),
-            series=series.get(row["model"], number),
+            series=series[row["model"]],
             stepped=True,
             dashed=row["role"] == "primary",
         )
-        for number, row in enumerate(curves)
+        for row in curves
+        if row["model"] in series
     ]
     lines = [line for line in lines if line.points]
     if not lines:
@@ -191,7 +233,7 @@ def latency_curves(task: Node, curves: Sequence[Mapping[str, Any]], *, kind: str
     drawing = svg.curves(
         svg.Frame(name=f"{keyed(kind)}-{keyed(str(task['task']))}", title=title, description=reading),
         lines,
-        x=svg.Axis(title=f"time to the {what}", format=formats.ms, log=True),
+        x=svg.Axis(title=f"time to the {what}", format=formats.ms_tick, log=True),
         y=svg.Axis(title="share of answers", format=lambda value: f"{value * 100:.0f} %"),
         y_range=(0.0, 1.0),
     )
@@ -212,7 +254,7 @@ def coverage_funnel(one: Node) -> Chart:
     skipped, dropped = _summed(coverage["skipped"]), _summed(coverage["dropped"])
     counts = {name: int(coverage[name] or 0) for name in ("eligible", "sampled", "sent", "pending")}
     title = f"Coverage of {named(one['candidate'])}"
-    reading = "Each row is a part of the one above it; what was skipped or dropped is named below."
+    reading = "Of the eligible some are sampled; of these some are sent, wait, or are skipped or dropped, named below."
     steps = (
         ("eligible", counts["eligible"], "part-a"),
         ("sampled", counts["sampled"], "part-b"),
@@ -255,7 +297,7 @@ def timing(pair: Mapping[str, Any]) -> Chart:
             )
             for name, ttft, total in sides
         ],
-        axis=svg.Axis(title="since the request", format=formats.ms),
+        axis=svg.Axis(title="since the request", format=formats.ms_tick),
     )
     return Chart(
         title=title, reading=reading, drawing=drawing, columns=("model", "first token", "whole answer"), rows=rows

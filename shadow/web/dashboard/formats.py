@@ -72,6 +72,18 @@ def ms_signed(value: float) -> str:
     return _duration(value, _plus)
 
 
+def ms_fine(value: float) -> str:
+    """`0.184 ms`, `3.1 ms`: a duration that may be far below a millisecond, to three digits."""
+    small = abs(value) < 100  # noqa: PLR2004  (three digits need a point below)
+    return f"{_signed(f'{value:.3g}')}{NARROW}ms" if small else ms(value)
+
+
+def ms_tick(value: float) -> str:
+    """`500 ms`, `1 s`, `2.5 s`: a round duration on an axis."""
+    text, _, unit = ms(value).partition(NARROW)
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text}{NARROW}{unit}"
+
+
 def ratio(value: float) -> str:
     """`0.52x`: one cost by another."""
     return f"{value:.2f}x"
@@ -119,6 +131,7 @@ FORMATS: Mapping[str, Callable[[float], str]] = {
     "points": points,
     "ms": ms,
     "ms_signed": ms_signed,
+    "ms_fine": ms_fine,
     "ratio": ratio,
     "days": days,
     "size": size,

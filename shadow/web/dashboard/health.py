@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     from shadow.web.dashboard.nodes import Node
 
 
-def health_view(stats: Node, *, next_run: Mapping[str, Any] | None, settings: AdminSettings) -> dict[str, Any]:
-    """Everything the page shows: out of `/stats`, the schedule of `/trends` (None: not built), and the settings."""
+def health_view(
+    stats: Node, *, shown: Sequence[Node], next_run: Mapping[str, Any] | None, settings: AdminSettings
+) -> dict[str, Any]:
+    """Everything the page shows: out of `/stats`, the schedule of `/trends` (None: not built), and the settings.
+
+    `shown` are the tasks there is room for.
+    """
     budget = stats.node("budget")
     return {
-        "tasks": [_task(task) for task in stats.nodes("tasks")],
+        "tasks": [_task(task) for task in shown],
         "dropped": _sorted(stats["dropped"]),
         "budget": charts.budget_bar(budget),
         "budget_closed": bool(budget["closed"]),
@@ -44,6 +49,7 @@ def _task(task: Node) -> dict[str, Any]:
             for what in ("skipped", "dropped")
             for reason, count in _sorted(one[f"coverage.{what}"])
         ],
+        "endings": [(row["model"], row["role"], _sorted(row["outcomes"])) for row in task.nodes("models")],
         "left_out": [
             (one["candidate"], reason, count) for one in comparisons for reason, count in _sorted(one["left_out"])
         ],

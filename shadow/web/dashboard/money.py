@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from shadow.web.dashboard.nodes import Node
 
 
-def cost_view(stats: Node, *, prices: Prices) -> dict[str, Any]:
-    """Everything the page shows, out of `/stats` and the price book."""
+_MOST_PRICES = 60
+
+
+def cost_view(stats: Node, *, shown: Sequence[Node], prices: Prices) -> dict[str, Any]:
+    """Everything the page shows, out of `/stats` and the price book; `shown` are the tasks there is room for."""
     tasks = stats.nodes("tasks")
     budget = stats.node("budget")
     return {
         "spend": charts.spend(_by_role(tasks)),
         "budget": charts.budget_bar(budget),
         "budget_node": budget,
-        "tasks": [{"node": task, "switches": _switches(task)} for task in tasks if task.nodes("comparisons")],
+        "tasks": [{"node": task, "switches": _switches(task)} for task in shown],
         "prices": _prices(tasks, prices),
     }
 
@@ -61,7 +64,7 @@ def _prices(tasks: Sequence[Node], prices: Prices) -> list[dict[str, Any]]:
     """Every model's price as the book has it, and the line to add where it has none."""
     names = dict.fromkeys(row["model"] for task in tasks for row in task.nodes("models") if row["model"] is not None)
     found = []
-    for name in names:
+    for name in [*names][:_MOST_PRICES]:
         price = prices.price_of(name)
         found.append(
             {
@@ -69,6 +72,7 @@ def _prices(tasks: Sequence[Node], prices: Prices) -> list[dict[str, Any]]:
                 "input": getattr(price, "input", None),
                 "output": getattr(price, "output", None),
                 "cache_read": getattr(price, "cache_read", None),
+                "source": getattr(price, "source", None),
                 "missing": prices.missing_line(name) if price is None else None,
             }
         )

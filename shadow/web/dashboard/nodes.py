@@ -11,6 +11,14 @@ from shadow.web.dashboard.formats import FORMATS, NARROW
 
 NONE_SHOWN = "n/a"
 _NO_REASON = "there is nothing to show here yet"
+_REASONS: Mapping[str, str] = {
+    "ttft_diff_ms": "no pair has a first token on both sides: only streamed answers have one",
+    "latency_diff_ms": "no pair has a whole answer on both sides yet",
+    "win_rate": "no pair is scored yet",
+    "tie_rate": "no pair is scored yet",
+    "loss_rate": "no pair is scored yet",
+}
+"""Why a value is missing, where the answer does not say it itself."""
 
 
 class Node:
@@ -19,11 +27,13 @@ class Node:
     def __init__(self, value: Mapping[str, Any], path: str = "", above: Node | None = None) -> None:
         self.value = value
         self.path = path
-        self._above = above
+        self.above = above
 
     def __getitem__(self, name: str) -> Any:
         """Give what stands at a dotted path below this one; None when any part of the way is missing."""
         value: Any = self.value
+        if "." not in name:
+            return value.get(name)
         for part in name.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         return value
@@ -58,8 +68,8 @@ class Node:
             told = node.value.get("reason")
             if isinstance(told, str) and told:
                 return told
-            node = node._above  # noqa: SLF001  (of the same class)
-        return _NO_REASON
+            node = node.above
+        return next((why for part, why in _REASONS.items() if part in name), _NO_REASON)
 
 
 class Notes:
@@ -92,8 +102,18 @@ class Notes:
         if not isinstance(ends, Sequence) or len(ends) != 2:  # noqa: PLR2004  (low and high)
             return Markup()
         return Markup('<span class="ci" data-path="{}">[{}, {}]</span>').format(
-            node.path_of(name), *(_bare(FORMATS[form](end)) for end in ends)
+            node.path_of(name), *_written(ends, form)
         )
+
+    def bounds(self, node: Node, name: str, form: str, *, why: str) -> Markup:
+        """Write the interval of a value that is there; where it has none, a footnote with what stands at `why`."""
+        told = node[why]
+        if isinstance(node[name], Sequence) or not isinstance(told, str):
+            return self.interval(node, name, form)
+        at = self.number(told)
+        return Markup(
+            '<span class="ci">no bounds<sup><a href="#note-{}" aria-label="why: note {}">{}</a></sup></span>'
+        ).format(at, at, at)
 
     def missing(self, reason: str) -> Markup:
         """Write `n/a` with a footnote."""
@@ -110,9 +130,13 @@ def number(value: float, form: str, *, path: str) -> Markup:
     )
 
 
-def _bare(text: str) -> str:
-    """Take the unit off: an interval stands beside a number that has it."""
-    return text.partition(NARROW)[0].removesuffix("x")
+def _written(ends: Sequence[float], form: str) -> list[str]:
+    """Both ends of an interval, without the unit the number beside it has; durations keep theirs, for it may change."""
+    told = [FORMATS[form](end) for end in ends]
+    if form in {"ms", "ms_signed"}:
+        bare, unit = told[0].split(NARROW)
+        return [bare, told[1]] if told[1].endswith(f"{NARROW}{unit}") else told
+    return [text.partition(NARROW)[0].removesuffix("x") for text in told]
 
 
 def keyed(name: str) -> str:

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from shadow.web import svg
 from shadow.web.dashboard import charts
-from shadow.web.dashboard.words import sentence, verdict_words
+from shadow.web.dashboard.words import VerdictWords, sentence, verdict_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from shadow.web.dashboard.nodes import Node
+
+
+_GLANCED_TASKS, _GLANCED_VERDICTS = 60, 12
 
 
 def task_view(task: Node, *, link: str | None, curves: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
@@ -39,6 +42,24 @@ def task_view(task: Node, *, link: str | None, curves: Sequence[Mapping[str, Any
         "latency": charts.latency_curves(task, curves, kind=kind),
         "insights": [insight["text"] for insight in task.nodes("insights")],
     }
+
+
+def at_a_glance(
+    tasks: Sequence[Node], *, shown: int, href: Callable[[Any], str]
+) -> Sequence[tuple[Node, str, Sequence[tuple[Node, VerdictWords]], int]]:
+    """Every task in a line: its address (on this page for the first `shown`), its verdicts, how many more there are.
+
+    Nothing where there is one task only.
+    """
+    if len(tasks) < 2:  # noqa: PLR2004  (one is no list)
+        return ()
+    found = []
+    for number, task in enumerate(tasks[:_GLANCED_TASKS], start=1):
+        comparisons = task.nodes("comparisons")
+        verdicts = [(one, verdict_words(one["verdict"])) for one in comparisons[:_GLANCED_VERDICTS]]
+        address = f"#task-{number}" if number <= shown else href(task["task"])
+        found.append((task, address, verdicts, len(comparisons) - len(verdicts)))
+    return found
 
 
 def comparison_view(one: Node, *, task: Node, link: str | None) -> dict[str, Any]:

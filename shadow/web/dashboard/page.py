@@ -31,6 +31,9 @@ PAGES: Sequence[tuple[str, str]] = (
 )
 WINDOWS: Sequence[tuple[str, str]] = (("24 h", "24h"), ("7 d", "7d"), ("30 d", "30d"), ("12 weeks", "12w"))
 DEFAULT_SINCE = "7d"
+BY_TASK = frozenset({"Overview", "Review", "Latency", "Cost", "Health"})
+"""Pages that show one task or all, by links; the list of pairs has a filter of its own."""
+MOST_TASK_LINKS = 12
 CARRIED = ("since", "until", "task")
 """What every link between pages keeps."""
 
@@ -82,6 +85,7 @@ class Page:
             "page": page,
             "pages": PAGES if known else (),
             "windows": self._windows(),
+            "task_links": self._task_links() if known and page in BY_TASK else (),
             "prefix": PREFIX,
             "link": self.link,
             "static": lambda name: static_address(PREFIX, name),
@@ -105,6 +109,16 @@ class Page:
             (words, self.again(since=value, until=None, cursor=None), chosen and value == since)
             for words, value in WINDOWS
         ]
+
+    def _task_links(self) -> Sequence[tuple[str, str, bool]]:
+        """Every task, and all of them together; nothing where there is only one."""
+        chosen = self.query.get("task")
+        names = dict.fromkeys([*self.settings.tasks[:MOST_TASK_LINKS], *([chosen] if chosen else [])])
+        if len(names) < 2:  # noqa: PLR2004  (nothing to choose from)
+            return ()
+        rest = {"cursor": None, "skip": None, "pair": None, "saved": None, "last": None}
+        links = [(name, self.again(task=name, **rest), name == chosen) for name in names]
+        return [("all", self.again(task=None, **rest), chosen is None), *links]
 
 
 def address(path: str, query: Mapping[str, str | None]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+from collections import Counter
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,9 @@ from starlette.responses import Response
 
 from shadow.spreadsheet import defused
 from shadow.web.answers import COMMON_HEADERS
-from shadow.web.dashboard import charts, money, overview, report, runs, trends
+from shadow.web.dashboard import charts, latency, money, overview, report, runs, trends
 from shadow.web.dashboard.api import ApiError
+from shadow.web.dashboard.fit import fitting
 from shadow.web.dashboard.health import health_view
 from shadow.web.dashboard.nodes import Node
 from shadow.web.dashboard.page import PREFIX, address
@@ -31,6 +33,13 @@ if TYPE_CHECKING:
 
 LIST_LENGTH = 50
 POLL_S = 5
+
+ROOM = {"overview": 12, "latency": 12, "cost": 18, "health": 24, "report": 10, "run": 20, "compare": 40}
+"""How many models' figures a page has room for, so that it stays below 150 kB; further tasks are a click away."""
+
+_LISTED_TASKS = 40
+_CHARTED_POINTS = 300
+"""The charts over the weeks on the page of runs: one, and more as long as they hold no more points than this."""
 
 _SHOWS = (
     ("all", "all pairs"),
@@ -56,20 +65,23 @@ async def start(page: Page) -> Response:
     kind = "ttft_ms" if page.query.get("clock") == "ttft" else "latency_ms"
     curves = report.curves_by_task(await _if_built(page, "/latency", asked))
     trend = await _trends(page)
+    shown, _ = fitting(stats.nodes("tasks"), room=ROOM["overview"])
     tasks = [
         {
             **overview.task_view(task, link=PREFIX, curves=curves.get(task["task"], ()), kind=kind),
             "latency_switch": _switch(page, kind),
             "trend": report.trend_of(trend, task),
         }
-        for task in stats.nodes("tasks")
+        for task in shown
     ]
     return page.answer(
         "overview.html",
         title="Overview",
         page="Overview",
         tasks=tasks,
+        glance=overview.at_a_glance(stats.nodes("tasks"), shown=len(tasks), href=lambda name: page.again(task=name)),
         no_traffic=not any(task["models"] for task in tasks),
+        chosen_task=page.query.get("task"),
         **_told(stats, asked),
     )
 
@@ -99,6 +111,7 @@ async def pairs(page: Page) -> Response:
         live_href=page.again(live=None if live else "1") if may_watch else None,
         poll=_poll(page.again(), "pairs"),
         partial_updates=live,
+        newest=page.again(cursor=None, live=None) if "cursor" in asked else None,
         csv=address(f"{PREFIX}pairs.csv", asked),
         json_address=address("/pairs", asked),
     )
@@ -128,6 +141,7 @@ async def one_pair(page: Page) -> Response:
     return page.answer(
         "pair.html",
         title="Pair",
+        windows=(),
         page="Pairs",
         views=[(page.again(view=name), words, name == chosen) for name, words in _VIEWS],
         whole=whole,
@@ -137,34 +151,50 @@ async def one_pair(page: Page) -> Response:
     )
 
 
-async def latency(page: Page) -> Response:
+async def durations(page: Page) -> Response:
     """Show how long answers take."""
     asked = _window(page)
     stats = Node(await page.api.get("/stats", asked))
     curves = report.curves_by_task(await _if_built(page, "/latency", asked))
     trend = await _trends(page)
-    tasks = []
-    for task in stats.nodes("tasks"):
-        found, series = curves.get(task["task"], ()), charts.series_of(task.nodes("models"))
-        drawn = [charts.latency_curves(task, found, kind=kind) for kind in ("latency_ms", "ttft_ms")]
-        if trend is not None:
-            drawn.append(trends.latency_trend(Node(trend), task=task["task"], series=series))
-        if task.nodes("models"):
-            tasks.append({"node": task, "charts": drawn, "comparisons": task.nodes("comparisons")})
-    return page.answer("latency.html", title="Latency", page="Latency", tasks=tasks, **_told(stats, asked))
+    told, weekly = None if trend is None else Node(trend), latency.chosen_weekly(page.query.get("weekly"))
+    shown, more = fitting([task for task in stats.nodes("tasks") if task.nodes("models")], room=ROOM["latency"])
+    return page.answer(
+        "latency.html",
+        title="Latency",
+        page="Latency",
+        tasks=[
+            latency.latency_task(task, curves=curves.get(task["task"], ()), trend=told, weekly=weekly) for task in shown
+        ],
+        more_tasks=_more(page, more),
+        weekly_switch=latency.weekly_switch(weekly, lambda word: page.again(weekly=word)),
+        ranks=latency.RANKS,
+        overheads=latency.overheads(stats),
+        **_told(stats, asked),
+    )
 
 
 async def cost(page: Page) -> Response:
     """Show what measuring costs, and what a switch would save."""
     asked = _window(page)
     stats = Node(await page.api.get("/stats", asked))
-    view = money.cost_view(stats, prices=page.settings.prices)
+    compared = [task for task in stats.nodes("tasks") if task.nodes("comparisons")]
+    shown, more = fitting(compared, room=ROOM["cost"])
+    view = money.cost_view(stats, shown=shown, prices=page.settings.prices)
     trend = await _trends(page)
     for task in view["tasks"]:
         series = charts.series_of(task["node"].nodes("models"))
         drawn = [] if trend is None else [trends.cost_trend(Node(trend), task=task["node"]["task"], series=series)]
         task["charts"] = drawn
-    return page.answer("cost.html", title="Cost", page="Cost", between=money.interval, **view, **_told(stats, asked))
+    return page.answer(
+        "cost.html",
+        title="Cost",
+        page="Cost",
+        between=money.interval,
+        more_tasks=_more(page, more),
+        **view,
+        **_told(stats, asked),
+    )
 
 
 async def health(page: Page) -> Response:
@@ -177,13 +207,15 @@ async def health(page: Page) -> Response:
     stats = Node(await page.api.get("/stats", asked))
     trend = await _if_built(page, "/trends", {})
     alerts = await _if_built(page, "/alerts", {"limit": "20"})
-    view = health_view(stats, next_run=(trend or {}).get("next_run"), settings=page.settings)
+    shown, more = fitting(stats.nodes("tasks"), room=ROOM["health"])
+    view = health_view(stats, shown=shown, next_run=(trend or {}).get("next_run"), settings=page.settings)
     return page.answer(
         "health.html",
         title="Health",
         page="Health",
         ready=ready,
         alerts=None if alerts is None else [Node(one) for one in alerts["alerts"]],
+        more_tasks=_more(page, more),
         **view,
         **_told(stats, asked),
     )
@@ -191,18 +223,20 @@ async def health(page: Page) -> Response:
 
 async def all_runs(page: Page) -> Response:
     """Show benchmark runs, newest first, and what changed over the weeks."""
-    found = await page.api.get("/runs", {"limit": "30", "cursor": page.query.get("cursor")})
+    found = await _if_built(page, "/runs", {"limit": "30", "cursor": page.query.get("cursor")})
+    found = found or {"runs": [], "next_cursor": None}
     trend = await _trends(page)
     live = any(run.get("state") == "running" for run in found["runs"])
     return page.answer(
         "runs.html",
         title="Benchmarks",
+        windows=(),
         page="Benchmarks",
         rows=[Node(run) for run in found["runs"]],
         older=page.again(cursor=found["next_cursor"]) if found["next_cursor"] else None,
         asked={"1": "The run begins within seconds."}.get(page.query.get("asked", "")),
         next_run=None if trend is None else trend.get("next_run"),
-        trends=_trend_sentences(trend),
+        trends=_over_the_weeks(trend),
         live=live,
         poll=_poll(page.again(asked=None), "runs"),
         partial_updates=live,
@@ -214,9 +248,18 @@ async def one_run(page: Page) -> Response:
     """Show one run in figures."""
     run_id = page.request.path_params["run_id"]
     summary = Node(await page.api.get(f"/runs/{run_id}"))
-    view = runs.run_view(summary, link=None)
+    shown, more = fitting(_of_task(page, summary), room=ROOM["run"])
+    view = runs.run_view(summary, shown=shown, link=None)
     whole = f"/runs/{quote(run_id.encode('utf-8', 'replace'), safe='')}"
-    return page.answer("run.html", title="Run", page="Benchmarks", json_address=whole, **view)
+    return page.answer(
+        "run.html",
+        title="Run",
+        windows=(),
+        page="Benchmarks",
+        json_address=whole,
+        more_tasks=_more(page, more),
+        **view,
+    )
 
 
 async def two_runs(page: Page) -> Response:
@@ -225,14 +268,18 @@ async def two_runs(page: Page) -> Response:
     if not all(chosen):
         raise ApiError(status=HTTPStatus.BAD_REQUEST, kind="bad_parameter", message="two runs are needed: a and b")
     first, second = [Node(await page.api.get(f"/runs/{each}")) for each in chosen]
+    tasks = runs.side_by_side(_of_task(page, first), _of_task(page, second))
+    shown, more = runs.fitting_rows(tasks, room=ROOM["compare"])
     return page.answer(
         "compare.html",
         title="Two runs",
+        windows=(),
         page="Benchmarks",
         first=first.node("run"),
         second=second.node("run"),
         changes=runs.changes(first.node("run"), second.node("run")),
-        pairs=runs.side_by_side(first, second),
+        tasks=shown,
+        more_tasks=_more(page, more),
     )
 
 
@@ -240,6 +287,7 @@ async def whole_report(page: Page) -> Response:
     """Show the report, to be printed."""
     asked = _window(page)
     stats, spread, trend = await _for_report(page, asked)
+    shown, more = fitting(Node(stats).nodes("tasks"), room=ROOM["report"])
     return page.answer(
         "report.html",
         title="Which model to run",
@@ -248,7 +296,8 @@ async def whole_report(page: Page) -> Response:
         policy=None,
         download=page.link("report.html"),
         written=datetime.now(UTC),
-        **report.stats_context(stats, latency=spread, trend=trend, link=PREFIX),
+        **report.stats_context(stats, shown=shown, latency=spread, trend=trend, link=PREFIX),
+        more_tasks=_more(page, more),
     )
 
 
@@ -301,13 +350,43 @@ async def _trends(page: Page) -> Any:
     return await _if_built(page, "/trends", {"since": "12w", "task": page.query.get("task")})
 
 
-def _trend_sentences(trend: Any) -> list[dict[str, Any]]:
+def _over_the_weeks(trend: Any) -> list[dict[str, Any]]:
+    """What is proved of each task over the weeks, those first of which anything is; the charts of the first few."""
     if trend is None:
         return []
     node = Node(trend)
-    parts = ("points", "drift", "leads")
+    parts = ("drift", "leads", "points")
     names = dict.fromkeys(each["task"] for part in parts for each in node.nodes(part))
-    return [{"name": name, "sentences": trends.sentences(node, task=name)} for name in names]
+    told = [(name, trends.sentences(node, task=name)) for name in names]
+    told.sort(key=lambda each: not each[1])
+    points = Counter(point["task"] for point in node.nodes("points"))
+    found: list[dict[str, Any]] = []
+    drawn = 0
+    for name, sentences in told[:_LISTED_TASKS]:
+        drawn += points[name]
+        charted = not found or drawn <= _CHARTED_POINTS
+        found.append(
+            {
+                "name": name,
+                "sentences": sentences,
+                "examples": trends.changed_answers(node, task=name) if charted else (),
+                "chart": trends.quality_trend(node, task=name, series=trends.series_of(node, task=name))
+                if charted
+                else None,
+            }
+        )
+    return found
+
+
+def _of_task(page: Page, summary: Node) -> Sequence[Node]:
+    """The tasks of a run, or the one the address names."""
+    wanted = page.query.get("task")
+    return [task for task in summary.nodes("tasks") if wanted in {None, task["task"]}]
+
+
+def _more(page: Page, names: Sequence[Any]) -> Sequence[tuple[Any, str]]:
+    """Tasks that are not on this page, each with the address that shows it alone; the first hundred of them."""
+    return [(name, page.again(task=name)) for name in names[:100]]
 
 
 def _switch(page: Page, kind: str) -> Markup:

@@ -104,13 +104,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        line=_line, when=_when, given=_given, count=formats.count, path=_path, drawing=Markup
+        cell=_cell, line=_line, when=_when, given=_given, count=formats.count, path=_path, drawing=Markup
     )  # only what shadow.web.svg drew goes through `drawing`: it escapes its own words
     return environment
 
 
 def _line(value: object, limit: int = 200) -> str:
     return one_line(str(value), limit=limit)
+
+
+def _cell(text: str) -> Markup:
+    """A text of a table's cell; one that might run from right to left is kept from turning its neighbours around."""
+    return Markup.escape(text) if text.isascii() else Markup("<bdi>{}</bdi>").format(text)
 
 
 def _when(value: Any) -> Markup:

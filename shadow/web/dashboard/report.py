@@ -30,13 +30,13 @@ def report_html(
     `stats` is the answer of `/stats`; `latency` and `trend`, where there are any, those of `/latency` and `/trends`.
     `written` is aware UTC.
     """
-    context = stats_context(stats, latency=latency, trend=trend, link=None)
+    context = stats_context(stats, shown=None, latency=latency, trend=trend, link=None)
     return _alone({**context, "title": "Which model to run", "version": version, "written": written, "demo": demo})
 
 
 def run_html(summary: Mapping[str, Any], *, version: str, written: datetime | None = None) -> str:
     """Write a benchmark run as one HTML file. `summary` is the answer of `/runs/{id}`, times as ISO 8601 or aware."""
-    view = run_view(Node(summary), link=None)
+    view = run_view(Node(summary), shown=None, link=None)
     run = view["run"]
     context = {
         "run": run,
@@ -56,19 +56,23 @@ def run_html(summary: Mapping[str, Any], *, version: str, written: datetime | No
 def stats_context(
     stats: Mapping[str, Any],
     *,
+    shown: Sequence[Node] | None,
     latency: Mapping[str, Any] | None,
     trend: Mapping[str, Any] | None,
     link: str | None,
 ) -> dict[str, Any]:
-    """Give what the report's template shows of `/stats`; `link` None draws points without links."""
-    node = Node(stats)
+    """Give what the report's template shows of `/stats`, of the tasks `shown` (None: of all of them).
+
+    `link` None draws points without links.
+    """
     curves = curves_by_task(latency)
     tasks = [
         {
             **overview.task_view(task, link=link, curves=curves.get(task["task"], ()), kind="latency_ms"),
             "trend": trend_of(trend, task),
+            "cost_trend": cost_trend_of(trend, task),
         }
-        for task in node.nodes("tasks")
+        for task in (Node(stats).nodes("tasks") if shown is None else shown)
     ]
     return {
         "tasks": tasks,
@@ -91,9 +95,24 @@ def trend_of(trend: Mapping[str, Any] | None, task: Node) -> charts.Chart | None
     return trends.quality_trend(Node(trend), task=task["task"], series=charts.series_of(task.nodes("models")))
 
 
+def cost_trend_of(trend: Mapping[str, Any] | None, task: Node) -> charts.Chart | None:
+    """Draw a task's cost per quality point over the weeks; None where this version knows no trends."""
+    if trend is None:
+        return None
+    return trends.cost_trend(Node(trend), task=task["task"], series=charts.series_of(task.nodes("models")))
+
+
 def _alone(context: Mapping[str, Any]) -> str:
     style = style_sheet()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    alone = {"style": style, "policy": policy, "download": None, "prefix": "", "notes": Notes(), "static": None}
+    alone = {
+        "style": style,
+        "policy": policy,
+        "download": None,
+        "prefix": "",
+        "notes": Notes(),
+        "static": None,
+        "more_tasks": (),
+    }
     return render("report.html", {**alone, **context})

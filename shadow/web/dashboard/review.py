@@ -27,6 +27,8 @@ LABELLER = "dashboard"
 MOST_SKIPPED = 19
 """How many pairs can be put aside: the API gives twenty at once."""
 
+_MOST_JUDGED = 20
+
 _KEPT = ("task", "candidate", "labeller")
 
 
@@ -51,7 +53,7 @@ async def show(page: Page) -> Response:
         last=query.get("last", ""),
         saved=query.get("saved") == "1",
         kept=[(name, query[name]) for name in _KEPT if name in query],
-        judges=[(task["task"], one) for task in stats.nodes("tasks") for one in task.nodes("comparisons")],
+        **_judges(stats),
         swap=Markup('hx-post="{}review" hx-target="#review" hx-select="#review" hx-swap="outerHTML"').format("/ui/"),
         partial_updates=True,
     )
@@ -75,6 +77,21 @@ async def take(page: Page, form: Mapping[str, str]) -> Response:
     told = urlencode(on)
     target = f"/ui/review?{told}" if told else "/ui/review"
     return RedirectResponse(target, status_code=HTTPStatus.SEE_OTHER, headers=dict(COMMON_HEADERS))
+
+
+def _judges(stats: Node) -> dict[str, Any]:
+    """Comparisons in which a judge or a person has a say, and the tasks in which neither has."""
+    found = [(task["task"], one) for task in stats.nodes("tasks") for one in task.nodes("comparisons")]
+    judged = [(task, one) for task, one in found if one["judge.trusted"] is not None or one["judge.labels.n"]]
+    without = dict.fromkeys(task for task, _ in found)
+    for task, _ in judged:
+        without.pop(task, None)
+    return {
+        "judges": judged[:_MOST_JUDGED],
+        "judges_left": max(0, len(judged) - _MOST_JUDGED),
+        "unjudged": [*without][:_MOST_JUDGED],
+        "no_comparison": not found,
+    }
 
 
 async def _again(page: Page, pair_id: str | None) -> Mapping[str, Any] | None:

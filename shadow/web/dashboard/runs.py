@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from shadow.web.dashboard.nodes import Node
 
 
-def run_view(summary: Node, *, link: str | None) -> dict[str, Any]:
-    """Everything the page of one run shows, out of `/runs/{id}`."""
+def run_view(summary: Node, *, shown: Sequence[Node] | None, link: str | None) -> dict[str, Any]:
+    """Everything the page of one run shows, out of `/runs/{id}`, of the tasks `shown` (None: of all of them)."""
     return {
         "run": summary.node("run"),
         "level": summary["level"],
-        "tasks": [_task(task, link=link) for task in summary.nodes("tasks")],
+        "tasks": [_task(task, link=link) for task in (summary.nodes("tasks") if shown is None else shown)],
     }
 
 
@@ -58,16 +58,33 @@ def _described(run: Node) -> dict[str, str]:
     }
 
 
-def side_by_side(first: Node, second: Node) -> list[dict[str, Any]]:
-    """Each model's rows of both runs, by task; one that only one run has stands alone."""
-    rows: dict[tuple[Any, Any], list[Node | None]] = {}
-    for place, summary in enumerate((first, second)):
-        for task in summary.nodes("tasks"):
+def side_by_side(first: Sequence[Node], second: Sequence[Node]) -> list[dict[str, Any]]:
+    """Each task with each model's rows of both runs and their qualities as a chart; what only one has stands alone."""
+    rows: dict[Any, dict[Any, list[Node | None]]] = {}
+    for place, tasks in enumerate((first, second)):
+        for task in tasks:
             for row in task.nodes("models"):
-                rows.setdefault((task["task"], row["model"]), [None, None])[place] = row
+                rows.setdefault(task["task"], {}).setdefault(row["model"], [None, None])[place] = row
     return [
-        {"task": task, "model": model, "first": before, "second": now} for (task, model), (before, now) in rows.items()
+        {
+            "task": task,
+            "pairs": [{"model": name, "first": before, "second": now} for name, (before, now) in models.items()],
+            "chart": charts.before_and_now(task, models),
+        }
+        for task, models in rows.items()
     ]
+
+
+def fitting_rows(tasks: Sequence[Mapping[str, Any]], *, room: int) -> tuple[Sequence[Mapping[str, Any]], Sequence[Any]]:
+    """Give the tasks of two runs a page shows, at least one, and the names of those it has no room for."""
+    shown: list[Mapping[str, Any]] = []
+    names: list[Any] = []
+    for task in tasks:
+        if names or (shown and sum(len(one["pairs"]) for one in [*shown, task]) > room):
+            names.append(task["task"])
+        else:
+            shown.append({**task, "pairs": task["pairs"][:room]})
+    return shown, names
 
 
 def _evaluators(by_task: Mapping[str, Sequence[Mapping[str, Any]]] | None) -> str:

@@ -56,7 +56,7 @@ class Dashboard:
             self._route("pairs.csv", pages.pairs_csv),
             self._route("pairs/{pair_id:path}", pages.one_pair),
             self._route("review", review.show, review.take),
-            self._route("latency", pages.latency),
+            self._route("latency", pages.durations),
             self._route("cost", pages.cost),
             self._route("runs", pages.all_runs, self._ask_run),
             self._route("runs/compare", pages.two_runs),

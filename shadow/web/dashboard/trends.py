@@ -9,31 +9,41 @@ from shadow.web import svg
 from shadow.web.dashboard import formats
 from shadow.web.dashboard.charts import Chart, named
 from shadow.web.dashboard.nodes import keyed
-from shadow.web.dashboard.texts import one_line
+from shadow.web.dashboard.texts import one_line, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import date
 
     from shadow.web.dashboard.nodes import Node
 
     Form = Callable[[float], str]
+    Placed = tuple[datetime, Node]
+    """A value of the trends and when it is of."""
 
 _MAX_MARKS = 7
+_MAX_MODELS = 12
+_MAX_ROWS = 120
+_MAX_SHAPES = 30
+"""A line of more points than this bears no shapes: they would be a smear."""
+_MAX_EXAMPLES = 3
+_EXAMPLE_BYTES = 1200
 
 
 def quality_trend(trends: Node, *, task: Any, series: Mapping[Any, int]) -> Chart:
     """Quality of every model week by week, with intervals as bands."""
     return _trend(
         trends, task=task, series=series, of=("quality.mean", "quality.ci"), form=formats.quality,
-        title="Quality, week by week", axis="quality",
+        tick=lambda value: f"{value:g}", title="Quality, week by week", axis="quality",
     )  # fmt: skip
 
 
-def latency_trend(trends: Node, *, task: Any, series: Mapping[Any, int]) -> Chart:
-    """The 95th percentile of every model week by week."""
+def latency_trend(trends: Node, *, task: Any, series: Mapping[Any, int], kind: str, rank: str) -> Chart:
+    """One percentile of every model week by week: `kind` is latency_ms or ttft_ms, `rank` p50 or p95."""
+    what = "first token" if kind == "ttft_ms" else "whole answer"
     return _trend(
-        trends, task=task, series=series, of=("latency_ms.p95", "latency_ms.p95_ci"), form=formats.ms,
-        title="p95 of the whole answer, week by week", axis="p95",
+        trends, task=task, series=series, of=(f"{kind}.{rank}", f"{kind}.{rank}_ci"), form=formats.ms,
+        tick=formats.ms_tick, title=f"Time to the {what}, {rank} week by week", axis=rank,
     )  # fmt: skip
 
 
@@ -54,50 +64,123 @@ def _trend(
     form: Form,
     title: str,
     axis: str,
+    tick: Form | None = None,
 ) -> Chart:
     reading = "Solid: live traffic by week. Dashed: weekly runs over fixed prompts. Bands are intervals."
     columns = ("when", "model", "source", axis, "interval")
-    points = [point for point in trends.nodes("points") if point["task"] == task and point[of[0]] is not None]
-    if not points:
-        why = "No week has a value yet: weekly figures come with sampled traffic, and with weekly runs."
-        return Chart(title=title, reading=reading, drawing="", columns=columns, rows=(), empty=why)
-    lines = [
-        _line(found, of=of, series=series.get(model, number), dashed=source == "run")
-        for number, ((model, source), found) in enumerate(_grouped(points).items())
+    points = [
+        (_moment(point), point)
+        for point in trends.nodes("points")
+        if point["task"] == task and point[of[0]] is not None
     ]
-    drawing = svg.curves(
-        svg.Frame(name=f"{keyed(title)}-{keyed(str(task))}", title=title, description=reading),
-        lines,
-        x=svg.Axis(title="week (UTC)", format=formats.plain, marks=_dates(points)),
-        y=svg.Axis(title=axis, format=form),
-    )
+    colours = _colours([point["model"] for _, point in points], series)
+    points = sorted(((at, point) for at, point in points if point["model"] in colours), key=lambda each: each[0])
     rows = [
         (
-            f"{_moment(point):%Y-%m-%d}",
+            f"{at:%Y-%m-%d}",
             named(point["model"]),
             "run" if point["source"] == "run" else "live",
             form(point[of[0]]),
             _ends(point[of[1]], form),
         )
-        for point in points
+        for at, point in points[-_MAX_ROWS:]
     ]
+    if len(points) > len(rows):
+        reading += f" The table holds the newest {len(rows)} of {len(points):,} values."
+    weeks = {at.date() for at, _ in points}
+    if len(weeks) < 2:  # noqa: PLR2004  (a line needs two ends)
+        return Chart(title=title, reading=reading, drawing="", columns=columns, rows=rows, empty=_too_few(weeks))
+    lines = [
+        _line(found, of=of, series=colours[model], dashed=source == "run")
+        for (model, source), found in _grouped(points).items()
+    ]
+    drawing = svg.curves(
+        svg.Frame(name=f"{keyed(title)}-{keyed(str(task))}", title=title, description=reading),
+        lines,
+        x=svg.Axis(title="week (UTC)", format=formats.plain, marks=_dates(weeks)),
+        y=svg.Axis(title=axis, format=tick or form),
+        beside=True,
+    )
     return Chart(title=title, reading=reading, drawing=drawing, columns=columns, rows=rows)
 
 
+def _colours(models: Sequence[Any], series: Mapping[Any, int]) -> Mapping[Any, int]:
+    """Number the models of a trend as the other charts do, those that are not in them after that; not too many."""
+    names = sorted(dict.fromkeys(models), key=lambda name: series.get(name, len(series)))[:_MAX_MODELS]
+    strangers = [name for name in names if name not in series]
+    return {name: series[name] if name in series else len(series) + strangers.index(name) for name in names}
+
+
+def _too_few(weeks: set[date]) -> str:
+    """Say why there is no line yet, and what makes one."""
+    more = (
+        "Live weeks add up by themselves; the weekly run (benchmark.schedule, or Run now under Benchmarks) adds to it."
+    )
+    if not weeks:
+        return f"No week has a value yet. {more}"
+    (week,) = weeks
+    return f"One week has values so far, that of {week.day} {week:%B %Y}; a line needs two. {more}"
+
+
+def series_of(trends: Node, *, task: Any) -> Mapping[Any, int]:
+    """Number the models of a task, the primaries first, where there is nothing but the trends."""
+    found = sorted(
+        (point["role"] != "primary", str(point["model"])) for point in trends.nodes("points") if point["task"] == task
+    )
+    return {name: number for number, name in enumerate(dict.fromkeys(name for _, name in found))}
+
+
 def sentences(trends: Node, *, task: Any) -> list[str]:
-    """Drift, the primary's first, then leads that are proved or lost."""
+    """Drift, the primary's first, what cannot be told of it and why, then leads that are proved or lost."""
     found = [
         _drifted(drift, change)
         for drift in trends.nodes("drift")
         if drift["task"] == task
         for change in drift.nodes("changes")
     ]
+    found += [_untold(drift) for drift in trends.nodes("drift") if drift["task"] == task and _is_untold(drift)]
     found += [
         f"{named(lead['candidate'])}, weekly runs: {one_line(str(lead['why']), limit=400)}"
         for lead in trends.nodes("leads")
         if lead["task"] == task and lead["state"] in {"promote", "better_costlier", "reject"}
     ]
     return found
+
+
+def changed_answers(trends: Node, *, task: Any) -> list[dict[str, Any]]:
+    """Prompts whose answers changed where a drift is proved: (whose, then and now), a few for each change."""
+    return [
+        {
+            "model": named(drift["model"]),
+            "case": one_line(str(example["case"]), limit=60),
+            "sides": [
+                {
+                    "words": words,
+                    "run": one_line(str(example[f"{side}.run"]), limit=40),
+                    "quality": example[f"{side}.quality"],
+                    "output": None
+                    if example[f"{side}.output"] is None
+                    else shown(str(example[f"{side}.output"]), limit_bytes=_EXAMPLE_BYTES),
+                }
+                for words, side in (("Before", "before"), ("Now", "now"))
+            ],
+        }
+        for drift in trends.nodes("drift")
+        if drift["task"] == task
+        for change in drift.nodes("changes")[-1:]
+        for example in change.nodes("examples")[:_MAX_EXAMPLES]
+    ]
+
+
+def _is_untold(drift: Node) -> bool:
+    """True where a judge that must compare has compared nothing, or is not trusted."""
+    return bool(drift["withheld"] or (drift["reason"] and drift["now"] is None))
+
+
+def _untold(drift: Node) -> str:
+    who = f"{'the primary ' if drift['role'] == 'primary' else ''}{named(drift['model'])}"
+    why = one_line(str(drift["withheld"] or drift["reason"]), limit=400)
+    return f"Whether {who} drifted cannot be told by {named(drift['evaluator'])}: {why}."
 
 
 def _drifted(drift: Node, change: Node) -> str:
@@ -110,28 +193,30 @@ def _drifted(drift: Node, change: Node) -> str:
     return f"{who} drifted: {what}{between} by {named(drift['evaluator'])} since run {since}, {over}."
 
 
-def _line(points: Sequence[Node], *, of: tuple[str, str], series: int, dashed: bool) -> svg.Line:
-    at = [(_moment(point).timestamp(), point) for point in points]
+def _line(points: Sequence[Placed], *, of: tuple[str, str], series: int, dashed: bool) -> svg.Line:
+    at = [(when.timestamp(), point) for when, point in points]
+    name = named(points[0][1]["model"])
     return svg.Line(
         points=[(when, point[of[0]]) for when, point in at],
-        label=named(points[0]["model"]) + (" (runs)" if dashed else ""),
+        label=name,
+        told=f"{name}, {'weekly runs' if dashed else 'live traffic'}",
         series=series,
         band=[(when, *point[of[1]]) for when, point in at if point[of[1]]],
-        marks=True,
+        marks=len(points) <= _MAX_SHAPES,
         dashed=dashed,
     )
 
 
-def _grouped(points: Sequence[Node]) -> dict[tuple[Any, str], list[Node]]:
-    groups: dict[tuple[Any, str], list[Node]] = {}
-    for point in points:
-        groups.setdefault((point["model"], "run" if point["source"] == "run" else "live"), []).append(point)
+def _grouped(points: Sequence[Placed]) -> dict[tuple[Any, str], list[Placed]]:
+    groups: dict[tuple[Any, str], list[Placed]] = {}
+    for at, point in points:
+        groups.setdefault((point["model"], "run" if point["source"] == "run" else "live"), []).append((at, point))
     return groups
 
 
-def _dates(points: Sequence[Node]) -> Sequence[tuple[float, str]]:
+def _dates(weeks: set[date]) -> Sequence[tuple[float, str]]:
     """Some of the dates, evenly, the last among them."""
-    days = sorted({_moment(point).date() for point in points})
+    days = sorted(weeks)
     step = -(-len(days) // _MAX_MARKS)
     return [
         (datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp(), f"{day.day} {day:%b}")

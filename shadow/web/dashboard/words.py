@@ -38,7 +38,7 @@ VERDICTS: Mapping[str | None, VerdictWords] = {
         sign="…",
         tone="calm",
         meaning="Fewer conversations are closed than verdict.min_conversations asks for.",
-        next="Let traffic flow, or raise shadow.sample_rate to know sooner.",
+        next="Let traffic flow; where shadow.sample_rate is below 1, a higher one knows sooner.",
     ),
     "withheld": VerdictWords(
         name="Withheld",
@@ -52,7 +52,7 @@ VERDICTS: Mapping[str | None, VerdictWords] = {
         sign="?",
         tone="calm",
         meaning="Neither side is proved; looking at it as often as you like does not make it less true.",
-        next="Wait, or raise shadow.sample_rate to know sooner.",
+        next="Let traffic flow; where shadow.sample_rate is below 1, a higher one knows sooner.",
     ),
     "promote": VerdictWords(
         name="Promote",

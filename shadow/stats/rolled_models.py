@@ -1,0 +1,182 @@
+"""One row of the models' table out of rollups: the same fields as `shadow.stats.models` makes of single calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from shadow.records import FAILURES, Outcome
+from shadow.stats.figures import finite, percentile_bounds, ratio
+from shadow.stats.models import MEASURED, OF_THE_EPOCH, no_cost_per_point, why_unpriced
+from shadow.stats.quality import PAIRWISE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shadow.rollups import Totals
+
+_ERRORS = (*FAILURES, Outcome.INCOMPATIBLE)
+
+Evaluators = dict[tuple[str, str], "Totals"]
+"""Scores by evaluator and version."""
+
+
+def rolled_model_row(
+    *,
+    model: str | None,
+    role: Literal["primary", "candidate"],
+    totals: Totals,
+    evaluators: Evaluators,
+    missing_line: Callable[[str], str | None],
+) -> dict[str, Any]:
+    """Build the row."""
+    measured = {"measured": MEASURED[role]}
+    latency_ms = spread(totals, "latency_ms", none_because="no answer ended well yet") | measured
+    cost_usd = _cost(totals, model=model, missing_line=missing_line)
+    quality = _quality(totals, evaluators, role=role)
+    cost_per_point = _cost_per_point(totals, pairwise=quality["reason"] == PAIRWISE)
+    return {
+        "model": model,
+        "role": role,
+        "requests": totals.count("requests"),
+        "client_retries": totals.count("retries"),
+        "outcomes": outcomes(totals),
+        "error_rate": _error_rate(totals),
+        "latency_ms": latency_ms,
+        "ttft_ms": spread(totals, "ttft_ms", none_because="no streamed answer ended well yet") | measured,
+        "tokens": {
+            name: totals.count(f"tokens.{name}") for name in ("input", "cache_read", "cache_write", "output", "unknown")
+        },
+        "cost_usd": cost_usd,
+        "quality": quality,
+        "cost_per_quality_point_usd": cost_per_point,
+        "avg_latency_ms": latency_ms["avg"],
+        "avg_quality": quality["avg"],
+        "total_cost": cost_usd["total"],
+        "cost_per_quality_point": cost_per_point["value"],
+    }
+
+
+def outcomes(totals: Totals) -> dict[str, int]:
+    """Count the ends, in their usual order."""
+    counts = {outcome.value: totals.count(f"outcome.{outcome.value}") for outcome in Outcome}
+    return {name: count for name, count in counts.items() if count}
+
+
+def spread(totals: Totals, name: str, *, none_because: str) -> dict[str, Any]:
+    """`{n, avg, p50, p95, p99, reason}`: the mean is exact, percentiles are nearest ranks within 1 %."""
+    values = totals.spread(name)
+    p50, p95, p99 = values.quantiles((50, 95, 99))
+    mean = average(totals, name)
+    reason = none_because if mean is None else None
+    n = totals.count(f"{name}.n")
+    figures = {"n": n, "avg": mean, "p50": p50, "p95": p95, "p99": p99, "reason": reason}
+    return figures | percentile_bounds(n, values.values_at)
+
+
+def average(totals: Totals, name: str) -> float | None:
+    """Mean of one distribution; None of nothing."""
+    return ratio_of(totals[f"{name}.sum"], totals.count(f"{name}.n"))
+
+
+def ratio_of(part: float, count: int) -> float | None:
+    """`part / count`, None when there is nothing to divide by."""
+    return finite(part / count) if count > 0 else None
+
+
+def _error_rate(totals: Totals) -> float | None:
+    ended = totals.count("requests") - totals.count(f"outcome.{Outcome.ABORTED}")
+    return ratio(sum(totals.count(f"outcome.{outcome}") for outcome in _ERRORS), ended)
+
+
+def _cost(totals: Totals, *, model: str | None, missing_line: Callable[[str], str | None]) -> dict[str, Any]:
+    requests, priced = totals.count("requests"), totals.count("billed.n")
+    unpriced = requests - priced
+    spent = finite(totals["billed.sum"]) if priced else None
+    line = missing_line(model) if unpriced and model is not None else None
+    return {
+        "total": spent,
+        "per_request": ratio(spent, totals.count("billed.first_tries")),
+        "per_success": ratio(spent, totals.count("billed.well")),
+        "unpriced": unpriced,
+        "basis": "billed",
+        "reason": why_unpriced(unpriced, of=requests, line=line),
+        "add_to_config": line,
+    }
+
+
+def _cost_per_point(totals: Totals, *, pairwise: bool) -> dict[str, Any]:
+    priced, unpriced = totals.count("graded.n"), totals.count("graded.unpriced")
+    mean_quality = ratio_of(totals["graded.quality"], priced)
+    reason = no_cost_per_point(average=mean_quality, unpriced=unpriced, pairwise=pairwise)
+    left_out = f"; {unpriced} without a known cost are left out" if unpriced else ""
+    return {
+        "value": None if reason else ratio(totals["graded.cost"], totals["graded.quality"]),
+        "ci": None,
+        "level": None,
+        "n": priced,
+        "unpriced": unpriced,
+        "basis": "uncached",
+        "reason": reason or f"ci is null: {OF_THE_EPOCH}{left_out}",
+    }
+
+
+def _quality(totals: Totals, evaluators: Evaluators, *, role: Literal["primary", "candidate"]) -> dict[str, Any]:
+    by_evaluator = _by_evaluator(evaluators)
+    return {
+        "avg": average(totals, "quality"),
+        "ci": None,
+        "level": None,
+        "conversations": None,
+        "conversation_avg": None,
+        "n": totals.count("quality.n"),
+        "missing": totals.count("quality.missing"),
+        "not_applicable": totals.count("quality.not_applicable"),
+        "not_counted": totals.count("quality.not_counted"),
+        "reason": _why(totals, by_evaluator, role=role),
+        "by_evaluator": by_evaluator,
+    }
+
+
+_WHOSE = {
+    "primary": "no answer of this model is scored yet: answers are scored together with a candidate's",
+    "candidate": "all answers are to opted-in exchanges or to redacted copies, which are never counted",
+}
+
+
+def _why(totals: Totals, by_evaluator: Mapping[str, Any], *, role: Literal["primary", "candidate"]) -> str:
+    answers, missing = totals.count("quality.answers"), totals.count("quality.missing")
+    if totals.count("quality.n"):
+        return f"ci is null: {OF_THE_EPOCH}"
+    if totals.count("quality.pairwise"):
+        return PAIRWISE
+    if not sum(totals.count(f"outcome.{outcome}") for outcome in (Outcome.OK, Outcome.REFUSAL, Outcome.TRUNCATED)):
+        return "no answer ended well yet"
+    if not answers:
+        return _WHOSE[role]
+    if missing:
+        return f"none of the {answers} answers has a score: {missing} missing"
+    names = ", ".join(name for name, figures in by_evaluator.items() if figures["decides"])
+    return f"the deciding evaluator ({names}) applies to none of the {answers} answers"
+
+
+def _by_evaluator(evaluators: Evaluators) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in sorted({name for name, _ in evaluators}):
+        versions = {version: totals for (of, version), totals in evaluators.items() if of == name}
+        seen = {version: totals for version, totals in versions.items() if totals.count("seen")}
+        if not seen:
+            continue
+        total = {
+            part: sum(totals[part] for totals in seen.values())
+            for part in ("n", "sum", "missing", "not_applicable", "decides", "pairwise")
+        }
+        found[name] = {
+            "avg": ratio_of(total["sum"], round(total["n"])),
+            "n": round(total["n"]),
+            "missing": round(total["missing"]),
+            "not_applicable": round(total["not_applicable"]),
+            "decides": total["decides"] > 0,
+            "pairwise": total["pairwise"] > 0,
+            "versions": sorted(seen),
+        }
+    return found

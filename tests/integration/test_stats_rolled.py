@@ -1,0 +1,153 @@
+"""`/stats` out of rollups beside `/stats` out of raw rows: equal in all that both can know, percentiles within 1 %."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shadow.records import Batch
+from shadow.rollups import DROPPED
+from shadow.stats import ConversationRules, RolledRows, StatsRows, build_stats, latency_curves
+from shadow.store import open_store
+from tests.integration.test_store_rollups import AnyDay, fold_all
+from tests.support.stored import NOW, url
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shadow.store.sqlite.store import SqliteStore
+
+START = NOW.replace(second=0, microsecond=0) - timedelta(hours=26)
+WINDOWS = [
+    {"since": START, "until": START + timedelta(hours=52)},
+    {"since": START + timedelta(minutes=7), "until": START + timedelta(hours=26, minutes=41)},
+]
+PERCENTILES = {"p50", "p95", "p99", "p50_ci", "p95_ci", "p99_ci", "input_tokens_p50"}
+ITS_OWN = {
+    "quality_diff",
+    "conversations",
+    "open",
+    "window",
+    "ci",
+    "level",
+    "conversation_avg",
+    "projected_saving_usd_per_month",
+    "read",
+    "reason",
+}
+"""What the ledger tells by conversation, the words, and a month's saving: it counts the hours of the whole gateway."""
+
+
+def options(window: dict[str, Any], **given: Any) -> dict[str, Any]:
+    rules = ConversationRules(idle_s=10**9, max_turns=10**6, max_age_s=10**9)
+    fixed = {
+        "rules": rules,
+        "missing_line": lambda model: None if model == "a" else f"{model}: …",
+        "candidates": ("a",),
+    }
+    return {**window, **fixed, "now": NOW, "budget_usd_per_day": 5.0, **given}
+
+
+async def both(
+    store: SqliteStore, window: dict[str, Any], *, task: str | None = None, **given: Any
+) -> list[dict[str, Any]]:
+    reader, day = store.reader, NOW.astimezone(UTC).date().isoformat()
+    money = {"dropped": await reader.dropped(), "budget": await reader.budget(day=day), "budget_day": day}
+    raw = StatsRows(
+        exchanges=await reader.exchanges(**window, task=task),
+        answers=await reader.answers(**window, task=task),
+        scores=await reader.scores(**window, task=task),
+        coverage=await reader.coverage(**window, task=task),
+        **money,
+    )
+    found = await reader.rollups.window(**window, task=task)
+    rolled = RolledRows(
+        window=found,
+        began=await reader.rollups.began(found),
+        conversations=await reader.rollups.newest_conversations(found, task=task, limit=10**6),
+        **money,
+    )
+    curves = [latency_curves(rows) for rows in (raw, rolled)]
+    assert [shape(each) for each in curves] == [shape(curves[0])] * 2
+    return [build_stats(rows, **options(window, task=task, **given)) for rows in (raw, rolled)]
+
+
+def shape(curves: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Whose curves there are, of how many values, and the shares of their points."""
+    found = [
+        (
+            task["task"],
+            model["model"] or "",
+            model["role"],
+            model[name]["n"],
+            tuple(y for _, y in model[name]["points"]),
+        )
+        for task in curves
+        for model in task["models"]
+        for name in ("latency_ms", "ttft_ms")
+    ]
+    return sorted(found)
+
+
+def unequal(one: Any, other: Any, path: str = "") -> list[str]:
+    """Where two answers differ in what both can know."""
+    name = path.rpartition(".")[2].partition("[")[0]
+    if name in ITS_OWN:
+        return []
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = sorted(one.keys() | other.keys())
+        return [found for each in names for found in unequal(one.get(each), other.get(each), f"{path}.{each}")]
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return [
+            found for at, pair in enumerate(zip(one, other, strict=True)) for found in unequal(*pair, f"{path}[{at}]")
+        ]
+    if (name in PERCENTILES and not isinstance(one, list)) or ".representative.p95" in path:
+        near = one == other or (None not in {one, other} and math.isclose(one, other, rel_tol=0.0101, abs_tol=1e-9))
+        return [] if near else [f"{path}: {one} and {other}"]
+    if isinstance(one, float) and isinstance(other, int | float):
+        return [] if math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12) else [f"{path}: {one} and {other}"]
+    return [] if one == other else [f"{path}: {one} and {other}"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_stats_of_a_random_day_are_what_the_raw_rows_say(tmp_path: Path, seed: int) -> None:
+    async with await open_store(url(tmp_path / "shadow.db")) as store:
+        day = AnyDay(seed, [store])
+        for _ in range(220):
+            await day.act()
+        for _ in range(2):
+            for window in WINDOWS:
+                for given in ({}, {"task": "support"}, {"model": "a"}, {"model": "primary", "task": "default"}):
+                    raw, rolled = await both(store, window, **given)
+                    assert unequal(raw, rolled) == [], (seed, window, given)
+            await fold_all(store)
+        models = rolled["tasks"] and [row["model"] for task in raw["tasks"] for row in task["models"]]
+
+    assert models
+
+
+async def test_sums_not_made_yet_are_said(tmp_path: Path) -> None:
+    async with await open_store(url(tmp_path / "shadow.db")) as store:
+        window = WINDOWS[0]
+        found = await store.rollups.window(**window)
+        for due, said in ((None, False), (START - timedelta(days=1), False), (START + timedelta(hours=1), True)):
+            rows = RolledRows(
+                window=found, began=None, conversations=(), dropped={},
+                budget={"spent_usd": 0.0, "reserved_usd": 0.0, "closed": 0.0}, budget_day="2026-11-23", due_before=due,
+            )  # fmt: skip
+            reason = build_stats(rows, **options(window))["read"]["reason"]
+            assert (reason is not None) is said
+
+
+async def test_what_was_dropped_is_of_no_task(tmp_path: Path) -> None:
+    async with await open_store(url(tmp_path / "shadow.db")) as store:
+        await store.intake.write(Batch(dropped={"tee_full": 3}))
+        now = datetime.now(UTC)
+        _, rolled = await both(store, {"since": now - timedelta(hours=1), "until": now})
+        found = await store.rollups.window(since=now - timedelta(hours=1), until=now)
+    assert [series.detail for series in found.totals()] == [DROPPED]
+    assert rolled["dropped"] == {"tee_full": 3}
+    assert [(task["task"], task["models"]) for task in rolled["tasks"]] == [("default", [])]
