@@ -146,6 +146,19 @@ def _model() -> Schema:
             "error_rate": _share("Errors, timeouts and refused requests among those not aborted by the client."),
             "latency_ms": ref("Distribution"),
             "ttft_ms": ref("Distribution"),
+            "overhead_ms": maybe(
+                object_of(
+                    {
+                        "n": count("How many answers of the upstream were passed on."),
+                        "avg": maybe(number("Arithmetic mean.")),
+                        "p50": maybe(number("Median, nearest rank.")),
+                        "p95": maybe(number("95th percentile.")),
+                        "p99": maybe(number("99th percentile.")),
+                        "reason": _reason(),
+                    },
+                    "What the gateway itself added to live answers, in milliseconds; null for candidates.",
+                )
+            ),
             "tokens": object_of(
                 {
                     "input": count("Fresh input tokens."),
