@@ -508,7 +508,10 @@ async def _run() -> None:
             feedback=cast("FeedbackDoor", feedback),
             runs=cast("Runs", runs),  # likewise
             weekly=WeeklyApi(
-                trends=cast("Trends", trends), outbox=cast("Watching", alerts), timetable=measuring.timetable
+                trends=cast("Trends", trends),
+                outbox=cast("Watching", alerts),
+                reader=cast("Reader", reader),
+                timetable=measuring.timetable,
             ),
         )
     )

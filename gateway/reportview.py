@@ -86,7 +86,7 @@ async def _from_store(config: Config, target: str) -> ask.Answer:
             settings = crew.admin_settings()
             advisor = SwitchAdvisor(config_file=config.file, several_tasks=bool(config.measuring.tasks))
             verdicts = VerdictApi(store.ledger, switch=advisor)
-            weekly = WeeklyApi(trends=store.trends, outbox=store.watching)
+            weekly = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader)
             app = build_app(reader=store.reader, settings=lambda: settings, verdicts=verdicts, weekly=weekly)
             headers = {"authorization": f"Bearer {settings.token}"} if settings.token else {}
             transport = httpx2.ASGITransport(app)

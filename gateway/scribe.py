@@ -82,7 +82,7 @@ class Scribe:
                     told = settled
                 await asyncio.sleep(_ACKNOWLEDGE_S)
 
-    async def _take(self, kind: Kind, body: bytes) -> None:
+    async def _take(self, kind: Kind, body: memoryview) -> None:
         if kind is Kind.SETTINGS:
             await self._follow(read_settings(body))
         elif self._recorder is None:

@@ -51,11 +51,15 @@ def _cells(point: Row) -> list[str]:
         point["ttft_ms"]["p50"],
     )  # fmt: skip
     texts = (str(point["at"])[:16], point["source"], point["task"], point["role"], point["model"])
-    return [*map(printable, texts), str(point["conversations"]), *map(_number, numbers)]
+    return [*map(printable, texts), _count(point["conversations"]), *map(_number, numbers)]
 
 
 def _number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.4g}"
+
+
+def _count(value: int | None) -> str:
+    return "n/a" if value is None else str(value)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

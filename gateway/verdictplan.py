@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from shadow.judge.figures import JudgeBook
 from shadow.ledger import Facts, Judging, Plan
 from shadow.stats.noise import self_differences
+from shadow.stats.rolled_besides import judging_rows, self_difference_sums
 from shadow.verdict import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from gateway.settings import MeasuringSettings
     from shadow.evaluators import EvaluatorSet
     from shadow.pricing import KnownPrice, PriceBook
     from shadow.records import Candidate, EvaluatorSpec
+    from shadow.store.base import Reader
 
 JUDGED_SINCE = timedelta(days=30)
 """How far back a judge's rulings tell whether it may be trusted."""
 
 JUDGED_MAX_AGE_S = 60.0
+ROW_BY_ROW = 5000
+"""Beyond so many exchanges in that time, what judges did is read from sums."""
 _FINGERPRINT_BYTES = 8
 
+Differences = Callable[..., Mapping[tuple[str, str | None], Mapping[float, int]]]
+"""Histograms of what an evaluator in one version says of two answers of a primary, by task and primary."""
 
-class Judges(Protocol):
-    """The part of the store that tells what judges did."""
 
-    async def judge_tallies(
-        self, *, since: datetime, until: datetime, task: str | None = None
-    ) -> Sequence[Mapping[str, Any]]:
-        """Count what each deciding judge did."""
-        ...
-
-    async def noise_floor(
-        self, *, since: datetime, until: datetime, task: str | None = None
-    ) -> Sequence[Mapping[str, Any]]:
-        """What the primary answered when it was asked again."""
-        ...
+def _none(*, evaluator: str, version: str) -> Mapping[tuple[str, str | None], Mapping[float, int]]:  # noqa: ARG001
+    return {}
 
 
 def verdict_plan(settings: MeasuringSettings, evaluators: Mapping[str, EvaluatorSet]) -> Plan:
@@ -98,7 +96,7 @@ class OutsideFacts:
     def __init__(
         self,
         prices: PriceBook,
-        judges: Judges,
+        reader: Reader,
         *,
         plan: Plan,
         judged: bool,
@@ -107,13 +105,13 @@ class OutsideFacts:
     ) -> None:
         """`judged`: some evaluator asks a model. `unusable` says by task why its judge cannot be asked."""
         self._prices = prices
-        self._judges = judges
+        self._reader = reader
         self._plan = plan
         self._judged = judged
         self._unusable = unusable
         self._now = now
         self._book = JudgeBook((), unusable=unusable)
-        self._again: Sequence[Mapping[str, Any]] = ()
+        self._differences_of: Differences = _none
         self._read_s = float("-inf")
 
     async def refresh(self) -> None:
@@ -121,10 +119,24 @@ class OutsideFacts:
         if not self._judged or time.monotonic() - self._read_s < JUDGED_MAX_AGE_S:
             return
         until = self._now()
-        tallies = await self._judges.judge_tallies(since=until - JUDGED_SINCE, until=until)
-        self._again = await self._judges.noise_floor(since=until - JUDGED_SINCE, until=until)
+        since = until - JUDGED_SINCE
+        many = await self._reader.holds_more_than(ROW_BY_ROW, since=since, until=until)
+        # Counts are exact either way; a window of sums begins with a whole minute, hour or day.
+        if many and await self._reader.rollups.due() is None:
+            tallies = await self._read_sums(since, until)
+        else:
+            tallies = await self._reader.judge_tallies(since=since, until=until)
+            again = await self._reader.noise_floor(since=since, until=until)
+            self._differences_of = partial(self_differences, again)
         self._book = JudgeBook(tallies, max_missing=self._plan.rules.max_missing, unusable=self._unusable)
         self._read_s = time.monotonic()
+
+    async def _read_sums(self, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        rollups = self._reader.rollups
+        found = await rollups.window(since=since, until=until)
+        totals = await asyncio.to_thread(found.totals)
+        self._differences_of = partial(self_difference_sums, totals)
+        return judging_rows(totals, await rollups.newest_judges(found))
 
     def facts(self, *, task: str, primary: str, candidate: str) -> Facts:
         """Give both models' prices, or say which is unknown and how to add it; and what is wrong with the judge."""
@@ -141,10 +153,7 @@ class OutsideFacts:
     def _differences(self, task: str, primary: str) -> Mapping[float, int] | None:
         """What the deciding evaluator says of two answers of the primary to one question."""
         judging = self._plan.judging_of(task)
-        rows = [row for row in self._again if (row["task"], row["primary"]) == (task, primary)]
-        found = self_differences(
-            (dict(row) for row in rows), evaluator=judging.quality, version=judging.versions[judging.quality]
-        )
+        found = self._differences_of(evaluator=judging.quality, version=judging.versions[judging.quality])
         return found.get((task, primary))
 
 

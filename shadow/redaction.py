@@ -200,6 +200,8 @@ class _JsonRedaction:
 
 _ASCII_ESCAPE = re.compile(r"(?:\\{1,4}u00|%)([2-7][0-9A-Fa-f])|\\{1,4}/")
 _ESCAPE_SIGNS = ("\\u00", "\\/", "%")
+_ESCAPE_IN_BYTES = rb"(?:\\u00|%)[2-7][0-9A-Fa-f]|\\/"
+"""RE2 syntax: where this matches nothing, `_ASCII_ESCAPE` matches nothing."""
 _ESCAPE_DEPTH = 2
 """JSON and URLs may write any letter as an escape; JSON holds JSON again in the arguments of tool calls."""
 
@@ -214,6 +216,7 @@ class Scrubber:
         forms = {form for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS for form in _forms(secret)}
         # Longest first: the form that contains another one must not be broken by it.
         self._forms = sorted(forms, key=lambda form: (-len(form), form))
+        self._suspect: Any = None
 
     def scrub(self, text: str) -> str:
         """Return the text with every known secret replaced by `[secret]`."""
@@ -226,6 +229,24 @@ class Scrubber:
             if (found := self._replace(plain)) != plain:
                 return found
         return scrubbed
+
+    def finds(self, body: bytes) -> bool:
+        """Say whether a known secret stands in a body, in any spelling that `scrub` knows."""
+        if self._suspect is None:
+            self._suspect = self._compiled_suspect()
+        if self._suspect.search(body) is None:
+            return False
+        text = body.decode("utf-8", "replace")
+        return self.scrub(text) != text
+
+    def _compiled_suspect(self) -> Any:
+        """One automaton for all forms, and for escapes that might hide one: a single pass over the body."""
+        import re2  # noqa: PLC0415  (the live process scrubs but looks through no bodies, and need not load it)
+
+        options = re2.Options()
+        options.encoding = re2.Options.Encoding.LATIN1  # bytes are looked for as they are, whatever they mean
+        forms = [re2.escape(form.encode()) for form in self._forms]
+        return re2.compile(b"|".join([_ESCAPE_IN_BYTES, *forms]), options)
 
     def _replace(self, text: str) -> str:
         for form in self._forms:

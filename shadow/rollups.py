@@ -28,7 +28,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 GRAINS = (MINUTE, HOUR, DAY)
 
 WHOLE = ""
-"""The detail of a series' own sums; other details are the scores of one evaluator, and what was dropped."""
+"""The detail of a series' own sums; others are the scores of one evaluator, what a judge did, what was dropped."""
 
 
 class Key(NamedTuple):
@@ -126,12 +126,31 @@ def score_detail(evaluator: str, version: str) -> str:
     return msgspec.json.encode(("score", evaluator, version)).decode()
 
 
+def judge_detail(evaluator: str, version: str, model: str) -> str:
+    """Name the detail under which is counted what one judge did about one candidate."""
+    return msgspec.json.encode(("judge", evaluator, version, model)).decode()
+
+
+def label_detail(version: str, model: str) -> str:
+    """Name the detail under which people's labels are counted beside the rulings of one judge."""
+    return msgspec.json.encode(("label", version, model)).decode()
+
+
+def noise_detail(evaluator: str, version: str) -> str:
+    """Name the detail of the primary's differences from itself by one evaluator: conversations by hundredths."""
+    return msgspec.json.encode(("noise", evaluator, version)).decode()
+
+
+NOISE = msgspec.json.encode(("noise",)).decode()
+"""The detail under which the primary's second answers are added up."""
+FEEDBACK = msgspec.json.encode(("feedback",)).decode()
+"""The detail under which is added up what users of the app said about a primary's answers."""
 DROPPED = msgspec.json.encode(("dropped",)).decode()
 """The detail under which copies and records lost are added up, by reason, with no task and no model."""
 
 
 def read_detail(detail: str) -> tuple[str, ...]:
-    """Invert `score_detail`; empty for a series' own sums."""
+    """Give the parts of a detail, its kind first; empty for a series' own sums."""
     return tuple(msgspec.json.decode(detail, type=list[str])) if detail else ()
 
 
@@ -178,10 +197,13 @@ class Totals:
 
     def __init__(self) -> None:
         self.numbers: dict[str, float] = {}
+        self.last = 0
+        """The start of the last bucket that has anything of it, where buckets are known."""
         self._packed: dict[str, list[bytes]] = {}
 
-    def add(self, numbers: Mapping[str, float], packed: Mapping[str, bytes]) -> None:
+    def add(self, numbers: Mapping[str, float], packed: Mapping[str, bytes], *, bucket: int = 0) -> None:
         """Add one row."""
+        self.last = max(self.last, bucket)
         own = self.numbers
         for name, value in numbers.items():
             own[name] = own.get(name, 0) + value
@@ -209,13 +231,13 @@ class Totals:
     def compact(self) -> Totals:
         """Give the same with every histogram in one piece, to be added to often."""
         found = Totals()
-        found.numbers = dict(self.numbers)
+        found.numbers, found.last = dict(self.numbers), self.last
         found._packed = {name: [histogram.encode(histogram.merged(packed))] for name, packed in self._packed.items()}
         return found
 
     def absorb(self, other: Totals) -> None:
         """Add all of another."""
-        self.add(other.numbers, {})
+        self.add(other.numbers, {}, bucket=other.last)
         for name, packings in other._packed.items():
             self._packed.setdefault(name, []).extend(packings)
 
@@ -255,21 +277,25 @@ class Window:
         known = [part.first for part in self.summed if part.first is not None]
         return min([*known, *_with_exchanges(self.rows)], default=None)
 
-    def totals(self) -> dict[Series, Totals]:
-        """Add the rows up by series and detail. Takes milliseconds: for a thread."""
+    def totals(self, *, detail: str | None = None) -> dict[Series, Totals]:
+        """Add the rows up by series and detail, or those of one detail. Takes milliseconds: for a thread."""
         totals: dict[Series, Totals] = {}
         for part in self.summed:
             for series, known in part.totals.items():
+                if detail is not None and series.detail != detail:
+                    continue
                 found = totals.get(series)
                 if found is None:
                     found = totals[series] = Totals()
                 found.absorb(known)
-        for _, task, primary, candidate, detail, numbers, packed in self.rows:
-            series = Series(task, primary, candidate, detail)
+        for bucket, task, primary, candidate, of, numbers, packed in self.rows:
+            if detail is not None and of != detail:
+                continue
+            series = Series(task, primary, candidate, of)
             found = totals.get(series)
             if found is None:
                 found = totals[series] = Totals()
-            found.add(decode_numbers(numbers), decode_histograms(packed))
+            found.add(decode_numbers(numbers), decode_histograms(packed), bucket=bucket)
         return totals
 
 

@@ -527,6 +527,11 @@ def trend_points(
     """
     points = [_run_point(run, *key, answers, alpha) for run in runs for key, answers in _groups(run).items()]
     points += [_week_point(week, alpha) for week in weeks]
+    return in_order(points, task=task, model=model)
+
+
+def in_order(points: Iterable[dict[str, Any]], *, task: str | None, model: str | None) -> list[dict[str, Any]]:
+    """Choose the points of a task and a model (None: all) and sort them by time."""
     wanted = [
         point
         for point in points

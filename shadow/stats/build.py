@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from shadow.budget import budget_day
 from shadow.judge.figures import MAX_MISSING, JudgeBook
 from shadow.records import Outcome
-from shadow.stats.besides import Besides
+from shadow.stats.besides import Besides, said_in_rows, said_in_sums
 from shadow.stats.comparisons import Conversations, comparison, no_epoch
 from shadow.stats.coverage import compared, coverage_figures, coverage_of
 from shadow.stats.figures import finite
@@ -16,6 +16,7 @@ from shadow.stats.insights import crowded_key, insights
 from shadow.stats.models import model_row
 from shadow.stats.quality import ScoreBook, quality_figures
 from shadow.stats.rolled import Rolled
+from shadow.stats.rolled_besides import judging_rows, label_rows
 from shadow.stats.rows import FAILURES, RolledRows, read_answers, read_exchanges, read_scores
 
 if TYPE_CHECKING:
@@ -64,11 +65,22 @@ def build_stats(
     """
     epochs = {(each["task"], each["primary"], each["candidate"]): each for each in verdicts}
     as_of = min(now, until)
-    judges = JudgeBook(rows.judging, rows.labels, max_missing=max_missing, unusable=judges_unusable)
-    besides = Besides(rows, judges=judges, noise_floor_off_reason=noise_floor_off_reason)
+    totals = rows.window.totals() if isinstance(rows, RolledRows) else {}
+    if isinstance(rows, RolledRows):
+        judging, labels, said = judging_rows(totals, rows.newest_judges), label_rows(totals), said_in_sums(totals)
+    else:
+        judging, labels, said = list(rows.judging), list(rows.labels), said_in_rows(rows)
+    judges = JudgeBook(judging, labels, max_missing=max_missing, unusable=judges_unusable)
+    besides = Besides(said, judges=judges, noise_floor_off_reason=noise_floor_off_reason)
     if isinstance(rows, RolledRows):
         window: Rolled | _Window = Rolled(
-            rows, as_of=as_of, candidates=candidates, missing_line=missing_line, epochs=epochs, besides=besides
+            rows,
+            totals,
+            as_of=as_of,
+            candidates=candidates,
+            missing_line=missing_line,
+            epochs=epochs,
+            besides=besides,
         )
     else:
         window = _Window(
@@ -299,7 +311,7 @@ def _read(rows: StatsRows | RolledRows, *, since: datetime, until: datetime) -> 
 
 
 def _most_first(by_model: Mapping[str | None, Sequence[object]]) -> list[str | None]:
-    return sorted(by_model, key=lambda model: (-len(by_model[model]), model or ""))
+    return sorted(by_model, key=lambda model: (-len(by_model[model]), model is None, model or ""))
 
 
 def _grouped(things: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:

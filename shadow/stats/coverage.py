@@ -52,7 +52,7 @@ def compared(
         if name == task and candidate != primary
     }
     known = {(primary, candidate) for keys in (jobs, epochs) for name, primary, candidate in keys if name == task}
-    return sorted({*answered, *configured, *known}, key=lambda pair: (pair[0] or "", pair[1]))
+    return sorted({*answered, *configured, *known}, key=lambda pair: (pair[0] is None, pair[0] or "", pair[1]))
 
 
 def coverage_of(jobs: Iterable[Row], *, eligible: int) -> dict[str, Any]:

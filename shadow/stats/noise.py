@@ -51,25 +51,39 @@ def self_differences(
 def _figures(rows: Sequence[Row]) -> dict[str, Any]:
     differences = [value for row in rows if (value := finite(row["difference"])) is not None]
     answered = [row for row in rows if Outcome(row["outcome"]) in ENDED_WELL and row["identical"] is not None]
-    differing = sum(round(value, 2) != 0 for value in differences)
+    return figures_of(
+        rows=len(rows),
+        conversations=len({row["conversation"] for row in rows}),
+        n=len(differences),
+        differing=sum(round(value, 2) != 0 for value in differences),
+        answered=len(answered),
+        identical=sum(bool(row["identical"]) for row in answered),
+        cost_usd=sum((finite(row["cost_billed_usd"]) or 0.0) + (finite(row["scoring_usd"]) or 0.0) for row in rows),
+    )
+
+
+def figures_of(
+    *, rows: int, conversations: int, n: int, differing: int, answered: int, identical: int, cost_usd: float
+) -> dict[str, Any]:
+    """`noise_floor` of `/stats` from counts, whose names are those of the figures."""
     return {
-        "n": len(differences),
+        "n": n,
         "unit": "pairs",
-        "conversations": len({row["conversation"] for row in rows}),
-        "discordance": ratio(differing, len(differences)),
-        "answered": len(answered),
-        "identical": ratio(sum(bool(row["identical"]) for row in answered), len(answered)),
-        "cost_usd": sum((finite(row["cost_billed_usd"]) or 0.0) + (finite(row["scoring_usd"]) or 0.0) for row in rows),
-        "reason": _reason(rows, scored=len(differences)),
+        "conversations": conversations,
+        "discordance": ratio(differing, n),
+        "answered": answered,
+        "identical": ratio(identical, answered),
+        "cost_usd": cost_usd,
+        "reason": _reason(rows, scored=n),
     }
 
 
-def _reason(rows: Sequence[Row], *, scored: int) -> str | None:
+def _reason(rows: int, *, scored: int) -> str | None:
     if scored:
         return None
     if not rows:
         return WAITING
-    return f"discordance is null: of the {len(rows)} answers to a second question none was scored both times"
+    return f"discordance is null: of the {rows} answers to a second question none was scored both times"
 
 
 def _histogram(rows: Sequence[Row]) -> dict[float, int]:

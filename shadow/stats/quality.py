@@ -14,7 +14,7 @@ from shadow.verdict.headline import mean_quality
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from shadow.stats.rows import Answer, ReadScore, Row, ScoreKey
+    from shadow.stats.rows import Answer, ReadScore, ScoreKey
 
 ALPHA = 0.05
 """The intervals of a model's quality miss with at most this probability, at every moment at once."""
@@ -142,12 +142,17 @@ def _interval(values: Sequence[tuple[str, float]]) -> dict[str, Any]:
     }
 
 
-def feedback_figures(rows: Sequence[Row]) -> dict[str, Any]:
+def feedback_figures(scores: Iterable[float | None]) -> dict[str, Any]:
     """What users said about a primary's answers, beside its evaluators: shown, and never about a candidate."""
-    values = [value for row in rows if (value := finite(row["score"])) is not None]
+    values = [value for score in scores if (value := finite(score)) is not None]
+    return feedback_figures_of(n=len(values), average=mean(values))
+
+
+def feedback_figures_of(*, n: int, average: float | None) -> dict[str, Any]:
+    """Build the same from the number of scores and their mean."""
     return {
-        "avg": mean(values),
-        "n": len(values),
+        "avg": average,
+        "n": n,
         "missing": 0,
         "not_applicable": 0,
         "decides": False,

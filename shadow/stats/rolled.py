@@ -44,6 +44,7 @@ class Rolled:
     def __init__(
         self,
         rows: RolledRows,
+        totals_of: Mapping[Series, Totals],
         *,
         as_of: datetime,
         candidates: Sequence[str],
@@ -57,7 +58,7 @@ class Rolled:
         self._hours = max(0.0, (as_of - began).total_seconds() / 3600)
         self._wholes: dict[Series, Totals] = {}
         self._evaluators: defaultdict[Series, dict[tuple[str, str], Totals]] = defaultdict(dict)
-        for series, totals in rows.window.totals().items():
+        for series, totals in totals_of.items():
             self._sort(series, totals)
         self._conversations: defaultdict[str, list[str]] = defaultdict(list)
         for row in rows.conversations:
@@ -116,7 +117,15 @@ class Rolled:
             for series, totals in self._wholes.items()
             if series.task == task and bool(series.candidate) is candidate and totals.count("requests")
         ]
-        return sorted(found, key=lambda series: (-self._wholes[series].count("requests"), series.primary or ""))
+        return sorted(
+            found,
+            key=lambda series: (
+                -self._wholes[series].count("requests"),
+                series.primary is None,
+                series.primary or "",
+                series.candidate,
+            ),
+        )
 
     def _by_candidate(self, task: str) -> dict[str, list[Series]]:
         found: dict[str, list[Series]] = {}

@@ -33,7 +33,7 @@ def rolled_model_row(
     latency_ms = spread(totals, "latency_ms", none_because="no answer ended well yet") | measured
     cost_usd = _cost(totals, model=model, missing_line=missing_line)
     quality = _quality(totals, evaluators, role=role)
-    cost_per_point = _cost_per_point(totals, pairwise=quality["reason"] == PAIRWISE)
+    per_point = cost_per_point(totals, pairwise=quality["reason"] == PAIRWISE)
     return {
         "model": model,
         "role": role,
@@ -48,11 +48,11 @@ def rolled_model_row(
         },
         "cost_usd": cost_usd,
         "quality": quality,
-        "cost_per_quality_point_usd": cost_per_point,
+        "cost_per_quality_point_usd": per_point,
         "avg_latency_ms": latency_ms["avg"],
         "avg_quality": quality["avg"],
         "total_cost": cost_usd["total"],
-        "cost_per_quality_point": cost_per_point["value"],
+        "cost_per_quality_point": per_point["value"],
     }
 
 
@@ -104,7 +104,8 @@ def _cost(totals: Totals, *, model: str | None, missing_line: Callable[[str], st
     }
 
 
-def _cost_per_point(totals: Totals, *, pairwise: bool) -> dict[str, Any]:
+def cost_per_point(totals: Totals, *, pairwise: bool) -> dict[str, Any]:
+    """`{value, ci, level, n, unpriced, basis, reason}`: cost per quality point, without an interval."""
     priced, unpriced = totals.count("graded.n"), totals.count("graded.unpriced")
     mean_quality = ratio_of(totals["graded.quality"], priced)
     reason = no_cost_per_point(average=mean_quality, unpriced=unpriced, pairwise=pairwise)

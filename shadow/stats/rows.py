@@ -57,10 +57,8 @@ class RolledRows:
     dropped: Mapping[str, int]
     budget: Mapping[str, float]
     budget_day: str
-    feedback: Sequence[Row] = ()
-    noise_floor: Sequence[Row] = ()
-    judging: Sequence[Row] = ()
-    labels: Sequence[Row] = ()
+    newest_judges: Sequence[Row] = ()
+    """Which judges ruled last; where several were asked, the newest one's figures are shown."""
     judge_spent_usd: float = 0.0
     due_before: datetime | None = None
     """Before then, an older version left no rollups, and they are not made yet."""

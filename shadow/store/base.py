@@ -337,8 +337,8 @@ class Rollups(Protocol):
         """Give task and conversation of the newest recognised exchanges of a window."""
         ...
 
-    async def steps(self, *, since: datetime, until: datetime, grain: int, task: str | None = None) -> list[Window]:
-        """Read [since, until) in steps of one grain (60, 3600 or 86400 seconds), oldest first, without empty ones."""
+    async def newest_judges(self, window: Window, *, limit: int = 200) -> list[dict[str, Any]]:
+        """Tell which judges (evaluator, version, model) gave the newest rulings of a window, and when the last one."""
         ...
 
     async def lead(

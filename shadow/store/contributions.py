@@ -16,9 +16,10 @@ import msgspec
 
 from shadow.records import ENDED_WELL, FAILURES, Outcome
 from shadow.rollups import WHOLE, Deltas, Key, Row, Sums, minute_of, score_detail
+from shadow.store.judged import add_judged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from shadow.records import ExchangeRecord
 
@@ -33,33 +34,28 @@ _JOB_STATES = {"pending": "job.pending", "leased": "job.pending", "sent": "job.s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """One exchange's rows: of tables `exchange`, `shadow_job`, `shadow_answer` and `score`."""
+    """One exchange's rows: of tables `exchange`, `shadow_job`, `shadow_answer`, and what was said of the answers."""
 
     exchange: Row
     jobs: Sequence[Row] = ()
     answers: Sequence[Row] = ()
     scores: Sequence[Row] = ()
+    judgements: Sequence[Row] = ()
+    labels: Sequence[Row] = ()
+    feedback: Sequence[Row] = ()
 
 
-def bundles(
-    exchanges: Iterable[Row], jobs: Iterable[Row], answers: Iterable[Row], scores: Iterable[Row]
-) -> list[Bundle]:
-    """Put the rows of several exchanges together."""
-    parts: list[dict[str, list[Row]]] = []
-    for rows in (jobs, answers, scores):
-        of: dict[str, list[Row]] = {}
+PARTS = ("jobs", "answers", "scores", "judgements", "labels", "feedback")
+"""The parts of a bundle beside the exchange itself."""
+
+
+def bundles(exchanges: Iterable[Row], parts: Mapping[str, Iterable[Row]]) -> list[Bundle]:
+    """Put the rows of several exchanges together; `parts` are those of PARTS by name."""
+    by_exchange: dict[str, dict[str, list[Row]]] = {}
+    for name, rows in parts.items():
         for row in rows:
-            of.setdefault(row["exchange_id"], []).append(row)
-        parts.append(of)
-    return [
-        Bundle(
-            exchange=exchange,
-            jobs=parts[0].get(exchange["id"], ()),
-            answers=parts[1].get(exchange["id"], ()),
-            scores=parts[2].get(exchange["id"], ()),
-        )
-        for exchange in exchanges
-    ]
+            by_exchange.setdefault(row["exchange_id"], {}).setdefault(name, []).append(row)
+    return [Bundle(exchange=exchange, **by_exchange.get(exchange["id"], {})) for exchange in exchanges]
 
 
 def add_exchange(deltas: Deltas, record: ExchangeRecord, *, model: str | None) -> None:
@@ -134,6 +130,7 @@ def add_bundle(deltas: Deltas, bundle: Bundle) -> None:
     for job in bundle.jobs:
         if job["counted"]:
             deltas.at(key(job["candidate"])).numbers[job_measure(job["state"], job["reason"])] += 1
+    add_judged(deltas, bundle)
     if exchange["dialect"] is None:
         return
     read = _Read(bundle)

@@ -25,7 +25,7 @@ from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.metrics import MetricsApi
 from shadow.web.openapi import openapi
-from shadow.web.parameters import ParameterError, Window
+from shadow.web.parameters import ROW_BY_ROW, ParameterError, Window
 from shadow.web.runs import RunsApi
 from shadow.web.verdicts import VerdictApi
 
@@ -46,8 +46,6 @@ MAX_PAIRS_TO_LABEL = 20
 
 _PRICING_CHUNK = 5000
 
-ROW_BY_ROW = 5000
-"""Up to so many exchanges `/stats` reads a window row by row, exactly and with every interval; beyond, rollups."""
 NEWEST_CONVERSATIONS = 1000
 """So many of the window's newest exchanges tell whether one conversation key holds much of the traffic."""
 
@@ -309,14 +307,11 @@ class AdminApi:
             began=await rollups.began(read),
             conversations=await rollups.newest_conversations(read, task=task, limit=NEWEST_CONVERSATIONS),
             due_before=None if due is None else datetime.fromtimestamp(due, UTC),
-            feedback=await self._reader.feedback(since=since, until=until, task=task),
-            noise_floor=await self._reader.noise_floor(since=since, until=until, task=task),
+            newest_judges=await rollups.newest_judges(read),
             dropped=await self._reader.dropped(),
             budget=await self._reader.budget(day=day),
             budget_day=day,
             judge_spent_usd=await self._reader.judge_spent_usd(day=day),
-            judging=await self._reader.judge_tallies(since=since, until=until, task=task),
-            labels=await self._reader.label_tallies(since=since, until=until, task=task),
         )
 
 

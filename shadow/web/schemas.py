@@ -714,6 +714,7 @@ def _exchange() -> Schema:
             "version": maybe(text("x-shadow-version, when the app sent one.")),
             "eligible": flag("True when coverage counts it."),
             "gateway_error": maybe(text("Set when the answer was the gateway's own.")),
+            "overhead_us": maybe(count("What the gateway itself added, in microseconds.")),
             "jobs": list_of(ref("ShadowJob")),
             "answers": list_of(answer),
             "scores": list_of(ref("Score")),

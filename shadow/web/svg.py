@@ -485,7 +485,11 @@ class _Plot:
         self._label(point.label, x, y, series=point.series, near_px=40)
 
     def band(self, line: Line) -> None:
-        if line.band:
+        if len(line.band) == 1:  # an area of one moment has no width
+            at, low, high = line.band[0]
+            outline = _whisker(self.ys(high), self.ys(low), self.xs(at), upright=True)
+            self.add(f'<path class="whisker {_series(line.series)}" d="{outline}"/>')
+        elif line.band:
             there = [(self.xs(a), self.ys(high)) for a, _, high in line.band]
             back = [(self.xs(a), self.ys(low)) for a, low, _ in reversed(line.band)]
             self.add(f'<path class="band {_series(line.series)}" d="{_path([*there, *back])}Z"/>')
@@ -684,11 +688,20 @@ _SHAPES: Sequence[Sequence[tuple[float, float]]] = (
 )  # fmt: skip
 
 
-def _shape(series: int, x: float, y: float) -> str:
-    corners = _SHAPES[series % SERIES]
+def _outline(corners: Sequence[tuple[float, float]]) -> tuple[float, float, str]:
+    """Where a shape begins beside its middle, and the rest of it as steps from corner to corner."""
     if not corners:
-        return f"M{number(x - _MARK_PX)} {number(y)}a5 5 0 1 0 10 0a5 5 0 1 0 -10 0Z"
-    return _path([(x + a, y + b) for a, b in corners]) + "Z"
+        return -_MARK_PX, 0.0, "a5 5 0 1 0 10 0a5 5 0 1 0 -10 0Z"
+    steps = [f"l{number(c - a)} {number(d - b)}" for (a, b), (c, d) in pairwise(corners)]
+    return *corners[0], "".join(steps) + "Z"
+
+
+_OUTLINES = tuple(_outline(corners) for corners in _SHAPES)
+
+
+def _shape(series: int, x: float, y: float) -> str:
+    left, top, steps = _OUTLINES[series % SERIES]
+    return f"M{number(x + left)} {number(y + top)}{steps}"
 
 
 def shape_key(series: int) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from starlette.routing import Route
 
 from shadow.runs import Earlier
-from shadow.trends import drifts_of, leads_of, trend_points
+from shadow.stats.weeks import week_points, weeks
+from shadow.trends import drifts_of, in_order, leads_of, trend_points
 from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer
 
@@ -22,15 +23,22 @@ if TYPE_CHECKING:
 
     from shadow.drift import AnswerOf, Drift
     from shadow.notices import Mute
-    from shadow.runfacts import RunFacts
-    from shadow.store.base import Trends
+    from shadow.rollups import Summed
+    from shadow.runfacts import RunFacts, ShadowWeek
+    from shadow.store.base import Reader, Trends
     from shadow.trends import Lead, ModelDrift
+    from shadow.web.parameters import Window
 
 MAX_OUTPUT_CHARS = 1000
 """How much of an answer is shown as an example."""
 
 MAX_RUNS = 104
 """Weekly runs that are looked at: two years."""
+
+FROM_SUMS = (
+    f"more than {parameters.ROW_BY_ROW:,} exchanges: live weeks are read from sums; a primary's times are those of all "
+    "its live answers, percentiles are within 1 %, and intervals over conversations are null"
+)
 
 
 class Timetable(Protocol):
@@ -64,17 +72,23 @@ class Outbox(Protocol):
 
 
 class WeeklyApi:
-    """`GET /trends`, `GET /alerts` and `POST /runs`. `timetable` gives None where no runs are made."""
+    """`GET /trends`, `GET /alerts` and `POST /runs`. `timetable` gives None where no runs are made.
+
+    Points of live weeks that were made of sums are kept until the sums change.
+    """
 
     def __init__(
         self,
         *,
         trends: Trends,
         outbox: Outbox,
+        reader: Reader,
         timetable: Callable[[], Timetable | None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._trends = trends
+        self._reader = reader
+        self._known: dict[datetime, tuple[Sequence[Summed], list[dict[str, Any]]]] = {}
         self._outbox = outbox
         self._timetable = timetable
         self._now = now
@@ -93,11 +107,38 @@ class WeeklyApi:
         window = parameters.window(given, now=self._now(), default=parameters.DEFAULT_TREND)
         task, model = parameters.text(given, "task"), parameters.text(given, "model")
         runs = await self._trends.weekly_runs(limit=MAX_RUNS)
-        weeks = await self._trends.shadow_weeks(since=window.since, until=window.until, task=task)
         inside = [run for run in runs if window.since <= run.started_at < window.until]
-        told = await asyncio.to_thread(_told, runs, inside, weeks, task=task, model=model)
+        rows: Sequence[ShadowWeek] = ()
+        live: Sequence[dict[str, Any]] = ()
+        rolled = await self._reader.holds_more_than(parameters.ROW_BY_ROW, since=window.since, until=window.until)
+        if rolled:
+            live = await self._rolled_weeks(window)
+        else:
+            rows = await self._trends.shadow_weeks(since=window.since, until=window.until, task=task)
+        told = await asyncio.to_thread(_told, runs, inside, rows, live, task=task, model=model)
         await self._show_outputs(told["drift"])
-        return JsonAnswer({"since": window.since, "until": window.until, **told, "next_run": self._next()})
+        read = {"from": "sums" if rolled else "rows", "reason": await self._why_sums() if rolled else None}
+        answer = {"since": window.since, "until": window.until, "read": read, **told, "next_run": self._next()}
+        return JsonAnswer(answer)
+
+    async def _why_sums(self) -> str:
+        due = await self._reader.rollups.due()
+        if due is None:
+            return FROM_SUMS
+        before = datetime.fromtimestamp(due, UTC).isoformat()
+        return f"{FROM_SUMS}; those of before {before} are still being made, for an older version kept none"
+
+    async def _rolled_weeks(self, window: Window) -> list[dict[str, Any]]:
+        """Make the points of live weeks out of sums, and only those whose sums have changed since the last time."""
+        kept: dict[datetime, tuple[Sequence[Summed], list[dict[str, Any]]]] = {}
+        for monday, since, until in weeks(window.since, window.until):
+            sums = await self._reader.rollups.window(since=since, until=until)
+            known = self._known.get(monday)
+            if sums.rows or known is None or not _same(known[0], sums.summed):
+                known = (() if sums.rows else sums.summed, await asyncio.to_thread(week_points, monday, sums))
+            kept[monday] = known
+        self._known = kept
+        return [point for _, points in kept.values() for point in points]
 
     async def _show_outputs(self, drifts: Sequence[Mapping[str, Any]]) -> None:
         """Put beside the examples of changes what is kept of both answers; null with `content: none`."""
@@ -158,17 +199,22 @@ class WeeklyApi:
         return {"at": at, "under_way": timetable.is_working, "reason": reason}
 
 
+def _same(known: Sequence[Summed], found: Sequence[Summed]) -> bool:
+    return len(known) == len(found) > 0 and all(one is other for one, other in zip(known, found, strict=True))
+
+
 def _told(
     runs: Sequence[RunFacts],
     inside: Sequence[RunFacts],
-    weeks: Sequence[Any],
+    rows: Sequence[ShadowWeek],
+    live: Sequence[dict[str, Any]],
     *,
     task: str | None,
     model: str | None,
 ) -> dict[str, Any]:
     """Add it all up. CPU work: runs in a thread. Leads and drift rest on all runs, whatever the window."""
     return {
-        "points": trend_points(inside, weeks, task=task, model=model),
+        "points": in_order([*trend_points(inside, rows), *live], task=task, model=model),
         "leads": [
             _lead(lead) for lead in leads_of(runs) if task in {None, lead.task} and model in {None, lead.candidate}
         ],

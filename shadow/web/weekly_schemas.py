@@ -45,6 +45,12 @@ def _trends() -> Schema:
         {
             "since": moment("Start of the window, included."),
             "until": moment("End of the window, excluded."),
+            "read": object_of(
+                {
+                    "from": text("What live weeks are made of: single rows, or sums.", enum=["rows", "sums"]),
+                    "reason": _reason(),
+                }
+            ),
             "points": list_of(ref("TrendPoint")),
             "leads": list_of(ref("Lead")),
             "drift": list_of(ref("Drift")),
@@ -56,9 +62,9 @@ def _trends() -> Schema:
 def _trend_point() -> Schema:
     figure = {"value": maybe(number("USD.")), "ci": _bounds("it"), "reason": _reason()}
     quality = {
-        "mean": maybe(number("Over conversations.", minimum=0, maximum=1)),
+        "mean": maybe(number("Over conversations, in weeks read from sums over answers.", minimum=0, maximum=1)),
         "ci": _bounds("it"),
-        "n": count("Conversations with a quality."),
+        "n": count("Conversations (in weeks read from sums: answers) with a quality."),
         "reason": _reason(),
     }
     return object_of(
@@ -69,7 +75,7 @@ def _trend_point() -> Schema:
             "task": text("The task."),
             "model": text("The model."),
             "role": text("Its role.", enum=["primary", "candidate"]),
-            "conversations": count("Units of the statistics."),
+            "conversations": maybe(count("Units of the statistics; null where a live week is read from sums.")),
             "answers": count("Answers, or exchanges."),
             "level": number("Of the intervals, such as 0.95."),
             "quality": object_of(quality),

@@ -120,7 +120,7 @@ def test_a_client_that_stops_reading_stops_its_upstream_and_a_mebibyte_at_most_i
             if where != "direct":  # a look at sockets through which bytes still flow says nothing, so look again
                 measure = functools.partial(held_by_the_gateway, broken_lanes[where], faults.address[1], client)
                 earlier = faults.sent_before[f"/torrent/{where}"]
-                eventually(lambda: measure(connection) - earlier <= MB, within_s=5, what=f"a bound in lane {where}")
+                eventually(lambda: measure(connection) - earlier <= MB, what=f"a bound in lane {where}")
             return end_of(client.receive())
 
     with ThreadPoolExecutor(len(addresses)) as pool:

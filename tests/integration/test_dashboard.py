@@ -104,7 +104,7 @@ class _Serving:
         self._server = dashboard.served(dashboard.dashboard_app(api, lambda: chosen))
 
     def __enter__(self) -> httpx2.Client:
-        self._client = httpx2.Client(base_url=self._server.__enter__(), trust_env=False, timeout=30)
+        self._client = httpx2.Client(base_url=self._server.__enter__(), trust_env=False, verify=False, timeout=30)
         return self._client
 
     def __exit__(self, *error: object) -> None:
@@ -160,6 +160,8 @@ def test_weekly_figures_are_those_of_the_trends(client: httpx2.Client, path: str
         source = {"live": "live", "run": "run"}[point["source"]]
         assert [point["at"][:10], point["model"], source, told] in [row[:4] for row in listed]
     assert len(points) == 48
+    links = [given["href"] for given in Read(client.get(f"/ui/{path}").text).of("a")]
+    assert "/ui/runs/run-11" in links  # the latest run, behind the line of the runs
 
 
 def rows_of(html: str) -> list[list[str]]:
@@ -170,7 +172,7 @@ def rows_of(html: str) -> list[list[str]]:
 
 def test_a_percentile_that_is_not_there_every_week_is_drawn_by_none(client: httpx2.Client) -> None:
     assert "No week has a value yet" in read(client, "latency?weekly=ttft-p95").text
-    assert "Time to the whole answer, p95 week by week" in read(client, "latency?weekly=nonsense").text
+    assert "Whole answer, p95 week by week" in read(client, "latency?weekly=nonsense").text
 
 
 def test_what_a_switch_would_have_cost_is_worked_out_of_the_answer(client: httpx2.Client) -> None:
@@ -224,6 +226,8 @@ def test_the_first_thing_on_the_overview_is_one_sentence_per_candidate(client: h
     assert order[-1] < said.index("Quality against cost")
     assert "At this traffic it saves $132 a month" in said
     assert "About 120 to 400 more conversations are needed" in said
+    assert "How to switch primary: model: gemini-2.5-pro in /etc/shadow/config.yaml set primary.model" in said
+    assert said.count("How to switch") == 1
     for badge in ("Promote", "Undecided", "Reject"):
         assert badge in said
 
@@ -467,6 +471,7 @@ def test_whatever_a_model_says_arrives_as_text(api: FakeApi, said: str) -> None:
         one |= {"candidate": f"{sayable[:500]}{one['candidate']}", "why": sayable, "primary": sayable[:400]}
         one["coverage"]["skipped"] = {sayable[:100]: 3}
         one["left_out"] = {sayable[:100]: 2}
+        one["switch"] = {"yaml": sayable, "steps": [sayable]}
         one["judge"] |= {"trusted": False, "reason": sayable}
         one["add_to_config"] = sayable
     stats["tasks"][0]["task"] = sayable[:200]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import pytest
 
 from shadow.store import open_store, schema_of
 from shadow.storekeeper import StoreKeeper
+from tests.integration.test_store_rollups import AnyDay
 from tests.support.older import VERSIONS, older_store
 from tests.support.rolled import differences, told, truth
 from tests.support.stored import NOW, exchange, rows, sampled, url
@@ -62,6 +65,30 @@ async def test_every_older_version_opens_with_every_row_and_gets_its_rollups(tmp
             assert due is not None
             assert differences(await told(store, **EVER), await truth(store, **EVER)) == []
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_a_store_whose_rollups_know_nothing_of_judges_gets_them_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "shadow.db"
+    async with await open_store(url(path)) as store:
+        day = AnyDay(1, [store])
+        for _ in range(120):
+            await day.act()
+        while await store.rollups.fold():
+            pass
+    with closing(sqlite3.connect(path, isolation_level=None)) as older:
+        for statement in (
+            "DELETE FROM rollup WHERE detail NOT LIKE '[\"score%' AND detail NOT IN ('', '[\"dropped\"]')",
+            "DROP INDEX judgement_by_start",
+            "CREATE INDEX judgement_by_start ON judgement (started_at)",
+            "PRAGMA user_version = 11",
+        ):
+            older.execute(statement)
+
+    async with await open_store(url(path)) as store:
+        assert differences(await told(store, **EVER), await truth(store, **EVER)) != []
+        while await store.rollups.due() is not None:
+            await keeper(store).fold()
+        assert differences(await told(store, **EVER), await truth(store, **EVER)) == []
 
 
 OPENS = """

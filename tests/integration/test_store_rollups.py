@@ -7,20 +7,22 @@ import random
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.stats import four_writers
-from shadow.records import Batch, Cost, Outcome, Score, StoredScore, Usage
+from shadow.records import NOISE_FLOOR, Batch, Cost, Feedback, Judgement, Outcome, Score, StoredScore, Usage
 from shadow.rollups import DAY, DROPPED, HOUR, MINUTE, Series
 from shadow.store import open_store
+from shadow.store.base import Label
 from tests.support.rolled import differences, told, truth
 from tests.support.stored import NOW, Day, exchange, job, locked, pair_result, rows, sampled, url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from shadow.records import ExchangeRecord, LeasedJob, PairResult
@@ -59,6 +61,7 @@ class AnyDay:
         self.written: list[Batch] = []
         self.count = 0
         self.held: list[tuple[LeasedJob, float]] = []
+        self.answered: list[tuple[str, str]] = []
 
     @property
     def store(self) -> SqliteStore:
@@ -67,7 +70,8 @@ class AnyDay:
     async def act(self) -> None:
         await self.random.choice(
             [self.write, self.write, self.repeat, self.lease, self.lease, self.reserve, self.reserve, self.finish,
-             self.finish, self.end, self.crash, self.recover, self.overflow, self.expire, self.price, self.fold]
+             self.finish, self.end, self.crash, self.recover, self.overflow, self.expire, self.price, self.fold,
+             self.work, self.work, self.work, self.label, self.label, self.say]
         )()  # fmt: skip
 
     def an_exchange(self) -> ExchangeRecord:
@@ -83,6 +87,7 @@ class AnyDay:
             model=chance.choice(["primary", "other", None, ""]),
             outcome=outcome,
             latency_ms=chance.lognormvariate(6, 1),
+            conversation=f"c{self.count % 9}",
             streamed=streamed,
             ttft_ms=chance.lognormvariate(4, 1) if streamed else None,
             usage=usage if chance.random() < 0.8 else None,
@@ -99,7 +104,7 @@ class AnyDay:
         jobs = [
             job(one, candidate, counted=self.random.random() < 0.85, state=state, reason=reason)
             for one in exchanges
-            for candidate in ("a", "b")
+            for candidate in ("a", "b", NOISE_FLOOR)
             if one.model is not None and self.random.random() < 0.6
             for state, reason in [self.random.choice([("pending", None)] * 4 + [("skipped", "opted_out")])]
         ]
@@ -138,6 +143,14 @@ class AnyDay:
             for _ in range(self.random.choice([1, 1, 2])):
                 await self.store.jobs.finish(entry[0], result=result, reserved_usd=entry[1], now=self.now)
 
+    async def work(self) -> None:
+        """Several jobs from beginning to end."""
+        budget = Day(cap_usd=1000.0, paced_usd=1000.0)
+        for held in await self.store.jobs.lease(worker="v", limit=6, lease_s=30, now=self.now):
+            if await self.store.jobs.reserve(held, worst_case_usd=0.5, budget=budget, now=self.now) == "ok":
+                await self.store.jobs.finish(held, result=a_result(self.random, held), reserved_usd=0.5, now=self.now)
+                self.answered.append((held.job.exchange_id, held.job.candidate))
+
     async def end(self) -> None:
         if (entry := self.take(sent=self.random.random() < 0.3)) is not None:
             act = self.random.choice([self.store.jobs.skip, self.store.jobs.drop])
@@ -161,6 +174,25 @@ class AnyDay:
     async def price(self) -> None:
         await self.store.reader.price_pending(a_price, limit=self.random.choice([3, 1000]))
 
+    def someone(self) -> str:
+        """An exchange, mostly one that is there."""
+        return f"x{self.random.randint(0, self.count):04}"
+
+    async def label(self) -> None:
+        chance = self.random
+        pair = chance.choice([*self.answered[-9:], (self.someone(), "a")])
+        of = {"exchange_id": pair[0], "candidate": pair[1], "labeller": chance.choice(["me", "you"])}
+        if chance.random() < 0.2:
+            await self.store.reader.remove_label(**of)
+            return
+        winner = chance.choice(["primary", "candidate", "tie"])
+        said = Label(**of, winner=winner, choice="A", side_a=None, seed=None, source="api", labelled_at=self.now)  # type: ignore[arg-type]
+        await self.store.reader.keep_label(said)
+
+    async def say(self) -> None:
+        score = self.random.choice([None, 0.0, 0.5, 1.0])
+        await self.store.feedback.give(Feedback(exchange_id=self.someone(), given_at=self.now, score=score))
+
     async def fold(self) -> None:
         await self.store.rollups.fold(limit=self.random.choice([1, 7, 200]))
 
@@ -171,7 +203,16 @@ def a_result(chance: random.Random, held: LeasedJob) -> PairResult:
     pairwise = chance.random() < 0.3
     roles = ("pair",) if pairwise else ("primary", "candidate")
     scores = [
-        StoredScore(evaluator=name, version="1", quality=name == "is-json", role=role, score=a_score(chance, role))
+        StoredScore(
+            evaluator=name,
+            version="1",
+            quality=name == "is-json",
+            role=role,
+            score=replace(
+                a_score(chance, role, wild=held.job.candidate != NOISE_FLOOR),
+                judgements=tuple(judgements(chance, held, role)),
+            ),
+        )
         for name in ("is-json", "zeal")
         for role in roles
         if chance.random() < 0.9
@@ -184,7 +225,12 @@ def a_result(chance: random.Random, held: LeasedJob) -> PairResult:
         "streamed": chance.random() < 0.5,
         "usage": Usage(input=5, output=3) if usd else None,
     }
-    result = pair_result(held, cost_usd=usd, redaction_changed=chance.random() < 0.1)
+    result = pair_result(
+        held,
+        cost_usd=usd,
+        redaction_changed=chance.random() < 0.1,
+        identical=chance.choice([None, True, False]),
+    )
     answer = type(result.answer)(
         **{**{name: getattr(result.answer, name) for name in result.answer.__slots__}, **changes}
     )
@@ -195,14 +241,48 @@ def a_result(chance: random.Random, held: LeasedJob) -> PairResult:
         content=result.content,
         redaction_changed=result.redaction_changed,
         primary_cost=primary_cost,
+        identical=result.identical,
     )
 
 
-def a_score(chance: random.Random, role: str) -> Score:
+def judgements(chance: random.Random, held: LeasedJob, role: str) -> Iterator[Judgement]:
+    """What a judge may have said, retries and controls included; from NOW on by another one."""
+    began = held.exchange.started_at
+    model = "j" if began < NOW else "k"
+    orders: tuple[str, ...] = ("primary_first", "candidate_first") if role == "pair" else ("single",)
+    if role == "pair" and chance.random() < 0.2:
+        orders = ("none",)
+    for control in (None, *(("half",) if role == "pair" and chance.random() < 0.4 else ())):
+        for order in orders:
+            for _ in range(chance.choice([0, 1, 1, 1, 2])):
+                ruled = chance.random() < 0.8
+                status = (
+                    "identical" if order == "none" else "ruled" if ruled else chance.choice(["unreadable", "error"])
+                )
+                won = chance.choice(["primary", "candidate", "tie"])
+                yield Judgement(
+                    model=model,
+                    started_at=began + timedelta(seconds=1),
+                    order=order,  # type: ignore[arg-type]
+                    status=status,  # type: ignore[arg-type]
+                    control=control,  # type: ignore[arg-type]
+                    winner=won if status == "ruled" and order != "single" else None,  # type: ignore[arg-type]
+                    grade=chance.randint(1, 5) if status == "ruled" and order == "single" else None,
+                    cost_usd=chance.choice([None, 0.0, 0.002]),
+                    primary_chars=chance.randint(1, 90),
+                    candidate_chars=chance.randint(1, 90),
+                )
+
+
+def a_score(chance: random.Random, role: str, *, wild: bool) -> Score:
     status = chance.choice(["scored", "scored", "scored", "failed", "not_applicable"])
     if status != "scored":
         return Score(status=status, reason="no", cost_usd=0.001)  # type: ignore[arg-type]
-    value = chance.choice([-1.0, -0.25, 0.0, 0.4]) if role == "pair" else chance.choice([0.0, 0.5, 1.0, 7.0])
+    value = (
+        chance.choice([-1.0, -0.25, 0.0, 0.4])
+        if role == "pair"
+        else chance.choice([0.0, 0.5, 1.0, 7.0 if wild else 0.25])
+    )
     return Score(status="scored", value=value, cost_usd=0.001)
 
 
@@ -417,21 +497,6 @@ async def test_where_finer_sums_are_gone_a_window_is_widened_to_what_is_kept_and
     assert recent.since % MINUTE == 0
     assert recent.since > NOW.timestamp() - 31 * 60
     assert sum(totals.count("requests") for totals in recent.totals().values()) == 5
-
-
-async def test_steps_give_the_same_sums_as_the_window_they_fill(tmp_path: Path) -> None:
-    early = [exchange(n, started_at=NOW - timedelta(minutes=7 * n)) for n in range(60)]
-    async with stored(tmp_path, Batch(exchanges=early[:30])) as store:
-        await fold_all(store)
-        await store.intake.write(Batch(exchanges=early[30:]))
-        steps = await store.rollups.steps(since=NOW - timedelta(hours=8), until=NOW, grain=HOUR)
-
-    counts = {step.since: sum(totals.count("requests") for totals in step.totals().values()) for step in steps}
-    assert sum(counts.values()) == 60
-    assert all(step.until - step.since == HOUR for step in steps)
-    assert counts == {
-        hour: len([one for one in early if hour <= one.started_at.timestamp() < hour + HOUR]) for hour in counts
-    }
 
 
 async def test_an_older_file_with_rows_knows_what_is_due_and_a_new_one_has_nothing_to_make(tmp_path: Path) -> None:

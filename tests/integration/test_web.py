@@ -438,7 +438,7 @@ class Ready:
 async def test_every_route_is_documented_and_every_documented_route_answers(filled: Store) -> None:
     called: list[str] = []
     await add_run(filled)
-    weekly = WeeklyApi(trends=filled.trends, outbox=filled.watching, timetable=Ready)
+    weekly = WeeklyApi(trends=filled.trends, outbox=filled.watching, reader=filled.reader, timetable=Ready)
     verdicts = VerdictApi(filled.ledger, Books(store=filled, now=NOW).bookkeeper())
     doors: dict[str, Any] = {
         "verdicts": verdicts, "feedback": filled.feedback, "runs": filled.runs, "weekly": weekly,

@@ -61,7 +61,13 @@ async def test_trends_show_runs_and_live_weeks_on_one_axis_with_leads_drift_and_
                     httpx2.patch(f"{simulator.base_url}/_sim/script", json=change).raise_for_status()
                 assert await on.rebenchmark(sample=40).run(period=f"week {week}") is not None
                 on.at += WEEK
-            api = WeeklyApi(trends=on.store.trends, outbox=on.store.watching, timetable=Table, now=lambda: NOW)
+            api = WeeklyApi(
+                trends=on.store.trends,
+                outbox=on.store.watching,
+                reader=on.store.reader,
+                timetable=Table,
+                now=lambda: NOW,
+            )
             async with admin_port(on.store.reader, weekly=api) as client:
                 told = await valid(client, "/trends", "Trends")
                 one = await valid(client, f"/trends?task=default&model={CANDIDATE}", "Trends")
@@ -94,24 +100,74 @@ async def test_trends_show_runs_and_live_weeks_on_one_axis_with_leads_drift_and_
 
 async def test_without_runs_there_is_nothing_and_it_is_said_why_there_is_no_next(tmp_path: Path) -> None:
     async with await open_store(f"sqlite:///{tmp_path}/shadow.db") as store:
-        api = WeeklyApi(trends=store.trends, outbox=store.watching)
+        api = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader)
         async with admin_port(store.reader, weekly=api) as client:
             told = await valid(client, "/trends", "Trends")
             asked = await client.post("/runs", json={})
         assert (told["points"], told["leads"], told["drift"]) == ([], [], [])
         assert told["next_run"]["reason"] == "this process makes no runs: no API key for the primary"
         assert (asked.status_code, asked.json()["error"]["type"]) == (503, "no_runs")
-        unscheduled = WeeklyApi(trends=store.trends, outbox=store.watching, timetable=lambda: Table(next_at=None))
+        unscheduled = WeeklyApi(
+            trends=store.trends, outbox=store.watching, reader=store.reader, timetable=lambda: Table(next_at=None)
+        )
         async with admin_port(store.reader, weekly=unscheduled) as client:
             reason = (await valid(client, "/trends", "Trends"))["next_run"]["reason"]
         assert reason.startswith("benchmark.schedule is null")
+
+
+async def test_weeks_of_many_exchanges_are_read_from_sums_until_these_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await open_store(f"sqlite:///{tmp_path}/shadow.db") as store:
+
+        async def pairs(*numbers: int) -> None:
+            for number in numbers:
+                at = SUNDAY + timedelta(hours=number)
+                live = exchange(number, id=f"live-{number}", started_at=at, model=PRIMARY)
+                await add_pair(store, live, q_prim=1.0, q_cand=number % 2 / 2)
+
+        await pairs(*range(1, 30))
+        api = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader, now=lambda: NOW)
+        async with admin_port(store.reader, weekly=api, now=lambda: NOW) as client:
+            exact = await valid(client, "/trends", "Trends")
+            monkeypatch.setattr("shadow.web.parameters.ROW_BY_ROW", 10)
+            fresh = await valid(client, "/trends", "Trends")
+            await store.rollups.fold(limit=1000)
+            folded = await valid(client, "/trends", "Trends")
+            again = await valid(client, f"/trends?model={CANDIDATE}", "Trends")
+            await pairs(30)
+            await store.rollups.fold(limit=1000)
+            more = await valid(client, "/trends", "Trends")
+            await store.rollups.set_due(int(SUNDAY.timestamp()))
+            due = (await valid(client, "/trends", "Trends"))["read"]["reason"]
+
+    assert exact["read"] == {"from": "rows", "reason": None}
+    assert fresh["read"]["from"] == "sums"
+    assert "are still being made" in due
+    assert fresh["points"] == folded["points"]
+    assert again["points"] == [point for point in folded["points"] if point["model"] == CANDIDATE]
+    assert len(exact["points"]) == len(folded["points"]) == 4  # two weeks of two models
+    for one, other in zip(exact["points"], folded["points"], strict=True):
+        assert [one[name] for name in ("at", "task", "model", "role", "answers")] == [
+            other[name] for name in ("at", "task", "model", "role", "answers")
+        ]
+        assert one["quality"]["mean"] == pytest.approx(other["quality"]["mean"])
+        assert one["quality"]["ci"] is not None
+        assert other["quality"]["ci"] is None
+        assert other["quality"]["reason"].startswith("ci is null")
+        of = "cost_per_quality_point_usd"
+        assert one[of]["value"] == (other[of]["value"] and pytest.approx(other[of]["value"]))
+        assert other["latency_ms"]["p50"] == pytest.approx(one["latency_ms"]["p50"], rel=0.01)
+        assert other["latency_ms"]["n"] == one["latency_ms"]["n"]
+    counts = [[point["answers"] for point in each["points"]] for each in (folded, more)]
+    assert [after - before for before, after in zip(*counts, strict=True)] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(("free", "status"), [(True, 202), (False, 409)])
 async def test_a_run_can_be_asked_for_when_none_is_under_way(tmp_path: Path, free: bool, status: int) -> None:  # noqa: FBT001
     table = Table(free=free)
     async with await open_store(f"sqlite:///{tmp_path}/shadow.db") as store:
-        api = WeeklyApi(trends=store.trends, outbox=store.watching, timetable=lambda: table)
+        api = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader, timetable=lambda: table)
         async with admin_port(store.reader, weekly=api) as client:
             assert (await client.post("/runs", json={})).status_code == status
             assert (await client.post("/runs", content=b"{}")).status_code == 415
@@ -135,7 +191,7 @@ async def test_alerts_are_listed_newest_first_with_how_they_travelled_and_what_i
             )
             await store.watching.record([], [alert], deliveries=[(alert.id, "slack-0a1b2c3d")])
         await store.watching.mute("kind:drift", until=datetime.now(UTC) + WEEK)
-        api = WeeklyApi(trends=store.trends, outbox=store.watching)
+        api = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader)
         async with admin_port(store.reader, weekly=api) as client:
             told = await valid(client, "/alerts?limit=2", "Alerts")
     assert [alert["id"] for alert in told["alerts"]] == ["a2", "a1"]

@@ -267,6 +267,14 @@ def test_a_band_lies_around_its_line() -> None:
     assert [text.text for text in root.iter(f"{NS}text") if text.attrib["class"] == "tick"][:2] == ["1 Nov", "8 Nov"]
 
 
+def test_the_interval_of_one_moment_is_a_whisker() -> None:
+    line = Line(points=[(1, 0.5)], label="a", series=1, band=[(1, 0.4, 0.6)], marks=True)
+    weeks = Axis(title="week", format=str, marks=[(1, "1 Nov")])
+    drawing = svg.curves(FRAME, [line], x=weeks, y=PLAIN, beside=True)
+    assert drawing.count('class="whisker') == 1
+    assert 'class="band' not in drawing
+
+
 def test_ticks_that_would_touch_are_left_out() -> None:
     line = Line(points=[(week, 1.0) for week in range(40)], label="a", series=1)
     weeks = Axis(title="week", format=str, marks=[(week, f"{week} November") for week in range(40)])

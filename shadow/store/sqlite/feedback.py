@@ -37,7 +37,8 @@ class SqliteFeedback:
         def work(transaction: Statements) -> dict[str, Any] | None:
             if not transaction.run(self._sql["known_exchange"], of):
                 return None
-            transaction.run(self._sql["give"], of | said)
+            with self._log.following(transaction, [feedback.exchange_id]):
+                transaction.run(self._sql["give"], of | said)
             return transaction.run(self._sql["of_exchange"], of)[0]
 
         return await self._writer.at_once(work)

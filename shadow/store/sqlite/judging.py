@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shadow.store.sqlite.queries import load_queries
+from shadow.store.sqlite.rollups import DeltaLog
 from shadow.store.sqlite.rows import micros
 
 if TYPE_CHECKING:
     from shadow.store.base import Label
-    from shadow.store.sqlite.connection import Connection
+    from shadow.store.sqlite.connection import Connection, Row, Statements
 
 _NEWEST = 5_000
 """Pairs to label are drawn from so many of the newest."""
@@ -23,6 +24,7 @@ class SqliteJudging:
         self._reading = reader
         self._writing = writer
         self._queries = load_queries("judging.sql")
+        self._log = DeltaLog()
 
     async def judge_tallies(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:
         """Count what each judge did, by (task, primary, candidate, evaluator, version, model); the latest last."""
@@ -54,12 +56,19 @@ class SqliteJudging:
             "source": label.source,
             "labelled_at": micros(label.labelled_at),
         }
-        return bool(await self._writing.fetch(self._queries["keep_label"], values))
+        return await self._label("keep_label", values)
 
     async def remove_label(self, *, exchange_id: str, candidate: str, labeller: str) -> bool:
         """Take a person's word about a pair back; False when there is none."""
         key = {"exchange_id": exchange_id, "candidate": candidate, "labeller": labeller}
-        return bool(await self._writing.fetch(self._queries["remove_label"], key))
+        return await self._label("remove_label", key)
+
+    async def _label(self, query: str, values: Row) -> bool:
+        def work(transaction: Statements) -> bool:
+            with self._log.following(transaction, [values["exchange_id"]]):
+                return bool(transaction.run(self._queries[query], values))
+
+        return await self._writing.at_once(work)
 
     async def labels(self, *, task: str | None, candidate: str | None, limit: int) -> list[dict[str, Any]]:
         """Give labels, oldest first, with task and primary."""

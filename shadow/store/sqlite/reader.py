@@ -12,7 +12,6 @@ import msgspec
 from shadow.store.base import Show, StoreError
 from shadow.store.sqlite.judging import SqliteJudging
 from shadow.store.sqlite.queries import load_queries
-from shadow.store.sqlite.rollups import DeltaLog
 from shadow.store.sqlite.rows import exchange_of, micros, usd
 
 if TYPE_CHECKING:
@@ -52,7 +51,6 @@ class SqliteReader(SqliteJudging):
         self.rollups = rollups
         self._reader = reader
         self._writer = writer
-        self._log = DeltaLog()
         self._sql = load_queries("reader.sql")
 
     async def exchanges(self, *, since: datetime, until: datetime, task: str | None = None) -> list[dict[str, Any]]:

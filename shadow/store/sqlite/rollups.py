@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from datetime import timedelta
-from math import ceil, floor
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -27,7 +26,8 @@ from shadow.rollups import (
     summed,
 )
 from shadow.store.base import StoreError
-from shadow.store.contributions import add_bundle, add_move, add_price, bundles
+from shadow.store.contributions import PARTS, add_bundle, add_move, add_price, bundles
+from shadow.store.judged import add_second_answers
 from shadow.store.sqlite.connection import Connection
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import micros, moment
@@ -50,7 +50,7 @@ _PAGE = 1000
 """Exchanges read at once while rollups are made anew."""
 _LEASE_S = 120.0
 _BUSY_TIMEOUT_S = 10.0
-_MOST_KNOWN = 48
+_MOST_KNOWN = 96
 """Stretches of buckets (up to a megabyte each) that are kept added up."""
 LEASE = "rollups"
 """The lease of the one who folds."""
@@ -80,21 +80,31 @@ class DeltaLog:
     def following(self, transaction: Statements, exchange_ids: Iterable[str]) -> Iterator[None]:
         """Append what the block changes about these exchanges, whatever it writes: rows of any table that is theirs."""
         ids = _json(sorted(set(exchange_ids)))
-        before = self.contribution(transaction, ids)
+        before, asked = self.contribution(transaction, ids), self._asked_again(transaction, ids)
         yield
         after = self.contribution(transaction, ids)
         after.add(before, -1)
+        new = self._asked_again(transaction, ids) - asked
+        if new:  # what their conversations add now, less what they added without them
+            rows = transaction.run(self._sql["second_answers"], {"ids": _json(sorted(new))})
+            add_second_answers(after, rows)
+            without = Deltas()
+            add_second_answers(without, [row for row in rows if row["exchange_id"] not in new])
+            after.add(without, -1)
         self.append(transaction, after)
 
+    def _asked_again(self, transaction: Statements, ids: str) -> set[str]:
+        return {row["exchange_id"] for row in transaction.run(self._sql["asked_again"], {"ids": ids})}
+
     def contribution(self, transaction: Statements, ids: str) -> Deltas:
-        """Add up what some exchanges, a JSON list of ids, say now."""
+        """Add up what some exchanges, a JSON list of ids, say now; second answers of the primary apart."""
         exchanges = transaction.run(self._sql["bundle_exchanges"], {"ids": ids})
         return self._of(transaction, exchanges, ids) if exchanges else Deltas()
 
     def _of(self, transaction: Statements, exchanges: Sequence[Row], ids: str) -> Deltas:
-        parts = [transaction.run(self._sql[f"bundle_{name}"], {"ids": ids}) for name in ("jobs", "answers", "scores")]
+        parts = {name: transaction.run(self._sql[f"bundle_{name}"], {"ids": ids}) for name in PARTS}
         deltas = Deltas()
-        for bundle in bundles(exchanges, *parts):
+        for bundle in bundles(exchanges, parts):
             add_bundle(deltas, bundle)
         return deltas
 
@@ -104,8 +114,11 @@ class DeltaLog:
         window: Row = {"since": since * 1_000_000, "until": until * 1_000_000, "limit": _PAGE}
         after: Row = {"after": 0, "after_id": ""}
         while page := seen.run(self._sql["exchanges_between"], window | after):
-            ids = _json([row["id"] for row in page])
-            deltas.add(self._of(seen, page, ids))
+            ids = [row["id"] for row in page]
+            # A conversation that was asked again counts once, with the page of its first exchange.
+            deltas.add(self._of(seen, page, _json(ids)))
+            second = seen.run(self._sql["second_answers"], {"ids": _json(ids)})
+            add_second_answers(deltas, second, first_of=set(ids))
             read += len(page)
             after = {"after": micros(page[-1]["started_at"]), "after_id": page[-1]["id"]}
         return deltas, read
@@ -215,16 +228,10 @@ class SqliteRollups:
         bounds = {"since": window.since * 1_000_000, "until": window.until * 1_000_000, "task": task, "limit": limit}
         return await self._reader.fetch(self._sql["newest_conversations"], bounds)
 
-    async def steps(self, *, since: datetime, until: datetime, grain: int, task: str | None = None) -> list[Window]:
-        """Read [since, until) in steps of one grain (60, 3600 or 86400 seconds), oldest first, without empty ones."""
-        start = floor(since.timestamp()) // grain * grain
-        end = -(-ceil(until.timestamp()) // grain) * grain
-        parameters = {"grain": grain, "since": start, "until": end, "task": task}
-        by_step: dict[int, list[RollupRow]] = {}
-        rows = await self._reader.look(lambda seen: seen.plain(self._sql["steps"], parameters))
-        for row in cast("list[RollupRow]", rows):
-            by_step.setdefault(row[0], []).append(row)
-        return [Window(since=step, until=step + grain, rows=by_step[step]) for step in sorted(by_step)]
+    async def newest_judges(self, window: Window, *, limit: int = 200) -> list[dict[str, Any]]:
+        """Tell which judges (evaluator, version, model) gave the newest rulings of a window, and when the last one."""
+        bounds = {"until": window.until * 1_000_000, "limit": limit}
+        return await self._reader.fetch(self._sql["newest_judges"], bounds)
 
     async def fold(self, *, limit: int = 200, holder: str | None = None) -> int:
         """Fold the oldest deltas into minutes, hours and days, in one short transaction; returns how many.

@@ -28,6 +28,41 @@ FROM shadow_answer WHERE exchange_id IN (SELECT value FROM json_each(:ids));
 SELECT exchange_id, candidate, evaluator, version, quality, role, status, value, cost_usd FROM score
 WHERE exchange_id IN (SELECT value FROM json_each(:ids));
 
+-- name: bundle_judgements
+-- What judges said about them.
+SELECT
+    exchange_id, candidate, evaluator, version, role, quality, model, judge_order, status, control, winner, grade,
+    cost_usd, primary_chars, candidate_chars
+FROM judgement WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: bundle_labels
+-- What people said about their pairs.
+SELECT exchange_id, candidate, winner FROM label WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: bundle_feedback
+-- What users of the app said about them.
+SELECT exchange_id, score FROM feedback WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: asked_again
+-- About which of them the primary was asked again.
+SELECT exchange_id FROM noise_floor WHERE exchange_id IN (SELECT value FROM json_each(:ids));
+
+-- name: second_answers
+-- All second answers of the primary in the conversations of these exchanges.
+SELECT noise_floor.* FROM (
+    SELECT DISTINCT task, "primary", conversation FROM noise_floor
+    WHERE exchange_id IN (SELECT value FROM json_each(:ids))
+)
+JOIN noise_floor USING (task, "primary", conversation);
+
+-- name: newest_judges
+-- Which judges ruled last before then, of the newest rulings.
+SELECT evaluator, version, model, max(started_at) AS latest FROM (
+    SELECT evaluator, version, model, started_at FROM judgement
+    WHERE started_at < :until AND quality ORDER BY started_at DESC LIMIT :limit
+)
+GROUP BY evaluator, version, model;
+
 -- name: known_exchanges
 -- Which of these exchanges are stored already.
 SELECT id FROM exchange WHERE id IN (SELECT value FROM json_each(:ids));
@@ -85,16 +120,6 @@ WHERE grain = :grain AND bucket >= :since AND bucket < :until AND (:task IS NULL
 -- The sums of this bucket change.
 INSERT INTO rollup_version (grain, bucket, version) VALUES (?, ?, 1)
 ON CONFLICT (grain, bucket) DO UPDATE SET version = version + 1;
-
--- name: steps
--- The same window step by step, for trends: one grain only, deltas by the step their minute lies in.
-SELECT bucket, task, "primary", candidate, detail, numbers, histograms
-FROM rollup
-WHERE grain = :grain AND bucket >= :since AND bucket < :until AND (:task IS NULL OR task = :task)
-UNION ALL
-SELECT bucket - bucket % :grain, task, "primary", candidate, detail, numbers, histograms
-FROM rollup_delta
-WHERE bucket >= :since AND bucket < :until AND (:task IS NULL OR task = :task);
 
 -- name: exchanges_between
 -- A page of the exchanges that began in [since, until), for a rebuild.

@@ -152,6 +152,7 @@ def exchange_row(exchange: ExchangeRecord) -> tuple[Any, ...]:
         _text(exchange.error),
         _text(exchange.gateway_error),
         exchange.prompt,
+        exchange.overhead_us,
     )
 
 
@@ -185,6 +186,7 @@ def exchange_of(row: Mapping[str, Any]) -> ExchangeRecord:
         error=row["error"],
         gateway_error=row["gateway_error"],
         prompt=row["prompt"],
+        overhead_us=row["overhead_us"],
     )
 
 

@@ -70,7 +70,7 @@ async def start(page: Page) -> Response:
         {
             **overview.task_view(task, link=PREFIX, curves=curves.get(task["task"], ()), kind=kind),
             "latency_switch": _switch(page, kind),
-            "trend": report.trend_of(trend, task),
+            "trend": report.trend_of(trend, task, link=PREFIX),
         }
         for task in shown
     ]
@@ -164,7 +164,8 @@ async def durations(page: Page) -> Response:
         title="Latency",
         page="Latency",
         tasks=[
-            latency.latency_task(task, curves=curves.get(task["task"], ()), trend=told, weekly=weekly) for task in shown
+            latency.latency_task(task, link=PREFIX, curves=curves.get(task["task"], ()), trend=told, weekly=weekly)
+            for task in shown
         ],
         more_tasks=_more(page, more),
         weekly_switch=latency.weekly_switch(weekly, lambda word: page.again(weekly=word)),
@@ -184,8 +185,11 @@ async def cost(page: Page) -> Response:
     trend = await _trends(page)
     for task in view["tasks"]:
         series = charts.series_of(task["node"].nodes("models"))
-        drawn = [] if trend is None else [trends.cost_trend(Node(trend), task=task["node"]["task"], series=series)]
-        task["charts"] = drawn
+        task["charts"] = (
+            []
+            if trend is None
+            else [trends.cost_trend(Node(trend), task=task["node"]["task"], series=series, link=PREFIX)]
+        )
     return page.answer(
         "cost.html",
         title="Cost",
@@ -370,7 +374,7 @@ def _over_the_weeks(trend: Any) -> list[dict[str, Any]]:
                 "name": name,
                 "sentences": sentences,
                 "examples": trends.changed_answers(node, task=name) if charted else (),
-                "chart": trends.quality_trend(node, task=name, series=trends.series_of(node, task=name))
+                "chart": trends.quality_trend(node, task=name, series=trends.series_of(node, task=name), link=PREFIX)
                 if charted
                 else None,
             }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from shadow.web import svg
 from shadow.web.dashboard import formats
-from shadow.web.dashboard.charts import Chart, named
+from shadow.web.dashboard.charts import Chart, named, pairs_link
 from shadow.web.dashboard.nodes import keyed
 from shadow.web.dashboard.texts import one_line, shown
 
@@ -22,37 +23,46 @@ if TYPE_CHECKING:
     """A value of the trends and when it is of."""
 
 _MAX_MARKS = 7
+_WAY = {True: "; see the latest", False: "; see its pairs"}
 _MAX_MODELS = 12
-_MAX_ROWS = 120
+_MAX_ROWS = 100
 _MAX_SHAPES = 30
 """A line of more points than this bears no shapes: they would be a smear."""
 _MAX_EXAMPLES = 3
 _EXAMPLE_BYTES = 1200
 
 
-def quality_trend(trends: Node, *, task: Any, series: Mapping[Any, int]) -> Chart:
-    """Quality of every model week by week, with intervals as bands."""
+def quality_trend(trends: Node, *, task: Any, series: Mapping[Any, int], link: str | None) -> Chart:
+    """Quality of every model week by week, with intervals as bands; `link` None draws lines without links."""
     return _trend(
-        trends, task=task, series=series, of=("quality.mean", "quality.ci"), form=formats.quality,
+        trends, task=task, series=series, link=link, of=("quality.mean", "quality.ci"), form=formats.quality,
         tick=lambda value: f"{value:g}", title="Quality, week by week", axis="quality",
     )  # fmt: skip
 
 
-def latency_trend(trends: Node, *, task: Any, series: Mapping[Any, int], kind: str, rank: str) -> Chart:
+def latency_trend(
+    trends: Node, *, task: Any, series: Mapping[Any, int], kind: str, rank: str, link: str | None
+) -> Chart:
     """One percentile of every model week by week: `kind` is latency_ms or ttft_ms, `rank` p50 or p95."""
-    what = "first token" if kind == "ttft_ms" else "whole answer"
+    what = "First token" if kind == "ttft_ms" else "Whole answer"
     return _trend(
-        trends, task=task, series=series, of=(f"{kind}.{rank}", f"{kind}.{rank}_ci"), form=formats.ms,
-        tick=formats.ms_tick, title=f"Time to the {what}, {rank} week by week", axis=rank,
+        trends, task=task, series=series, link=link, of=(f"{kind}.{rank}", f"{kind}.{rank}_ci"), form=formats.ms,
+        tick=formats.ms_tick, title=f"{what}, {rank} week by week", axis=rank,
     )  # fmt: skip
 
 
-def cost_trend(trends: Node, *, task: Any, series: Mapping[Any, int]) -> Chart:
+def cost_trend(trends: Node, *, task: Any, series: Mapping[Any, int], link: str | None) -> Chart:
     """Cost per quality point of every model week by week."""
     return _trend(
-        trends, task=task, series=series, of=("cost_per_quality_point_usd.value", "cost_per_quality_point_usd.ci"),
-        form=formats.usd_per_1k, title="USD per 1k quality points, week by week", axis="USD per 1k points",
-    )  # fmt: skip
+        trends,
+        task=task,
+        series=series,
+        link=link,
+        of=("cost_per_quality_point_usd.value", "cost_per_quality_point_usd.ci"),
+        form=formats.usd_per_1k,
+        title="USD per 1k quality points, week by week",
+        axis="USD per 1k points",
+    )
 
 
 def _trend(
@@ -60,6 +70,7 @@ def _trend(
     *,
     task: Any,
     series: Mapping[Any, int],
+    link: str | None,
     of: tuple[str, str],
     form: Form,
     title: str,
@@ -91,7 +102,7 @@ def _trend(
     if len(weeks) < 2:  # noqa: PLR2004  (a line needs two ends)
         return Chart(title=title, reading=reading, drawing="", columns=columns, rows=rows, empty=_too_few(weeks))
     lines = [
-        _line(found, of=of, series=colours[model], dashed=source == "run")
+        _line(found, of=of, series=colours[model], dashed=source == "run", href=_behind(link, found[-1][1]))
         for (model, source), found in _grouped(points).items()
     ]
     drawing = svg.curves(
@@ -193,18 +204,29 @@ def _drifted(drift: Node, change: Node) -> str:
     return f"{who} drifted: {what}{between} by {named(drift['evaluator'])} since run {since}, {over}."
 
 
-def _line(points: Sequence[Placed], *, of: tuple[str, str], series: int, dashed: bool) -> svg.Line:
+def _line(points: Sequence[Placed], *, of: tuple[str, str], series: int, dashed: bool, href: str | None) -> svg.Line:
     at = [(when.timestamp(), point) for when, point in points]
     name = named(points[0][1]["model"])
     return svg.Line(
         points=[(when, point[of[0]]) for when, point in at],
         label=name,
-        told=f"{name}, {'weekly runs' if dashed else 'live traffic'}",
+        told=f"{name}, {'weekly runs' if dashed else 'live traffic'}{'' if href is None else _WAY[dashed]}",
         series=series,
         band=[(when, *point[of[1]]) for when, point in at if point[of[1]]],
+        href=href,
         marks=len(points) <= _MAX_SHAPES,
         dashed=dashed,
     )
+
+
+def _behind(link: str | None, point: Node) -> str | None:
+    """The page behind a line: its latest run, or a candidate's pairs."""
+    if link is None:
+        return None
+    if point["source"] == "run":
+        run = point["run"]
+        return f"{link}runs/{quote(run.encode('utf-8', 'replace'), safe='')}" if isinstance(run, str) else None
+    return None if point["role"] == "primary" else pairs_link(link, point["task"], point["model"])
 
 
 def _grouped(points: Sequence[Placed]) -> dict[tuple[Any, str], list[Placed]]:
