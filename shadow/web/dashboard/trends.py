@@ -110,7 +110,6 @@ def _trend(
         lines,
         x=svg.Axis(title="week (UTC)", format=formats.plain, marks=_dates(weeks)),
         y=svg.Axis(title=axis, format=tick or form),
-        beside=True,
     )
     return Chart(title=title, reading=reading, drawing=drawing, columns=columns, rows=rows)
 
