@@ -646,6 +646,7 @@ def _pair_fields() -> dict[str, Schema]:
         "quality_primary": maybe(number("Deciding score of the primary's answer.")),
         "quality_candidate": maybe(number("Deciding score of the candidate's answer.")),
         "quality_diff": maybe(number("Candidate less primary.")),
+        "unanswered": flag("True when one of both sides gave no answer."),
         "primary_outcome": {"enum": [outcome.value for outcome in Outcome]},
         "primary_latency_ms": number("Latency of the live answer."),
         "primary_ttft_ms": maybe(number("First token of the live answer.")),
