@@ -41,7 +41,7 @@ def main() -> None:
         drawn = [
             svg.scatter(frame, points, x=log, y=plain, frontier=[(0.1, 0), (0.5, 0.04)]),
             svg.curves(frame, curves, x=log, y=plain, y_range=(0, 1)),
-            svg.curves(frame, weeks, x=plain, y=plain, beside=True),
+            svg.curves(frame, weeks, x=plain, y=plain),
         ]
         took_ms.append((time.thread_time() - began) * 1000)
         characters = sum(map(len, drawn))

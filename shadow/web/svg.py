@@ -326,17 +326,9 @@ def scatter(frame: Frame, points: Sequence[Point], *, x: Axis, y: Axis, frontier
     return plot.drawn()
 
 
-def curves(
-    frame: Frame,
-    lines: Sequence[Line],
-    *,
-    x: Axis,
-    y: Axis,
-    y_range: tuple[float, float] | None = None,
-    beside: bool = False,
-) -> str:
-    """Draw curves with their bands; each is named at a free place near its middle, or all in a column `beside`."""
-    plot = _Plot(frame, x=x, y=y, right=_names_width(frame, lines) if beside else _RIGHT)
+def curves(frame: Frame, lines: Sequence[Line], *, x: Axis, y: Axis, y_range: tuple[float, float] | None = None) -> str:
+    """Draw curves with their bands, and name each beside the plot."""
+    plot = _Plot(frame, x=x, y=y, right=_names_width(frame, lines))
     across = [a for line in lines for a, _ in line.points] + [value for value, _ in x.marks]
     plot.xs = scale_over(across, start=plot.left + 4, end=plot.right - 4, log=x.log, zero=x.zero)
     if y_range is None:
@@ -350,11 +342,7 @@ def curves(
         plot.band(line)
     for line in lines:
         plot.curve(line)
-    if beside:
-        plot.names_beside(lines)
-    else:
-        for line in lines:
-            plot.curve_label(line)
+    plot.names(lines)
     return plot.drawn()
 
 
@@ -504,39 +492,36 @@ class _Plot:
         if marked:
             marks = "".join(_shape(line.series, a, b) for a, b in marked)
             drawn += f'<path class="mark {_series(line.series)}" d="{marks}"/>'
-        if line.stepped:
-            self.room.take(_around(*marked[0]))
         self.add(_linked(drawn, href=line.href, told=line.told or line.label))
-        for a, b in _along(points):
-            self.room.pass_through(a, b)
 
-    def curve_label(self, line: Line) -> None:
-        """Name a curve at its last point, a distribution (all of which end together) where it passes the half."""
-        if line.points:
-            x, y = line.points[-1] if not line.stepped else line.points[_half(line.points)]
-            self._label(line.label, self.xs(x), self.ys(y), series=line.series)
+    def names(self, lines: Sequence[Line]) -> None:
+        """Name every line right of the plot: at the height it ends, or as near as the others leave room.
 
-    def names_beside(self, lines: Sequence[Line]) -> None:
-        """Name every line right of the plot, at the height it ends or as near as the others leave room."""
-        ends: dict[str, tuple[float, Line]] = {}
+        Distributions all end together: their names stand in the order in which they pass the half.
+        """
+        shown: dict[str, Line] = {}
         for line in lines:
-            known = ends.get(line.label)
-            if line.points and (known is None or line.points[-1][0] >= known[0]):
-                ends[line.label] = (line.points[-1][0], line)
+            known = shown.get(line.label)
+            if line.points and (known is None or line.points[-1][0] >= known.points[-1][0]):
+                shown[line.label] = line
         most = int((self.bottom - self.top) / LINE_PX)
-        named = sorted(
-            ((self.ys(line.points[-1][1]), line) for _, line in list(ends.values())[:most]), key=lambda end: end[0]
-        )
-        heights = _apart([height for height, _ in named], low=self.top, high=self.bottom)
+        wished = sorted(((self._wished(line), line) for line in [*shown.values()][:most]), key=lambda each: each[0])
+        heights = _apart([height for height, _ in wished], low=self.top, high=self.bottom)
         left = self.right + 8
-        for height, (wished, line) in zip(heights, named, strict=True):
-            end = self.xs(line.points[-1][0])
-            way = f"M{number(end + _MARK_PX + 2)} {number(wished)}L{number(left - 3)} {number(height)}"
-            self.add(f'<path class="leader {_series(line.series)}" d="{way}"/>')
+        for height, (end, line) in zip(heights, wished, strict=True):
+            if not line.stepped:
+                start = self.xs(line.points[-1][0]) + _MARK_PX + 2
+                way = f"M{number(start)} {number(end)}L{number(left - 3)} {number(height)}"
+                self.add(f'<path class="leader {_series(line.series)}" d="{way}"/>')
             key = _shape(line.series, left + _MARK_PX, height)
             self.add(f'<path class="mark {_series(line.series)}" d="{key}"/>')
             short = fitted(line.label, self._frame.width - left - _KEY_PX - 2)
             self._text(short, left + _KEY_PX - 2, height + 4, "start", "label")
+
+    def _wished(self, line: Line) -> float:
+        if not line.stepped:
+            return self.ys(line.points[-1][1])
+        return self.top + (self.xs(line.points[_half(line.points)][0]) - self.left) / 1000  # an order, nothing more
 
     def bar(self, row: Bar, *, top: float) -> None:
         self._text(fitted(row.label, self.left - 8), self.left - 6, top + 13, "end", "row")

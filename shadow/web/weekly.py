@@ -11,9 +11,10 @@ from starlette.routing import Route
 
 from shadow.runs import Earlier
 from shadow.stats.weeks import week_points, weeks
-from shadow.trends import drifts_of, in_order, leads_of, trend_points
+from shadow.trends import in_order, trend_points
 from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer
+from shadow.web.runpoints import RunPoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,7 +75,8 @@ class Outbox(Protocol):
 class WeeklyApi:
     """`GET /trends`, `GET /alerts` and `POST /runs`. `timetable` gives None where no runs are made.
 
-    Points of live weeks that were made of sums are kept until the sums change.
+    Points of live weeks that were made of sums are kept until the sums change, what runs come down to until there are
+    others.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class WeeklyApi:
         self._trends = trends
         self._reader = reader
         self._known: dict[datetime, tuple[Sequence[Summed], list[dict[str, Any]]]] = {}
+        self._of_runs = RunPoints()
         self._outbox = outbox
         self._timetable = timetable
         self._now = now
@@ -115,7 +118,7 @@ class WeeklyApi:
             live = await self._rolled_weeks(window)
         else:
             rows = await self._trends.shadow_weeks(since=window.since, until=window.until, task=task)
-        told = await asyncio.to_thread(_told, runs, inside, rows, live, task=task, model=model)
+        told = await asyncio.to_thread(_told, self._of_runs, runs, inside, rows, live, task=task, model=model)
         await self._show_outputs(told["drift"])
         read = {"from": "sums" if rolled else "rows", "reason": await self._why_sums() if rolled else None}
         answer = {"since": window.since, "until": window.until, "read": read, **told, "next_run": self._next()}
@@ -204,6 +207,7 @@ def _same(known: Sequence[Summed], found: Sequence[Summed]) -> bool:
 
 
 def _told(
+    of_runs: RunPoints,
     runs: Sequence[RunFacts],
     inside: Sequence[RunFacts],
     rows: Sequence[ShadowWeek],
@@ -213,14 +217,12 @@ def _told(
     model: str | None,
 ) -> dict[str, Any]:
     """Add it all up. CPU work: runs in a thread. Leads and drift rest on all runs, whatever the window."""
+    points = [*of_runs.points(inside), *trend_points((), rows), *live]
+    leads, drifts = of_runs.proved(runs)
     return {
-        "points": in_order([*trend_points(inside, rows), *live], task=task, model=model),
-        "leads": [
-            _lead(lead) for lead in leads_of(runs) if task in {None, lead.task} and model in {None, lead.candidate}
-        ],
-        "drift": [
-            _drift(each, runs) for each in drifts_of(runs) if task in {None, each.task} and model in {None, each.model}
-        ],
+        "points": in_order(points, task=task, model=model),
+        "leads": [_lead(lead) for lead in leads if task in {None, lead.task} and model in {None, lead.candidate}],
+        "drift": [_drift(each, runs) for each in drifts if task in {None, each.task} and model in {None, each.model}],
     }
 
 

@@ -494,7 +494,7 @@ def test_whatever_a_model_says_arrives_as_text(api: FakeApi, said: str) -> None:
     for each in (*told["points"], *told["drift"], *told["leads"]):
         each |= {"task": sayable[:200], "model": sayable[:200], "why": sayable, "candidate": sayable[:300]}
     told["drift"][0]["changes"][0]["examples"][0] |= {
-        "case": sayable, "now": {"run": sayable, "repeat": 0, "quality": 0.0, "output": sayable},
+        "case": sayable, "reason": sayable, "now": {"run": sayable, "repeat": 0, "quality": 0.0, "output": sayable},
     }  # fmt: skip
     told["next_run"]["reason"] = sayable
     api.answers["/trends"] = told
@@ -591,6 +591,8 @@ def test_runs_are_listed_begun_read_and_compared(api: FakeApi) -> None:
         page = read(client, "runs")
         assert "40 of 100" in page.text
         assert "The primary claude-sonnet-4-5 drifted: \u22125.0 pts" in page.text
+        for words in ("Answers that changed, 2 of them", "```json", "no part of what was asked", "Nothing is kept of"):
+            assert words in page.text
         answer = client.post("/ui/runs", data=fields_of(page))
         assert (answer.headers["location"], api.posted) == ("/ui/runs?asked=1", [("/runs", {})])
         assert "begins within seconds" in read(client, "runs?asked=1").text

@@ -515,8 +515,10 @@ def trends() -> dict[str, Any]:
         "examples": [
             {
                 "case": f"case-{number}",
-                "before": {"run": "run-2", "repeat": 0, "quality": 1.0, "output": '{"days": 30}'},
-                "now": {"run": "run-9", "repeat": 0, "quality": 0.0, "output": kept},
+                "difference": -1.0,
+                "reason": "the fence is no part of what was asked for",
+                "before": {"run": "run-2", "case": "c", "repeat": 0, "quality": 1.0, "output": '{"days": 30}'},
+                "now": {"run": "run-9", "case": "c", "repeat": 0, "quality": 0.0, "output": kept},
             }
             for number, kept in enumerate(('```json\n{"days": 30}\n```', None))
         ],

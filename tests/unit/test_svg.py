@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -190,7 +191,7 @@ def test_labels_neither_leave_the_chart_nor_meet() -> None:
             for number in range(chance.randint(1, 8))
         ]
         assert_readable(svg.curves(FRAME, lines, x=LOG, y=PLAIN, y_range=(0, 1)))
-        assert_readable(svg.curves(FRAME, lines, x=LOG, y=PLAIN, beside=True))
+        assert_readable(svg.curves(FRAME, lines, x=LOG, y=PLAIN))
 
 
 def test_a_distribution_bears_its_shape_where_it_passes_the_half() -> None:
@@ -215,9 +216,7 @@ def test_names_beside_a_chart_stand_once_each_in_the_order_the_lines_end() -> No
     ]
     runs = Line(points=[(1, 0.4), (3, 0.4)], label="model 0", series=0, dashed=True, told="model 0, weekly runs")
     early = Line(points=[(2, 0.9)], label="ended early, with a name too long for its place", series=7)
-    drawing = svg.curves(
-        FRAME, [early, *lines, runs, Line(points=(), label="no point", series=1)], x=PLAIN, y=PLAIN, beside=True
-    )
+    drawing = svg.curves(FRAME, [early, *lines, runs, Line(points=(), label="no point", series=1)], x=PLAIN, y=PLAIN)
     assert_readable(drawing)
     named = [text.text or "" for text in parsed(drawing).iter(f"{NS}text") if text.attrib["class"] == "label"]
     assert named[0].startswith("ended early")
@@ -226,9 +225,22 @@ def test_names_beside_a_chart_stand_once_each_in_the_order_the_lines_end() -> No
     assert drawing.count('class="leader') == len(named)
     assert "<title>model 0, weekly runs</title>" in drawing
     many = [Line(points=[(1, 1), (9, number)], label=f"m{number}", series=number) for number in range(40)]
-    drawing = svg.curves(FRAME, many, x=PLAIN, y=PLAIN, beside=True)
+    drawing = svg.curves(FRAME, many, x=PLAIN, y=PLAIN)
     assert_readable(drawing)
     assert drawing.count('class="label"') == 13  # as many as there are lines of text beside the plot
+
+
+def test_names_of_distributions_stand_in_the_order_of_their_medians() -> None:
+    lines = [
+        Line(points=[(low, 0.4), (2 * low, 0.6), (900, 1.0)], label=name, series=number, stepped=True)
+        for number, (name, low) in enumerate((("slow", 400), ("fast", 10), ("middling", 90)))
+    ]
+    drawing = svg.curves(FRAME, lines, x=LOG, y=PLAIN, y_range=(0, 1))
+    assert_readable(drawing)
+    labels = [text for text in parsed(drawing).iter(f"{NS}text") if text.attrib["class"] == "label"]
+    assert [text.text for text in labels] == ["fast", "middling", "slow"]
+    assert [float(b.attrib["y"]) - float(a.attrib["y"]) for a, b in pairwise(labels)] == pytest.approx([15, 15], abs=1)
+    assert "leader" not in drawing
 
 
 def test_points_of_a_curve_that_nobody_could_see_apart_are_left_out() -> None:
@@ -242,7 +254,7 @@ def test_points_of_a_curve_that_nobody_could_see_apart_are_left_out() -> None:
     first, last = re.match(r"M([\d.]+)", curve), re.search(r"H([\d.]+)V[\d.]+$", curve)
     assert first is not None
     assert last is not None
-    assert float(last[1]) - float(first[1]) > 290
+    assert float(last[1]) - float(first[1]) > 260
 
 
 def test_the_words_of_two_limits_that_are_near_stand_on_either_side() -> None:
@@ -270,7 +282,7 @@ def test_a_band_lies_around_its_line() -> None:
 def test_the_interval_of_one_moment_is_a_whisker() -> None:
     line = Line(points=[(1, 0.5)], label="a", series=1, band=[(1, 0.4, 0.6)], marks=True)
     weeks = Axis(title="week", format=str, marks=[(1, "1 Nov")])
-    drawing = svg.curves(FRAME, [line], x=weeks, y=PLAIN, beside=True)
+    drawing = svg.curves(FRAME, [line], x=weeks, y=PLAIN)
     assert drawing.count('class="whisker') == 1
     assert 'class="band' not in drawing
 

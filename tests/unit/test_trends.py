@@ -12,6 +12,7 @@ from shadow.alerts.lookout import drift_observations, judge_observations
 from shadow.runfacts import AnswerFact, Decider, JudgedFact, LookFact, RunFacts, ScoreFact, ShadowWeek
 from shadow.trends import Lead, drifts_of, leads_of, trend_points
 from shadow.verdict import Rules
+from shadow.web.runpoints import RunPoints
 
 SUNDAY = datetime(2026, 11, 1, 3, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -387,3 +388,22 @@ def test_what_the_latest_run_could_not_compare_has_its_reason() -> None:
     newer = compared_run(1, deciders={"default": replace(JUDGE, version="2:j")})
     versions = {each.version: each.reason for each in drifts_of([compared_run(0, look(0, 0, 0, 0.0)), newer])}
     assert set(versions) == {"1:j", "2:j"}
+
+
+def test_the_same_runs_are_worked_out_once_and_others_anew() -> None:
+    runs = [run(number, *pairs(20 * number, 20, p=1.0, c=0.5)) for number in range(3)]
+    of_runs = RunPoints()
+    points = of_runs.points(runs)
+    assert points == trend_points(runs, ())
+    assert all(one is other for one, other in zip(points, of_runs.points(runs), strict=True))
+    leads, drifts = of_runs.proved(runs)
+    assert leads == leads_of(runs)
+    assert drifts == drifts_of(runs)
+    assert of_runs.proved([*runs]) == (leads, drifts)
+    assert of_runs.proved([*runs])[0] is leads
+
+    taken_up = [*runs[:-1], replace(runs[-1], answers=runs[-1].answers[:-4])]  # the same id, other answers
+    assert of_runs.points(taken_up) == trend_points(taken_up, ())
+    assert of_runs.proved(taken_up)[0] is not leads
+    assert of_runs.proved(runs[:1])[0] == leads_of(runs[:1])
+    assert of_runs.points(runs[1:]) == trend_points(runs[1:], ())  # forgotten, and made again

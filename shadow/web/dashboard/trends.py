@@ -110,7 +110,6 @@ def _trend(
         lines,
         x=svg.Axis(title="week (UTC)", format=formats.plain, marks=_dates(weeks)),
         y=svg.Axis(title=axis, format=tick or form),
-        beside=True,
     )
     return Chart(title=title, reading=reading, drawing=drawing, columns=columns, rows=rows)
 
@@ -159,11 +158,15 @@ def sentences(trends: Node, *, task: Any) -> list[str]:
 
 
 def changed_answers(trends: Node, *, task: Any) -> list[dict[str, Any]]:
-    """Prompts whose answers changed where a drift is proved: (whose, then and now), a few for each change."""
+    """Prompts whose answers changed where a drift is proved: whose, then and now, a few of the latest change.
+
+    Where the drift was seen by comparing the two answers, `reason` is what was said of them.
+    """
     return [
         {
             "model": named(drift["model"]),
             "case": one_line(str(example["case"]), limit=60),
+            "reason": example["reason"],
             "sides": [
                 {
                     "words": words,
