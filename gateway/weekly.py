@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from shadow.alerts.lookout import (
     drift_observations,
     drops_observation,
     is_news,
+    judge_observations,
     lead_observations,
     run_budget_observation,
     standing_observations,
@@ -188,8 +190,9 @@ class Looks:
         self._now = now
         self._seen: tuple[str, datetime | None] | None = None
         self._of_runs: list[Observation] = []
+        self._judges: Callable[[Mapping[str, str]], Sequence[Observation]] = lambda _: ()
 
-    async def runs(self, _told: Mapping[str, str]) -> Sequence[Observation]:
+    async def runs(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """Drift, leads and money of the weekly runs; worked out anew only when a run has ended."""
         newest = await self._trends.weekly_runs(limit=1)
         if not newest:
@@ -197,9 +200,10 @@ class Looks:
         key = (newest[0].id, newest[0].finished_at)
         if key != self._seen:
             runs = await self._trends.weekly_runs(limit=MAX_RUNS)
-            money = run_budget_observation(runs)
+            money, drifts = run_budget_observation(runs), drifts_of(runs)
+            self._judges = functools.partial(judge_observations, drifts, runs)
             self._of_runs = [
-                *drift_observations(drifts_of(runs), runs),
+                *drift_observations(drifts, runs),
                 *lead_observations(
                     map(standing_of_lead, leads_of(runs)),
                     config_file=self._settings.config_file,
@@ -208,7 +212,7 @@ class Looks:
                 *(() if money is None else (money,)),
             ]
             self._seen = key
-        return self._of_runs
+        return [*self._of_runs, *self._judges(told)]
 
     async def verdicts(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """Verdicts on live traffic and whether their data can be trusted."""
