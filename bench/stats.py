@@ -2,9 +2,7 @@
 
     make bench-stats [STATS="--records 10000000 --keep FOLDER"]
 
-The rows are those a live process and a worker write: 5 primaries x 8 tasks over 30 days, one conversation in a hundred
-asked of two candidates and scored. They are written by SQL of the store itself, day by day; rollups by the code that
-writes them otherwise. Run it alone.
+What the store holds is told in `bench/filled.py`: rows as all processes write them. Run it alone.
 """
 
 from __future__ import annotations
@@ -28,273 +26,18 @@ from typing import Any
 import httpx2
 import uvicorn
 
-from shadow.histogram import decode
-from shadow.pricing import PriceBook
-from shadow.records import Batch, Dialect, ExchangeRecord, Outcome, Price, Usage
+from bench.filled import CANDIDATES, DAYS, DISTINCT, PRICES, TASKS, Loader
+from gateway.demo.history import fill
+from shadow.records import Batch
 from shadow.repeat import paced
-from shadow.rollups import (
-    Deltas,
-    Key,
-    Totals,
-    by_grain,
-    decode_histograms,
-    decode_numbers,
-    encode_histograms,
-    encode_numbers,
-)
 from shadow.store import open_intake, open_store
-from shadow.store.contributions import Bundle, add_bundle, add_exchange, add_price
 from shadow.store.sqlite.connection import Connection
 from shadow.store.sqlite.file import prepare
-from shadow.store.sqlite.queries import load_queries
-from shadow.store.sqlite.rows import exchange_row, micros
-from shadow.web import AdminSettings, build_app
+from shadow.web import AdminSettings, VerdictApi, WeeklyApi, build_app
 
 ROOT = Path(__file__).resolve().parents[1]
-DAYS = 30
-TASKS = [f"task-{number}" for number in range(8)]
-PRIMARIES = [f"primary-{number}" for number in range(5)]
-CANDIDATES = ("candidate-a", "candidate-b")
-PRICES = PriceBook({name: Price(input=3, output=15) for name in (*PRIMARIES, *CANDIDATES)})
-DISTINCT = 1_000_000
-"""So many exchanges are made; a larger store holds each of them several times, microseconds apart."""
-SAMPLED = 100
-"""One exchange in so many is asked of both candidates."""
 ASKED = 20
 """So often each question is asked."""
-
-LATE_INDEXES = {"exchange_by_start", "exchange_unpriced", "shadow_answer_by_start", "shadow_answer_by_loss"}
-_OUTCOMES = [Outcome.OK] * 97 + [Outcome.TRUNCATED, Outcome.ERROR_HTTP, Outcome.REFUSAL]
-
-
-class Loader:
-    """Writes a store as weeks of traffic would have left it."""
-
-    def __init__(self, path: Path, *, records: int, end: datetime) -> None:
-        self.path, self.records, self.end = path, records, end
-        self.random = random.Random(20261127)
-        self.waiting: dict[tuple[int, Key], Totals] = {}
-        self.sql = {**load_queries("intake.sql"), **load_queries("jobs.sql"), **load_queries("rollups.sql")}
-
-    def load(self) -> None:
-        prepare(self.path)
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute("PRAGMA cache_size = -400000")
-            indexes = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'").fetchall()
-            late = {name: sql for name, sql in indexes if name in LATE_INDEXES}
-            # Indexes of random keys are made afterwards, as any bulk load does it; triggers would fill the inbox.
-            for name in late:
-                connection.execute(f"DROP INDEX {name}")
-            for day in range(DAYS):
-                self._day(connection, day)
-                print(f"  day {day + 1} of {DAYS}", end="\r", file=sys.stderr, flush=True)
-            for sql in late.values():
-                connection.execute(sql)
-            self._fold(connection, before=float("inf"))
-            connection.execute("DELETE FROM ledger_inbox")
-            minutes = int((self.end - timedelta(days=2)).timestamp()) // 3600 * 3600 + 3600
-            connection.execute("INSERT INTO meta VALUES ('minutes_kept_from', ?)", (str(minutes),))
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        print(file=sys.stderr)
-
-    def _day(self, connection: sqlite3.Connection, day: int) -> None:
-        count = self.records // DAYS
-        began = self.end - timedelta(days=DAYS - day)
-        step = timedelta(days=1) / count
-        deltas = Deltas()
-        connection.execute("BEGIN")
-        exchanges: list[tuple[Any, ...]] = []
-        prices: list[tuple[Any, ...]] = []
-        for number in range(count):
-            record = self.exchange(began + number * step)
-            exchanges.append(exchange_row(record))
-            cost = PRICES.cost(record.usage, answered=record.model, asked=record.model)
-            priced = (cost.billed_usd, cost.uncached_usd, cost.source)
-            prices.append((*priced, record.id))
-            row = plain_row(record, priced)
-            if number % SAMPLED:
-                add_exchange(deltas, record, model=record.model)
-                add_price(deltas, row, billed_usd=cost.billed_usd, uncached_usd=cost.uncached_usd)
-            else:
-                add_bundle(deltas, self._sampled(connection, row))
-            if len(exchanges) >= 20_000:
-                self._flush(connection, exchanges, prices)
-        self._flush(connection, exchanges, prices)
-        rows = [
-            {**key._asdict(), "numbers": encode_numbers(sums.numbers), "histograms": encode_histograms(sums.histograms)}
-            for key, sums in deltas.items()
-        ]
-        for place, sums in by_grain(rows).items():
-            self.waiting.setdefault(place, Totals()).absorb(sums)
-        self._fold(connection, before=(began + timedelta(days=1)).timestamp())
-        connection.execute("COMMIT")
-
-    def multiply(self, times: int) -> None:
-        """Make every exchange with all that is its own `times` as many, microseconds apart; sums grow in proportion."""
-        copies = dict.fromkeys(("shadow_job", "shadow_answer", "score"), "exchange_id") | {"exchange": "id"}
-        moved = {"started_at", "exchange_started_at", "created_at"}
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute("PRAGMA cache_size = -1000000")
-            indexes = dict(
-                connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
-            )
-            triggers = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
-            for name in LATE_INDEXES:
-                connection.execute(f"DROP INDEX {name}")
-            for name in triggers:
-                connection.execute(f"DROP TRIGGER {name}")
-            for table, key in copies.items():
-                columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-                chosen = ", ".join(
-                    f"substr({key}, 1, 29) || printf('-%02x', n)" if column == key
-                    else f'"{column}" + n' if column in moved
-                    else f'"{column}"'
-                    for column in columns
-                )  # fmt: skip
-                connection.execute(
-                    f"INSERT INTO {table} WITH RECURSIVE times(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM times "
-                    f"WHERE n < {times - 1}) SELECT {chosen} FROM {table} CROSS JOIN times"
-                )
-                print(f"  {table} {times} times", file=sys.stderr, flush=True)
-            for sql in (*(indexes[name] for name in sorted(LATE_INDEXES)), *triggers.values()):
-                connection.execute(sql)
-            rows = connection.execute("SELECT rowid, numbers, histograms FROM rollup").fetchall()
-            connection.execute("BEGIN")
-            for rowid, numbers, packed in rows:
-                more = {name: value * times for name, value in decode_numbers(numbers).items()}
-                spread = {
-                    name: {bucket: count * times for bucket, count in decode(packing).items()}
-                    for name, packing in decode_histograms(packed).items()
-                }
-                connection.execute(
-                    "UPDATE rollup SET numbers = ?, histograms = ? WHERE rowid = ?",
-                    (encode_numbers(more), encode_histograms(spread), rowid),
-                )
-            connection.execute("COMMIT")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def _fold(self, connection: sqlite3.Connection, *, before: float) -> None:
-        """Write the buckets that are over; minutes only of the last two days, as they are kept."""
-        over = [place for place in self.waiting if place[0] + place[1].bucket <= before]
-        kept_from = (self.end - timedelta(days=2)).timestamp()
-        rows = [
-            (grain, *key, *self.waiting.pop((grain, key)).encoded())
-            for grain, key in over
-            if grain > 60 or key.bucket >= kept_from
-        ]
-        connection.executemany(self.sql["insert_folded"], rows)
-        for place in over:
-            self.waiting.pop(place, None)
-
-    def _flush(self, connection: sqlite3.Connection, exchanges: list[Any], prices: list[Any]) -> None:
-        connection.executemany(self.sql["insert_exchange"], exchanges)
-        connection.executemany(
-            "UPDATE exchange SET cost_billed_usd = ?, cost_uncached_usd = ?, price_source = ? WHERE id = ?", prices
-        )
-        exchanges.clear()
-        prices.clear()
-
-    def exchange(self, when: datetime) -> ExchangeRecord:
-        chance = self.random
-        return ExchangeRecord(
-            id=f"{chance.getrandbits(128):032x}",
-            started_at=when,
-            method="POST",
-            path="/v1/messages",
-            status=200,
-            outcome=chance.choice(_OUTCOMES),
-            latency_ms=chance.lognormvariate(7, 0.7),
-            dialect=Dialect.ANTHROPIC_MESSAGES,
-            task=chance.choice(TASKS),
-            conversation=f"{chance.getrandbits(128):032x}",
-            model=chance.choice(PRIMARIES),
-            model_answered="model",
-            streamed=True,
-            stop_reason="end_turn",
-            ttft_ms=chance.lognormvariate(5.5, 0.5),
-            usage=Usage(input=chance.randint(50, 4000), output=chance.randint(10, 900)),
-            request_bytes=4000,
-            response_bytes=2000,
-            eligible=True,
-        )
-
-    def _sampled(self, connection: sqlite3.Connection, row: dict[str, Any]) -> Bundle:
-        """One exchange's jobs, answers and scores."""
-        chance = self.random
-        began = micros(row["started_at"])
-        jobs, answers, scores = [], [], []
-        primary = chance.choice([0.0, 1.0, 1.0, 1.0])
-        scores.append(score_row(row["id"], "", "primary", primary))
-        for candidate in CANDIDATES:
-            quality = chance.choice([0.0, 1.0, 1.0])
-            usage = Usage(input=row["input_tokens"], output=chance.randint(10, 900))
-            cost = PRICES.cost(usage, answered=candidate, asked=candidate).billed_usd
-            jobs.append(
-                {"exchange_id": row["id"], "candidate": candidate, "state": "done", "reason": None, "counted": 1}
-            )
-            answers.append(
-                {
-                    "exchange_id": row["id"], "candidate": candidate, "outcome": "ok", "redaction_changed": 0,
-                    "latency_ms": chance.lognormvariate(6.8, 0.7), "ttft_ms": chance.lognormvariate(5.3, 0.5),
-                    "streamed": 1, "input_tokens": usage.input, "cache_read_tokens": 0, "cache_write_5m_tokens": 0,
-                    "cache_write_1h_tokens": 0, "output_tokens": usage.output, "cost_billed_usd": cost,
-                    "cost_uncached_usd": cost,
-                }
-            )  # fmt: skip
-            scores.append(score_row(row["id"], candidate, "candidate", quality))
-            connection.execute(
-                self.sql["insert_job"],
-                (row["id"], candidate, row["conversation"], row["task"], row["model"], began, "done", None, 1),
-            )
-            answer = answers[-1]
-            connection.execute(
-                self.sql["insert_answer"],
-                (
-                    row["id"], candidate, began, row["task"], began, "ok", 200, answer["latency_ms"],
-                    answer["ttft_ms"], None, "end_turn", candidate, 1, usage.input, 0, 0, 0, usage.output, cost, cost,
-                    "bench", None, 0, primary, quality, quality - primary,
-                ),
-            )  # fmt: skip
-        names = (
-            "exchange_id",
-            "candidate",
-            "evaluator",
-            "version",
-            "quality",
-            "role",
-            "status",
-            "value",
-            "reason",
-            "cost_usd",
-            "measures",
-            "absolute",
-        )
-        connection.executemany(self.sql["insert_score"], [tuple(score[name] for name in names) for score in scores])
-        return Bundle(exchange=row, jobs=jobs, answers=answers, scores=scores)
-
-
-def score_row(exchange_id: str, candidate: str, role: str, value: float) -> dict[str, Any]:
-    return {
-        "exchange_id": exchange_id, "candidate": candidate, "evaluator": "is-json", "version": "1", "quality": 1,
-        "role": role, "status": "scored", "value": value, "reason": "", "cost_usd": 0.0,
-        "measures": "content", "absolute": 1,
-    }  # fmt: skip
-
-
-def plain_row(record: ExchangeRecord, priced: tuple[Any, ...]) -> dict[str, Any]:
-    """An exchange as a row of its table, as far as rollups look at it."""
-    usage = record.usage or Usage()
-    return {
-        "id": record.id, "started_at": record.started_at, "task": record.task, "model": record.model,
-        "conversation": record.conversation, "dialect": record.dialect, "eligible": record.eligible,
-        "outcome": str(record.outcome), "latency_ms": record.latency_ms, "ttft_ms": record.ttft_ms, "streamed": 1,
-        "client_retry": 0, "first_turn": 1, "has_tools": 0, "gateway_error": None, "input_tokens": usage.input,
-        "cache_read_tokens": 0, "cache_write_5m_tokens": 0, "cache_write_1h_tokens": 0, "output_tokens": usage.output,
-        "cost_billed_usd": priced[0], "cost_uncached_usd": priced[1],
-    }  # fmt: skip
-
 
 # --- questions over HTTP ---
 
@@ -313,11 +56,25 @@ def questions(end: datetime, some_id: str) -> dict[str, str]:
         "/stats, 1 hour": f"/stats?since={since(hours=1)}&until={until}",
         "/stats, 30 days, one task": f"/stats?since={since(days=30)}&until={until}&task={TASKS[3]}",
         "/latency, 30 days": f"/latency?since={since(days=30)}&until={until}",
+        "/trends, 12 weeks": "/trends",
+        "/trends, 12 weeks, one task": f"/trends?task={TASKS[3]}",
         "/verdicts": "/verdicts",
-        "/pairs, newest": "/pairs?limit=50",
-        "/pairs, worst": "/pairs?limit=50&sort=worst",
+        "/runs": "/runs",
+        **{
+            f"/pairs, {sort}{', ' + show if show != 'all' else ''}": f"/pairs?limit=50&sort={sort}&show={show}"
+            for sort in ("newest", "worst")
+            for show in ("all", "differs", "regressed", "errors", "unreviewed")
+        },
         "/pairs, worst of one task": f"/pairs?limit=50&sort=worst&task={TASKS[3]}",
         "/pairs, newest of one candidate": f"/pairs?limit=50&candidate={CANDIDATES[0]}",
+        "/pairs, worst of one task and candidate, 3 days": (
+            f"/pairs?limit=50&sort=worst&task={TASKS[3]}&candidate={CANDIDATES[1]}&since={since(days=3)}"
+        ),
+        "/pairs, newest errors of a day long ago": (
+            f"/pairs?limit=50&show=errors&since={since(days=20)}&until={since(days=19)}"
+        ),
+        "/labels": "/labels",
+        "/labels/next": "/labels/next",
         "/pairs/{id}": f"/pairs/{some_id}:{CANDIDATES[0]}",
         "/exchanges/{id}": f"/exchanges/{some_id}",
         "/metrics": "/metrics",
@@ -329,8 +86,16 @@ def questions(end: datetime, some_id: str) -> dict[str, str]:
         "page Latency, 30 days": f"/ui/latency?since={since(days=30)}&until={until}",
         "page Cost, 30 days": f"/ui/cost?since={since(days=30)}&until={until}",
         "page Health": "/ui/health",
+        "page Pairs, worst of one task": f"/ui/pairs?task={TASKS[3]}&sort=worst",
+        "page Benchmarks": "/ui/benchmarks",
         "page Report, 30 days": f"/ui/report?since={since(days=30)}&until={until}",
     }
+
+
+async def add_runs(path: Path, end: datetime) -> None:
+    """Add twelve weekly runs, those of the demo."""
+    async with await open_store(f"sqlite:///{path}") as store:
+        await fill(store.runs, now=end)
 
 
 async def ask_all(path: Path, end: datetime) -> dict[str, list[float]]:
@@ -342,7 +107,15 @@ async def ask_all(path: Path, end: datetime) -> dict[str, list[float]]:
     listening.bind(("127.0.0.1", 0))
     chosen = AdminSettings(version="bench", prices=PRICES, candidates=CANDIDATES)
     async with await open_store(f"sqlite:///{path}") as store:
-        app = build_app(reader=store.reader, settings=lambda: chosen, now=lambda: end)
+        weekly = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader, now=lambda: end)
+        app = build_app(
+            reader=store.reader,
+            settings=lambda: chosen,
+            now=lambda: end,
+            verdicts=VerdictApi(store.ledger),
+            runs=store.runs,
+            weekly=weekly,
+        )
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         took: dict[str, list[float]] = {}
@@ -415,7 +188,7 @@ WRITES = """
 import asyncio, os, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
-from bench.stats import Loader
+from bench.filled import Loader
 from shadow.records import Batch
 from shadow.store.sqlite.connection import Connection
 from shadow.store.sqlite.intake import SqliteIntake
@@ -588,14 +361,14 @@ def main() -> None:
                 began = time.perf_counter()
                 partial = folder / f"{records}.partial"
                 partial.unlink(missing_ok=True)
-                distinct = folder / f"{DISTINCT}.db"
-                loader = Loader(partial, records=min(records, DISTINCT), end=end)
-                if records > DISTINCT and distinct.exists():
-                    shutil.copy(distinct, partial)
-                else:
-                    loader.load()
+                distinct = folder / f"distinct-{DISTINCT}.db"
+                if not distinct.exists():
+                    Loader(distinct, records=min(records, DISTINCT), end=end).load()
+                shutil.copy(distinct, partial)
+                loader = Loader(partial, records=records, end=end)
                 if records > DISTINCT:
                     loader.multiply(records // DISTINCT)
+                asyncio.run(add_runs(partial, end))
                 partial.rename(path)
                 print(f"  {time.perf_counter() - began:.0f} s", file=sys.stderr)
             if not given.load_only:

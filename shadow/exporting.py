@@ -24,7 +24,7 @@ COLUMNS: Mapping[str, Sequence[str]] = {
         "id", "started_at", "task", "conversation", "model", "model_answered", "dialect", "method", "path", "status",
         "outcome", "stop_reason", "streamed", "latency_ms", "ttft_ms", "first_text_ms", *_USAGE, *_COSTS,
         "request_bytes", "response_bytes", "first_turn", "has_tools", "client_retry", "version", "eligible", "error",
-        "gateway_error",
+        "gateway_error", "overhead_us",
     ),
     "pairs": (
         "id", "exchange_id", "exchange_started_at", "task", "conversation", "first_turn", "has_tools", "version",

@@ -234,7 +234,7 @@ class Scrubber:
         """Say whether a known secret stands in a body, in any spelling that `scrub` knows."""
         if self._suspect is None:
             self._suspect = self._compiled_suspect()
-        if self._suspect.search(body) is None:
+        if not self._suspect.Match(body):
             return False
         text = body.decode("utf-8", "replace")
         return self.scrub(text) != text
@@ -246,7 +246,10 @@ class Scrubber:
         options = re2.Options()
         options.encoding = re2.Options.Encoding.LATIN1  # bytes are looked for as they are, whatever they mean
         forms = [re2.escape(form.encode()) for form in self._forms]
-        return re2.compile(b"|".join([_ESCAPE_IN_BYTES, *forms]), options)
+        suspect = re2.Set.SearchSet(options)  # asks whether, not where, which is quicker
+        suspect.Add(b"|".join([_ESCAPE_IN_BYTES, *forms]))
+        suspect.Compile()
+        return suspect
 
     def _replace(self, text: str) -> str:
         for form in self._forms:

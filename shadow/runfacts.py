@@ -82,13 +82,15 @@ class LookFact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedFact:
-    """What one judge that compares did about one task in one run, counted; see `shadow.judge.trust.Tally`."""
+    """What one judge that decides did about one task in one run, counted; see `shadow.judge.trust.Tally`."""
 
     task: str
     evaluator: str
     version: str
     judge: str
     """The model that judges."""
+    grades: bool = False
+    """True: it grades single answers; False: it compares two."""
     ruled: int = 0
     identical: int = 0
     failed: int = 0

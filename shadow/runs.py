@@ -233,6 +233,11 @@ class RunResult:
     cases: tuple[Case, ...]
     answers: tuple[RunAnswer, ...]
 
+    @property
+    def errors(self) -> int:
+        """How many answers are errors."""
+        return sum(answer.is_error for answer in self.answers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPrompt:

@@ -138,6 +138,7 @@ def drifts_of(runs: Sequence[RunFacts], *, alpha: float = ALPHA) -> list[ModelDr
             is_primary=model == primary,
             report=drift_of(asked, alpha=alpha if decides else alpha / others[task, model]),
             answered=tuple(answered[task, model]),
+            judge=judge_trust(runs, task, evaluator, version) if decides else None,
         )
         for (task, model, evaluator, version, decides), asked in askings.items()
     ]
@@ -202,9 +203,9 @@ def _judged_noise(values: Iterable[float | None]) -> NoiseFloor:
 
 
 def judge_trust(runs: Sequence[RunFacts], task: str, evaluator: str, version: str) -> Trust | None:
-    """Say whether a judge that compares has shown, in all weekly runs together, that it looks; None: never asked.
+    """Say whether a judge has shown, in all weekly runs together, that it looks; None: no judge, or never asked.
 
-    What it said of two answers of the primary in one run must show no difference.
+    What one that compares said of two answers of the primary in one run must show no difference.
     """
     key = (task, evaluator, version)
     tally = tally_of(fact for run in runs for fact in run.judged if (fact.task, fact.evaluator, fact.version) == key)
@@ -242,6 +243,8 @@ def _unlooked(runs: Sequence[RunFacts], task: str, model: str) -> str:
         return "this is the first weekly run: there is nothing yet to compare its answers with"
     latest = runs[-1]
     answers = [each for each in latest.answers if (each.task, each.model) == (task, model) and each.outcome in _WELL]
+    if not answers:
+        return "no answer of it in the latest run ended well"
     prompts = {answer.prompt for answer in answers}
     earlier = [
         answer
@@ -280,11 +283,7 @@ def leads_of(
     wanted = [model for model in runs[-1].models if model != primary] if candidates is None else candidates
     tasks = sorted({answer.task for run in same for answer in run.answers})
     deciders = runs[-1].deciders
-    judges = {
-        task: judge_trust(runs, task, decider.evaluator, decider.version)
-        for task, decider in deciders.items()
-        if not decider.absolute
-    }
+    judges = {task: judge_trust(runs, task, decider.evaluator, decider.version) for task, decider in deciders.items()}
     return [
         _waiting(
             _lead(same, task, primary=primary, candidate=candidate, alpha=book.of(candidate), rules=chosen),

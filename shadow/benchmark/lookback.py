@@ -155,12 +155,12 @@ class Exam:
         return max(controls_needed(self.passed, self.controls) or 0, self.due)
 
     def note(self, judgements: Sequence[Judgement]) -> None:
-        """Count one test that was ruled in both orders."""
+        """Count one test that was ruled: in both orders, or by a grade."""
         self.due -= 1
-        winners = [each.winner for each in judgements if each.status == "ruled"]
-        if len(winners) == 2:  # noqa: PLR2004  (both orders)
+        won = {each.order: each.winner for each in judgements if each.status == "ruled" and each.control is not None}
+        if won.keys() in ({"primary_first", "candidate_first"}, {"single"}):
             self.controls += 1
-            self.passed += winners == ["primary", "primary"]
+            self.passed += set(won.values()) == {"primary"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,9 +191,9 @@ class Lookback:
         self._concurrency = concurrency
 
     async def agenda(self, plan: RunPlan) -> Agenda:
-        """Choose what is compared; nothing where no task is decided by comparing, or no answer is kept."""
+        """Choose what is compared and who is tested; nothing where no judge decides, or no answer is kept."""
         result = await self._runs.result(plan.id)
-        if result is None or not any(self._compared(case) for case in result.cases):
+        if result is None or not any(self._judged(case) for case in result.cases):
             return Agenda()
         facts = [
             run for run in await self._trends.weekly_runs(limit=KNOWN_RUNS) if run.started_at < result.run.started_at
@@ -259,6 +259,10 @@ class Lookback:
                 )
                 till.spend(score.cost_usd)
 
+    def _judged(self, case: Case) -> bool:
+        """Tell whether a case is decided by comparing, or by a judge that can be tested."""
+        return isinstance(self._scorer.of_task(case.task).quality.evaluator, PairEvaluator | Examinable)
+
     def _compared(self, case: Case) -> bool:
         return isinstance(self._scorer.of_task(case.task).quality.evaluator, PairEvaluator)
 
@@ -308,8 +312,10 @@ class Lookback:
     ) -> list[Exam]:
         """See which judges are to be tested: those of tasks in which some answers differ."""
         tasks = {case.id: case.task for case in result.cases}
-        differing = Counter(tasks[look.cell.case_id] for look in looks if look.differs)
-        asked = {*differing, *(tasks[case_id] for case_id in _contested(result, plan.primary))}
+        judged = Counter(tasks[look.cell.case_id] for look in looks if look.differs)
+        # One that grades single answers grades every one, also where all are the same.
+        judged.update(case.task for case in result.cases if self._judged(case) and not self._compared(case))
+        asked = {*judged, *(tasks[case_id] for case_id in _contested(result, plan.primary))}
         exams = []
         for task in sorted(asked):
             member = self._scorer.of_task(task).quality
@@ -326,7 +332,7 @@ class Lookback:
                         answers=deque(self._good_answers(plan, result, shelf, task)),
                         passed=0 if tally is None else tally.controls_passed,
                         controls=0 if tally is None else tally.controls,
-                        due=math.ceil(differing[task] / PAIRS_PER_CONTROL),
+                        due=math.ceil(judged[task] / PAIRS_PER_CONTROL),
                     )
                 )
         return exams

@@ -110,7 +110,8 @@ def tally_of(facts: Iterable[JudgedFact]) -> Tally | None:
         name: sum(getattr(fact, name) for fact in found)
         for name in (*_COUNTS, "identical", "cost_usd", "control_cost_usd")
     }
-    return Tally(model=found[-1].judge, version=found[-1].version, **sums)
+    last = found[-1]
+    return Tally(model=last.judge, version=last.version, pairwise=not last.grades, **sums)
 
 
 def _newest(rows: Iterable[Mapping[str, Any]]) -> dict[Key, _Judged]:

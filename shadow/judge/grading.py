@@ -56,12 +56,7 @@ class Grading:
 
     def worst_case_usd(self, primary: EvalCase, *, candidate: str) -> float:  # noqa: ARG002  (every judge is asked so)
         """Say what grading both answers may cost at most, with a control where one is due."""
-        request = request_of(primary, redact=self._bench.redact)
-        of_primary = self._bench.call_usd(self._question(request, self._bench.shown(primary, request)))
-        longest = Shown(text="x" * request.max_answer_bytes, chars=0)
-        of_another = self._bench.call_usd(self._question(request, longest))
-        others = 2 if self._control_due(primary) else 1
-        return _CALLS_PER_ANSWER * (of_primary + others * of_another)
+        return self._worst_case_usd(primary, others=2 if self._control_due(primary) else 1)
 
     async def evaluate(self, case: EvalCase) -> Score:
         """Grade; the judgements come with the score, whatever it is."""
@@ -74,7 +69,7 @@ class Grading:
                 known = self._known.get(key)
                 if known is not None:
                     return _again(known)
-                score = await self._with_control(case, await self._grade(case))
+                score = await self._with_control(case, await self._grade(case), due=self._control_due(case))
                 if score.status == "scored":
                     self._known[key] = score
                     while len(self._known) > REMEMBERED:
@@ -111,14 +106,37 @@ class Grading:
             judgements=judgements,
         )
 
+    async def examine(self, primary: EvalCase) -> Score:
+        """Put one control before the judge, whatever its turn: one made to lose must get less than the answer."""
+        graded = await self._grade(primary)
+        score = await self._with_control(primary, graded, due=True)
+        tested = any(each.control is not None for each in score.judgements)
+        return Score(
+            status="not_applicable",
+            reason="a test of the judge" if tested else "no answer can be made to lose here",
+            cost_usd=score.cost_usd,
+            judgements=score.judgements,
+        )
+
+    def examination_usd(self, primary: EvalCase) -> float:
+        """Say what that may cost at most."""
+        return self._worst_case_usd(primary, others=1)
+
+    def _worst_case_usd(self, primary: EvalCase, *, others: int) -> float:
+        """Say what grading this answer and others as long as they may be can cost."""
+        request = request_of(primary, redact=self._bench.redact)
+        of_primary = self._bench.call_usd(self._question(request, self._bench.shown(primary, request)))
+        longest = Shown(text="x" * request.max_answer_bytes, chars=0)
+        return _CALLS_PER_ANSWER * (of_primary + others * self._bench.call_usd(self._question(request, longest)))
+
     def _control_due(self, primary: EvalCase) -> bool:
         return share("control", primary.exchange_id, "single") < self._bench.terms.control_rate
 
-    async def _with_control(self, primary: EvalCase, score: Score) -> Score:
+    async def _with_control(self, primary: EvalCase, score: Score, *, due: bool) -> Score:
         """Have an answer graded that was made to lose, where it is due and the primary's grade leaves room below it."""
         request = request_of(primary, redact=self._bench.redact)
-        due = self._control_due(primary) and score.value is not None and score.value > 0
-        chosen = self._losers.choose(primary, request) if due else None
+        fits = due and score.value is not None and score.value > 0
+        chosen = self._losers.choose(primary, request) if fits else None
         self._losers.remember(primary, request)
         if chosen is None:
             return score

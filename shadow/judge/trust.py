@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from shadow.verdict import e_value
@@ -100,6 +101,7 @@ class Kappa:
     reason: str | None
 
 
+@lru_cache(maxsize=1024)
 def rate_interval(successes: int, trials: int, *, alpha: float = ALPHA) -> tuple[float, float]:
     """Give the interval of a rate that holds at every moment at once, with probability 1 - alpha; (0, 1) at first."""
 
@@ -110,6 +112,7 @@ def rate_interval(successes: int, trials: int, *, alpha: float = ALPHA) -> tuple
     return _edge(disproved, outside=0.0, inside=seen), _edge(disproved, outside=1.0, inside=seen)
 
 
+@lru_cache(maxsize=1024)
 def controls_needed(passed: int, controls: int, *, alpha: float = ALPHA) -> int | None:
     """Say how many more controls, all passed, would prove the pass rate; None when more than a thousand would."""
     rate, failures = LEAST_CONTROL_PASS_RATE, controls - passed
@@ -256,7 +259,7 @@ def _faults(tally: Tally, *, max_missing: float, alpha: float, aa_counts: Mappin
             f"it gave no ruling for {_of(tally.failed, judged)} pairs, at most {max_missing:.0%} may be missing"
         )
     for side in ("greater", "less"):
-        if aa_counts and e_value(aa_counts, 0.0, side) >= 1 / alpha:
+        if aa_counts and _evidence(tuple(aa_counts.items()), side) >= 1 / alpha:
             n = sum(aa_counts.values())
             faults.append(f"it finds a difference between two answers of the same model ({n} pairs of the primary)")
     return faults
@@ -278,8 +281,15 @@ def _unproven(tally: Tally, low: float) -> str:
 def _aa_evidence(counts: Mapping[float, int] | None, reason: str) -> dict[str, Any]:
     if not counts:
         return {"greater": None, "less": None, "n": 0, "reason": reason}
-    greater, less = e_value(counts, 0.0, "greater"), e_value(counts, 0.0, "less")
+    seen = tuple(counts.items())
+    greater, less = _evidence(seen, "greater"), _evidence(seen, "less")
     return {"greater": greater, "less": less, "n": sum(counts.values()), "reason": None}
+
+
+@lru_cache(maxsize=1024)
+def _evidence(counts: tuple[tuple[float, int], ...], side: Literal["greater", "less"]) -> float:
+    """Give the evidence against "no difference"; asked again for every candidate beside the same primary."""
+    return e_value(dict(counts), 0.0, side)
 
 
 def _warnings(tally: Tally, *, relatives: tuple[str, ...], length_ratio: float | None) -> list[str]:

@@ -146,6 +146,19 @@ def _model() -> Schema:
             "error_rate": _share("Errors, timeouts and refused requests among those not aborted by the client."),
             "latency_ms": ref("Distribution"),
             "ttft_ms": ref("Distribution"),
+            "overhead_ms": maybe(
+                object_of(
+                    {
+                        "n": count("How many answers of the upstream were passed on."),
+                        "avg": maybe(number("Arithmetic mean.")),
+                        "p50": maybe(number("Median, nearest rank.")),
+                        "p95": maybe(number("95th percentile.")),
+                        "p99": maybe(number("99th percentile.")),
+                        "reason": _reason(),
+                    },
+                    "What the gateway itself added to live answers, in milliseconds; null for candidates.",
+                )
+            ),
             "tokens": object_of(
                 {
                     "input": count("Fresh input tokens."),
@@ -633,6 +646,7 @@ def _pair_fields() -> dict[str, Schema]:
         "quality_primary": maybe(number("Deciding score of the primary's answer.")),
         "quality_candidate": maybe(number("Deciding score of the candidate's answer.")),
         "quality_diff": maybe(number("Candidate less primary.")),
+        "unanswered": flag("True when one of both sides gave no answer."),
         "primary_outcome": {"enum": [outcome.value for outcome in Outcome]},
         "primary_latency_ms": number("Latency of the live answer."),
         "primary_ttft_ms": maybe(number("First token of the live answer.")),

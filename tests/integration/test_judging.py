@@ -347,10 +347,7 @@ async def test_grades_of_both_answers_are_compared_and_the_primary_is_graded_onc
     assert len(simulator.log.calls(model="truthful")) == 20 * (1 + 1 + 2)  # primary, control, two candidates
     assert None not in pairs
     grades = [
-        sorted(
-            (each["role"], each["judge_order"], each["grade"], each["control"] is not None)
-            for each in pair["judgements"]
-        )
+        sorted((each["role"], each["judge_order"], each["grade"]) for each in pair["judgements"])
         for pair in pairs
         if pair is not None
     ]

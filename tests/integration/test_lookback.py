@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from shadow.runs import Case, Cell, Earlier, RunLook, RunResult
     from shadow.trends import ModelDrift
 
+pytestmark = pytest.mark.no_cover  # smaller tests cover the same lines
+
 JUDGE = "judge-of-two"
 SCRIPT = Script(
     models=(
@@ -191,6 +193,28 @@ async def test_a_judge_that_does_not_look_tells_no_drift(tmp_path: Path, manner:
     assert [seen for seen in drift_observations(drifts_of(runs), runs) if not seen.silent] == []
 
 
+@pytest.mark.parametrize(("manner", "trusted"), [("truthful", True), ("always_a", False)])
+async def test_a_judge_that_grades_single_answers_is_tested_too(tmp_path: Path, manner: Any, *, trusted: bool) -> None:
+    """`always_a` gives everything a five, so that it finds no change either."""
+    rubric = (EvaluatorSpec(type="llm-rubric", quality=True, options={"model": JUDGE}),)
+    script = Script(models=(SimModel(name=PRIMARY), SimModel(name=CANDIDATE), SimModel(name=JUDGE, judge=manner)))
+    with Simulator(script) as simulator:
+        async with weekly(tmp_path, simulator.base_url) as on, services(simulator.base_url) as made:
+            await on.traffic(0, 10, request=addition)
+            await week(on, 0, made, specs=rubric)
+            await change(simulator, **{PRIMARY: {"wrong": 1.0}})
+            result = await week(on, 1, made, specs=rubric)
+            runs = await on.store.trends.weekly_runs(limit=9)
+    found = of(drifts_of(runs), PRIMARY)
+    assert (found.compared, found.judge is not None and found.judge.trusted) == (False, trusted)
+    assert [drift.direction for drift in found.report.drifts] == (["worse"] if trusted else [])
+    assert [seen.silent for seen in drift_observations([found], runs)] == ([False] if trusted else [])
+    (fact,) = runs[1].judged
+    assert (fact.ruled, fact.failed, fact.grades, fact.controls) == (40, 0, True, 9 if trusted else fact.controls)
+    asked = sum(answer.cost.billed_usd or 0.0 for answer in result.answers)
+    assert result.run.spent_usd == pytest.approx(asked + fact.cost_usd, abs=1e-6)
+
+
 async def test_where_no_answer_is_kept_the_reason_is_said(tmp_path: Path, simulator: Simulator) -> None:
     async with weekly(tmp_path, simulator.base_url) as on, services(simulator.base_url) as made:
         await on.traffic(0, 6, request=addition)
@@ -214,20 +238,26 @@ def _golden(case: Case) -> Case:
     return replace(case, id=f"golden {case.prompt_hash[:8]}", source="golden", cluster=None)
 
 
-async def test_money_that_ends_leaves_a_part_out_and_the_reason_says_so(tmp_path: Path, simulator: Simulator) -> None:
+async def test_money_that_ends_leaves_a_part_out_and_says_so_and_more_of_it_makes_the_run_whole(
+    tmp_path: Path, simulator: Simulator
+) -> None:
     async with weekly(tmp_path, simulator.base_url) as on, services(simulator.base_url) as made:
         await on.traffic(0, 12, request=addition)
         await week(on, 0, made)
         await change(simulator, **{PRIMARY: {"wrong": 1.0}})
         short = await week(on, 1, made, budget_usd=BUDGET)
         runs = await on.store.trends.weekly_runs(limit=9)
-        looks = await on.store.runs.looks(short.run.id)
+        before = {_key(look): look.score for look in await on.store.runs.looks(short.run.id)}
+        more = replace(short.run, max_cost_usd=1.0)
+        whole = await on.rebenchmark(specs=PAIRWISE, services=made, sample=12).resume(more)
+        after = {_key(look): look.score for look in await on.store.runs.looks(short.run.id)}
+
     assert (short.run.state, short.run.reason) == ("stopped", NO_MONEY)
     assert short.run.spent_usd <= BUDGET
     there = [
-        look
-        for look in looks
-        if look.score.status == "scored" and look.cell.model == PRIMARY and look.before.run_id != short.run.id
+        cell
+        for (cell, earlier), score in before.items()
+        if score.status == "scored" and cell.model == PRIMARY and earlier.run_id != short.run.id
     ]
     assert 0 < len(there) < 12  # the primary had what there was
     drifts = drifts_of(runs)
@@ -239,25 +269,11 @@ async def test_money_that_ends_leaves_a_part_out_and_the_reason_says_so(tmp_path
     assert primary.report.now is not None
     assert primary.report.now.pairs == len(there)
 
-
-async def test_a_run_that_is_taken_up_again_makes_the_comparisons_that_are_missing(
-    tmp_path: Path, simulator: Simulator
-) -> None:
-    async with weekly(tmp_path, simulator.base_url) as on, services(simulator.base_url) as made:
-        await on.traffic(0, 12, request=addition)
-        await week(on, 0, made)
-        await change(simulator, **{PRIMARY: {"wrong": 1.0}})
-        short = await week(on, 1, made, budget_usd=BUDGET)
-        before = {_key(look): look.score for look in await on.store.runs.looks(short.run.id)}
-        again = replace(short.run, max_cost_usd=1.0)
-        whole = await on.rebenchmark(specs=PAIRWISE, services=made, sample=12).resume(again)
-        assert whole is not None
-        after = {_key(look): look.score for look in await on.store.runs.looks(short.run.id)}
+    assert whole is not None
     assert (whole.run.state, whole.run.reason) == ("done", None)
     assert before.keys() <= after.keys()  # the same answers meet
-    assert {key: score for key, score in after.items() if before[key].status == "scored"} == {
-        key: score for key, score in before.items() if score.status == "scored"
-    }  # and what was judged is not judged again
+    scored = {key: score for key, score in before.items() if score.status == "scored"}
+    assert {key: after[key] for key in scored} == scored  # and what was judged is not judged again
     assert {score.status for score in after.values()} == {"scored"}
 
 

@@ -75,11 +75,18 @@ async def test_a_store_whose_rollups_know_nothing_of_judges_gets_them_made_anew(
             await day.act()
         while await store.rollups.fold():
             pass
+    unanswered = "SELECT exchange_id, candidate, unanswered FROM shadow_answer"
+    before = rows(path, unanswered)
     with closing(sqlite3.connect(path, isolation_level=None)) as older:
         for statement in (
             "DELETE FROM rollup WHERE detail NOT LIKE '[\"score%' AND detail NOT IN ('', '[\"dropped\"]')",
             "DROP INDEX judgement_by_start",
             "CREATE INDEX judgement_by_start ON judgement (started_at)",
+            "DROP INDEX shadow_answer_by_start",
+            "DROP INDEX shadow_answer_by_loss",
+            "ALTER TABLE shadow_answer DROP COLUMN unanswered",
+            "CREATE INDEX shadow_answer_by_start ON shadow_answer (exchange_started_at, exchange_id, candidate)",
+            "CREATE INDEX shadow_answer_by_loss ON shadow_answer (coalesce(quality_diff, 2.0), exchange_id, candidate)",
             "PRAGMA user_version = 11",
         ):
             older.execute(statement)
@@ -89,6 +96,8 @@ async def test_a_store_whose_rollups_know_nothing_of_judges_gets_them_made_anew(
         while await store.rollups.due() is not None:
             await keeper(store).fold()
         assert differences(await told(store, **EVER), await truth(store, **EVER)) == []
+    assert rows(path, unanswered) == before
+    assert {row[2] for row in before} == {0, 1}
 
 
 OPENS = """

@@ -90,6 +90,7 @@ class AnyDay:
             conversation=f"c{self.count % 9}",
             streamed=streamed,
             ttft_ms=chance.lognormvariate(4, 1) if streamed else None,
+            overhead_us=60 + 37 * self.count % 800 if self.count % 9 else None,
             usage=usage if chance.random() < 0.8 else None,
             first_turn=chance.random() < 0.5,
             has_tools=chance.random() < 0.3,

@@ -12,6 +12,7 @@ from shadow.alerts.lookout import (
     budget_observation,
     coverage_sums,
     drops_observation,
+    is_news,
     lead_observations,
     run_budget_observation,
     standing_observations,
@@ -173,6 +174,14 @@ def test_money_has_as_many_digits_as_it_needs_and_names_are_cut_to_one_printable
 
 
 # --- lookout ---
+
+
+def test_all_that_can_be_known_is_read_only_for_what_is_about_to_be_told() -> None:
+    subject = "verdict/default/p/c"
+    assert [is_news(standing(state=state), {}) for state in ("undecided", "promote", "withheld")] == [False, True, True]
+    assert not is_news(standing(state="promote"), {subject: "promote"})
+    assert is_news(standing(state="withdrawn"), {subject: "promote"})
+    assert not is_news(standing(state="withheld"), {"trust/default/p/c": "lost"})
 
 
 def test_a_lead_of_the_weekly_runs_is_told_and_a_loss_is_left_to_the_verdict() -> None:

@@ -343,6 +343,8 @@ def test_what_the_latest_run_could_not_compare_has_its_reason() -> None:
     not_kept = "the answers are not kept (shadow.content: none, or older than shadow.retention_days), so that a judge"
     assert (reason(first, unkept(second)) or "").startswith(not_kept)
     assert (reason(unkept(first), second) or "").startswith(not_kept)
+    silent = replace(second, answers=tuple(replace(each, outcome="timeout") for each in second.answers))
+    assert reason(first, silent) == "no answer of it in the latest run ended well"
     broke = compared_run(1, state="stopped", reason="no money for the answers")
     assert reason(first, broke) == "the latest run ended before its answers were compared: no money for the answers"
     elsewhere = replace(first, answers=tuple(replace(each, prompt=f"y{each.prompt}") for each in first.answers))

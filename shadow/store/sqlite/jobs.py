@@ -282,7 +282,7 @@ class SqliteJobs:
         if job.job.candidate == NOISE_FLOOR:
             transaction.run(self._sql["insert_noise"], noise_row(job, result))
             return
-        row = answer_row(result, exchange_started_at=job.exchange.started_at, task=job.job.task)
+        row = answer_row(result, exchange=job.exchange, task=job.job.task)
         transaction.run(self._sql["insert_answer"], row)
         transaction.run_many(self._sql["insert_score"], [score_row(answer, score) for score in result.scores])
         transaction.run_many(self._sql["insert_content"], content_rows(answer, result.content))

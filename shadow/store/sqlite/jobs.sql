@@ -63,13 +63,13 @@ INSERT INTO shadow_answer (
     stop_reason, model_answered, streamed,
     input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens,
     cost_billed_usd, cost_uncached_usd, price_source, error, redaction_changed,
-    quality_primary, quality_candidate, quality_diff
+    quality_primary, quality_candidate, quality_diff, unanswered
 ) VALUES (
     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
     ?, ?, ?,
     ?, ?, ?, ?, ?,
     ?, ?, ?, ?, ?,
-    ?, ?, ?
+    ?, ?, ?, ?
 ) ON CONFLICT (exchange_id, candidate) DO NOTHING;
 
 -- name: insert_score

@@ -126,34 +126,42 @@ ORDER BY labelled_at, label.exchange_id, label.candidate, labeller
 LIMIT :limit;
 
 -- name: to_label
--- Random pairs this person has not labelled, of the newest whose answers are kept and differ; judged ones first.
+-- Random pairs this person has not labelled, of the newest whose answers are kept and differ; judged ones first. What is
+-- kept is read in that order until there are enough.
 SELECT
-    recent.exchange_id, recent.candidate, exchange.task, exchange.model AS "primary",
+    drawn.exchange_id, drawn.candidate, exchange.task, exchange.model AS "primary",
     content.prompt, content.primary_output, content.primary_tool_calls,
-    content.candidate_output, content.candidate_tool_calls,
-    EXISTS (
-        SELECT 1 FROM judgement
-        WHERE judgement.exchange_id = recent.exchange_id AND judgement.candidate = recent.candidate
-            AND judgement.status = 'ruled' AND judgement.control IS NULL
-    ) AS judged
+    content.candidate_output, content.candidate_tool_calls, judged
 FROM (
-    SELECT exchange_id, candidate FROM shadow_answer
-    WHERE (:task IS NULL OR task = :task) AND (:candidate IS NULL OR candidate = :candidate)
-        AND outcome IN ('ok', 'refusal', 'truncated') AND NOT redaction_changed
-    ORDER BY exchange_started_at DESC, exchange_id DESC, candidate DESC
-    LIMIT :newest
-) AS recent
-JOIN exchange ON exchange.id = recent.exchange_id
-JOIN content ON content.exchange_id = recent.exchange_id AND content.candidate = recent.candidate
-WHERE content.prompt IS NOT NULL
-    AND (content.primary_output, content.primary_tool_calls)
-        IS NOT (content.candidate_output, content.candidate_tool_calls)
-    AND NOT EXISTS (
+    SELECT
+        exchange_id, candidate,
+        EXISTS (
+            SELECT 1 FROM judgement
+            WHERE judgement.exchange_id = recent.exchange_id AND judgement.candidate = recent.candidate
+                AND judgement.status = 'ruled' AND judgement.control IS NULL
+        ) AS judged
+    FROM (
+        SELECT exchange_id, candidate FROM shadow_answer
+        WHERE (:task IS NULL OR task = :task) AND (:candidate IS NULL OR candidate = :candidate)
+        ORDER BY exchange_started_at DESC, exchange_id DESC, candidate DESC
+        LIMIT :newest
+    ) AS recent
+    WHERE NOT EXISTS (
         SELECT 1 FROM label
         WHERE label.exchange_id = recent.exchange_id AND label.candidate = recent.candidate
             AND label.labeller = :labeller
     )
-ORDER BY judged DESC, random()
+    ORDER BY judged DESC, random()
+    LIMIT :newest
+) AS drawn
+CROSS JOIN content ON content.exchange_id = drawn.exchange_id AND content.candidate = drawn.candidate
+CROSS JOIN shadow_answer
+    ON shadow_answer.exchange_id = drawn.exchange_id AND shadow_answer.candidate = drawn.candidate
+CROSS JOIN exchange ON exchange.id = drawn.exchange_id
+WHERE content.prompt IS NOT NULL
+    AND shadow_answer.outcome IN ('ok', 'refusal', 'truncated') AND NOT shadow_answer.redaction_changed
+    AND (content.primary_output, content.primary_tool_calls)
+        IS NOT (content.candidate_output, content.candidate_tool_calls)
 LIMIT :limit;
 
 -- name: judge_spent

@@ -96,28 +96,32 @@ WHERE exchange_started_at >= :since AND exchange_started_at < :until AND (:task 
 ORDER BY exchange_started_at, exchange_id;
 
 -- name: pairs_newest
--- One page of pairs, newest exchange first.
+-- One page of pairs, newest exchange first; chosen out of an index alone.
 SELECT
     shadow_answer.*,
     exchange.model AS "primary", exchange.conversation, exchange.first_turn, exchange.outcome AS primary_outcome,
     exchange.latency_ms AS primary_latency_ms, exchange.ttft_ms AS primary_ttft_ms,
     exchange.cost_billed_usd AS primary_cost_billed_usd, exchange.cost_uncached_usd AS primary_cost_uncached_usd
-FROM shadow_answer
-JOIN exchange ON exchange.id = shadow_answer.exchange_id
-WHERE (:task IS NULL OR shadow_answer.task = :task) AND (:candidate IS NULL OR candidate = :candidate)
-    AND (:since IS NULL OR exchange_started_at >= :since) AND (:until IS NULL OR exchange_started_at < :until)
-    AND (:show = 'all'
-        OR (:show = 'differs' AND abs(quality_diff) >= 0.005)
-        OR (:show = 'regressed' AND quality_diff <= -0.005)
-        OR (:show = 'errors' AND (
-            shadow_answer.outcome NOT IN ('ok', 'refusal', 'truncated')
-            OR exchange.outcome NOT IN ('ok', 'refusal', 'truncated')))
-        OR (:show = 'unreviewed' AND NOT EXISTS (
-            SELECT 1 FROM label
-            WHERE label.exchange_id = shadow_answer.exchange_id AND label.candidate = shadow_answer.candidate)))
-    AND (:key IS NULL OR (exchange_started_at, exchange_id, candidate) < (:key, :key_id, :key_candidate))
-ORDER BY exchange_started_at DESC, exchange_id DESC, candidate DESC
-LIMIT :limit;
+FROM (
+    SELECT exchange_id, candidate FROM shadow_answer AS listed INDEXED BY shadow_answer_by_start
+    WHERE (:task IS NULL OR task = :task) AND (:candidate IS NULL OR candidate = :candidate)
+        AND exchange_started_at >= coalesce(:since, -9223372036854775808)
+        AND exchange_started_at < coalesce(:until, 9223372036854775807)
+        AND (:show = 'all'
+            OR (:show = 'differs' AND abs(quality_diff) >= 0.005)
+            OR (:show = 'regressed' AND quality_diff <= -0.005)
+            OR (:show = 'errors' AND unanswered)
+            OR (:show = 'unreviewed' AND NOT EXISTS (
+                SELECT 1 FROM label WHERE label.exchange_id = listed.exchange_id AND label.candidate = listed.candidate
+            )))
+        AND (exchange_started_at, exchange_id, candidate)
+            < (coalesce(:key, 9223372036854775807), coalesce(:key_id, ''), coalesce(:key_candidate, ''))
+    ORDER BY exchange_started_at DESC, exchange_id DESC, candidate DESC
+    LIMIT :limit
+) AS page
+CROSS JOIN shadow_answer USING (exchange_id, candidate) -- in this order: the page is short
+CROSS JOIN exchange ON exchange.id = shadow_answer.exchange_id
+ORDER BY exchange_started_at DESC, exchange_id DESC, candidate DESC;
 
 -- name: pairs_worst
 -- One page of pairs, largest loss of the candidate first; pairs without a difference come last.
@@ -126,23 +130,26 @@ SELECT
     exchange.model AS "primary", exchange.conversation, exchange.first_turn, exchange.outcome AS primary_outcome,
     exchange.latency_ms AS primary_latency_ms, exchange.ttft_ms AS primary_ttft_ms,
     exchange.cost_billed_usd AS primary_cost_billed_usd, exchange.cost_uncached_usd AS primary_cost_uncached_usd
-FROM shadow_answer
-JOIN exchange ON exchange.id = shadow_answer.exchange_id
-WHERE (:task IS NULL OR shadow_answer.task = :task) AND (:candidate IS NULL OR candidate = :candidate)
-    AND (:since IS NULL OR exchange_started_at >= :since) AND (:until IS NULL OR exchange_started_at < :until)
-    AND (:show = 'all'
-        OR (:show = 'differs' AND abs(quality_diff) >= 0.005)
-        OR (:show = 'regressed' AND quality_diff <= -0.005)
-        OR (:show = 'errors' AND (
-            shadow_answer.outcome NOT IN ('ok', 'refusal', 'truncated')
-            OR exchange.outcome NOT IN ('ok', 'refusal', 'truncated')))
-        OR (:show = 'unreviewed' AND NOT EXISTS (
-            SELECT 1 FROM label
-            WHERE label.exchange_id = shadow_answer.exchange_id AND label.candidate = shadow_answer.candidate)))
-    AND (:key IS NULL
-        OR (coalesce(quality_diff, 2.0), exchange_id, candidate) > (:key, :key_id, :key_candidate))
-ORDER BY coalesce(quality_diff, 2.0), exchange_id, candidate
-LIMIT :limit;
+FROM (
+    SELECT exchange_id, candidate FROM shadow_answer AS listed INDEXED BY shadow_answer_by_loss
+    WHERE (:task IS NULL OR task = :task) AND (:candidate IS NULL OR candidate = :candidate)
+        AND exchange_started_at >= coalesce(:since, -9223372036854775808)
+        AND exchange_started_at < coalesce(:until, 9223372036854775807)
+        AND (:show = 'all'
+            OR (:show = 'differs' AND abs(quality_diff) >= 0.005)
+            OR (:show = 'regressed' AND quality_diff <= -0.005)
+            OR (:show = 'errors' AND unanswered)
+            OR (:show = 'unreviewed' AND NOT EXISTS (
+                SELECT 1 FROM label WHERE label.exchange_id = listed.exchange_id AND label.candidate = listed.candidate
+            )))
+        AND (coalesce(quality_diff, 2.0), exchange_id, candidate)
+            > (coalesce(:key, -9.0), coalesce(:key_id, ''), coalesce(:key_candidate, ''))
+    ORDER BY coalesce(quality_diff, 2.0), exchange_id, candidate
+    LIMIT :limit
+) AS page
+CROSS JOIN shadow_answer USING (exchange_id, candidate) -- in this order: the page is short
+CROSS JOIN exchange ON exchange.id = shadow_answer.exchange_id
+ORDER BY coalesce(quality_diff, 2.0), exchange_id, candidate;
 
 -- name: pair
 -- One pair with what is kept of its content.

@@ -7,7 +7,7 @@ INSERT INTO rollup_delta (bucket, task, "primary", candidate, detail, numbers, h
 SELECT
     id, started_at, task, model, dialect, eligible, outcome, latency_ms, ttft_ms, streamed, client_retry, first_turn,
     has_tools, gateway_error, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
-    output_tokens, cost_billed_usd, cost_uncached_usd, price_source
+    output_tokens, cost_billed_usd, cost_uncached_usd, price_source, overhead_us
 FROM exchange WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: bundle_jobs
@@ -126,7 +126,7 @@ ON CONFLICT (grain, bucket) DO UPDATE SET version = version + 1;
 SELECT
     id, started_at, task, model, dialect, eligible, outcome, latency_ms, ttft_ms, streamed, client_retry, first_turn,
     has_tools, gateway_error, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
-    output_tokens, cost_billed_usd, cost_uncached_usd, price_source
+    output_tokens, cost_billed_usd, cost_uncached_usd, price_source, overhead_us
 FROM exchange
 WHERE started_at >= :since AND started_at < :until AND (started_at, id) > (:after, :after_id)
 ORDER BY started_at, id LIMIT :limit;

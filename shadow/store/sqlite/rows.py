@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shadow.records import Dialect, ExchangeRecord, JobBody, Outcome, ShadowJob, Usage
+from shadow.records import ENDED_WELL, Dialect, ExchangeRecord, JobBody, Outcome, ShadowJob, Usage
 
 if TYPE_CHECKING:
     import sqlite3
@@ -80,6 +80,7 @@ _TRUTHS = (
     "eligible",
     "counted",
     "redaction_changed",
+    "unanswered",
     "quality",
     "absolute",
     "identical",
@@ -266,14 +267,14 @@ def body_of(row: Mapping[str, Any]) -> JobBody:
     )
 
 
-def answer_row(result: PairResult, *, exchange_started_at: datetime, task: str) -> tuple[Any, ...]:
+def answer_row(result: PairResult, *, exchange: ExchangeRecord, task: str) -> tuple[Any, ...]:
     """Values for `insert_answer`, in its order."""
     answer = result.answer
     primary, candidate, difference = qualities(result)
     return (
         answer.exchange_id,
         answer.candidate,
-        micros(exchange_started_at),
+        micros(exchange.started_at),
         task,
         micros(answer.started_at),
         answer.outcome,
@@ -291,6 +292,7 @@ def answer_row(result: PairResult, *, exchange_started_at: datetime, task: str) 
         primary,
         candidate,
         difference,
+        not {answer.outcome, exchange.outcome} <= ENDED_WELL,
     )
 
 

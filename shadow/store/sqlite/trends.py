@@ -114,7 +114,7 @@ class SqliteTrends:
                 if each.quality
             },
             looks=tuple(_look(each) for each in looks),
-            judged=tuple(JudgedFact(**each) for each in judged),
+            judged=tuple(JudgedFact(**{**each, "grades": bool(each["grades"])}) for each in judged),
         )
 
     async def asked_cases(self, *, since: datetime) -> dict[str, CaseFact]:

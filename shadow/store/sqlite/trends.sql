@@ -41,9 +41,13 @@ WHERE run_id = :run_id AND case_id = :case_id AND model = :model AND repeat = :r
 WITH trial AS (
     SELECT
         run_case.task, run_judgement.case_id, run_judgement.evaluator, run_judgement.version, run_judgement.judge,
-        control, beside = 'a control' AS is_control,
-        max(CASE WHEN judge_order = 'primary_first' THEN winner END) AS first,
-        max(CASE WHEN judge_order = 'candidate_first' THEN winner END) AS second,
+        control, beside, beside = 'a control' AS is_control,
+        -- A control of a judge that grades has one call, which says who won.
+        max(CASE WHEN judge_order = 'primary_first' OR (judge_order = 'single' AND control IS NOT NULL)
+            THEN winner END) AS first,
+        max(CASE WHEN judge_order = 'candidate_first' OR (judge_order = 'single' AND control IS NOT NULL)
+            THEN winner END) AS second,
+        max(judge_order = 'single') AS is_single, max(grade) AS grade,
         max(judge_order = 'none') AS is_identical,
         max(primary_chars) AS primary_chars, max(candidate_chars) AS candidate_chars,
         sum(judge_order <> 'none') AS calls,
@@ -51,21 +55,22 @@ WITH trial AS (
         sum(status IN ('unreadable', 'refused')) AS unreadable_calls,
         sum(cost_usd) AS cost_usd, sum(cost_usd IS NULL) AS unpriced_calls
     FROM run_judgement JOIN run_case USING (run_id, case_id)
-    WHERE run_id = :id AND quality AND judge_order <> 'single'
+    WHERE run_id = :id AND quality
     GROUP BY run_case.task, run_judgement.case_id, run_judgement.model, run_judgement.repeat, beside,
         run_judgement.evaluator, run_judgement.version, run_judgement.judge, control
 )
 SELECT
-    task, evaluator, version, judge,
-    sum(control IS NULL AND first IS NOT NULL AND second IS NOT NULL) AS ruled,
+    task, evaluator, version, judge, max(is_single) AS grades,
+    sum(control IS NULL AND beside <> 'a control'
+        AND ((first IS NOT NULL AND second IS NOT NULL) OR grade IS NOT NULL)) AS ruled,
     sum(control IS NULL AND is_identical) AS identical,
-    sum(control IS NULL AND NOT is_identical AND (first IS NULL OR second IS NULL)) AS failed,
+    sum(control IS NULL AND beside <> 'a control' AND NOT is_identical AND grade IS NULL
+        AND (first IS NULL OR second IS NULL)) AS failed,
     sum(control IS NULL AND first IS NOT NULL AND second IS NOT NULL AND first <> second) AS flips,
     sum(control IS NULL AND first IS NOT NULL AND second IS NOT NULL AND (first <> second OR first = 'tie')) AS ties,
-    sum(is_control AND first IS NOT NULL AND second IS NOT NULL) AS controls,
-    sum(is_control AND first IS NOT NULL AND second IS NOT NULL AND first = 'primary' AND second = 'primary')
-        AS controls_passed,
-    sum(is_control AND (first IS NULL OR second IS NULL)) AS controls_failed_to_rule,
+    sum(is_control AND control IS NOT NULL AND first IS NOT NULL AND second IS NOT NULL) AS controls,
+    sum(is_control AND control IS NOT NULL AND first = 'primary' AND second = 'primary') AS controls_passed,
+    sum(is_control AND control IS NOT NULL AND (first IS NULL OR second IS NULL)) AS controls_failed_to_rule,
     coalesce(sum(CASE WHEN control IS NULL AND first IS NOT NULL AND second IS NOT NULL THEN primary_chars END), 0)
         AS primary_chars,
     coalesce(sum(CASE WHEN control IS NULL AND first IS NOT NULL AND second IS NOT NULL THEN candidate_chars END), 0)
