@@ -32,6 +32,8 @@ _MARK_PX = 5.0
 _KEY_PX = 16.0
 """Room for a series' shape before its name."""
 _GAP_PX = 12.0
+_NEAR_PX = 20.0
+"""How far from its mark a name needs no shape of its own."""
 _BESIDE_SHARE = 0.28
 """How much of a chart its names may take beside the plot; longer ones stand below it."""
 _THIN_PX = 0.8
@@ -512,7 +514,7 @@ class _Plot:
         kind = f"mark {_series(point.series)}{' hollow' if point.hollow else ''}"
         shape = f'<path class="{kind}" d="{_shape(point.series, x, y)}"/>'
         self.add(_linked(shape, href=point.href, told=point.told))
-        self._label(point.label, x, y, series=point.series, near_px=40)
+        self._label(point, x, y, kind=kind)
 
     def band(self, line: Line) -> None:
         if len(line.band) == 1:  # an area of one moment has no width
@@ -601,16 +603,15 @@ class _Plot:
                 self._text(words, middle, self.top - 4, "middle", "muted")
                 return
 
-    def _label(self, text: str, x: float, y: float, *, series: int, near_px: float = 0.0) -> None:
-        """Name a mark near it; a name that is further away than `near_px` bears the shape of its series as well."""
-        short = fitted(text, 0.5 * self._frame.width)
-        spot = self.room.place(short, x, y, reach=near_px) if near_px else None
+    def _label(self, point: Point, x: float, y: float, *, kind: str) -> None:
+        """Name a mark beside it; a name that has to stand further away bears the mark's shape as well."""
+        short = fitted(point.label, 0.5 * self._frame.width)
+        spot = self.room.place(short, x, y, reach=_NEAR_PX)
         if spot is None:
             spot = self.room.place(short, x, y, lead=_KEY_PX)
             if spot is None:  # without room the name is in the mark's title, and in the table
                 return
-            key = _shape(series, spot[0] + _MARK_PX + 2, spot[1] - 4)
-            self.add(f'<path class="mark {_series(series)}" d="{key}"/>')
+            self.add(f'<path class="{kind}" d="{_shape(point.series, spot[0] + _MARK_PX + 2, spot[1] - 4)}"/>')
             spot = (spot[0] + _KEY_PX, spot[1])
         self._text(short, spot[0], spot[1], "start", "label")
 
