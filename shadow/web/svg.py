@@ -34,7 +34,7 @@ _KEY_PX = 16.0
 _GAP_PX = 12.0
 _NEAR_PX = 20.0
 """How far from its mark a name needs no shape of its own."""
-_BESIDE_SHARE = 0.28
+_BESIDE_SHARE = 0.3
 """How much of a chart its names may take beside the plot; longer ones stand below it."""
 _THIN_PX = 0.8
 """Points of a curve nearer than this to the one before are not drawn: nobody could see them."""
