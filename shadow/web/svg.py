@@ -31,6 +31,11 @@ _BARE_TOP = 6.0
 _MARK_PX = 5.0
 _KEY_PX = 16.0
 """Room for a series' shape before its name."""
+_GAP_PX = 12.0
+_NEAR_PX = 20.0
+"""How far from its mark a name needs no shape of its own."""
+_BESIDE_SHARE = 0.3
+"""How much of a chart its names may take beside the plot; longer ones stand below it."""
 _THIN_PX = 0.8
 """Points of a curve nearer than this to the one before are not drawn: nobody could see them."""
 _SQUARE_PX = 5.0
@@ -327,8 +332,15 @@ def scatter(frame: Frame, points: Sequence[Point], *, x: Axis, y: Axis, frontier
 
 
 def curves(frame: Frame, lines: Sequence[Line], *, x: Axis, y: Axis, y_range: tuple[float, float] | None = None) -> str:
-    """Draw curves with their bands, and name each beside the plot."""
-    plot = _Plot(frame, x=x, y=y, right=_names_width(frame, lines))
+    """Draw curves with their bands. Short names stand beside the plot, long ones in rows below it."""
+    named = _in_order(lines)
+    beside = _KEY_PX + 14 + max((text_width(line.label) for line in named), default=0.0)
+    are_short = beside <= _BESIDE_SHARE * frame.width
+    if are_short:
+        plot = _Plot(frame, x=x, y=y, right=beside)
+    else:
+        below = LINE_PX * len(_rows(named, width=frame.width))
+        plot = _Plot(_sized(frame, frame.height + below), x=x, y=y, below=below)
     across = [a for line in lines for a, _ in line.points] + [value for value, _ in x.marks]
     plot.xs = scale_over(across, start=plot.left + 4, end=plot.right - 4, log=x.log, zero=x.zero)
     if y_range is None:
@@ -342,7 +354,10 @@ def curves(frame: Frame, lines: Sequence[Line], *, x: Axis, y: Axis, y_range: tu
         plot.band(line)
     for line in lines:
         plot.curve(line)
-    plot.names(lines)
+    if are_short:
+        plot.names_beside(named)
+    else:
+        plot.names_below(named)
     return plot.drawn()
 
 
@@ -381,10 +396,30 @@ def _sized(frame: Frame, height: float) -> Frame:
     return Frame(name=frame.name, title=frame.title, description=frame.description, width=frame.width, height=height)
 
 
-def _names_width(frame: Frame, lines: Sequence[Line]) -> float:
-    """Room for names right of the plot: as much as they need, at most three tenths of the chart."""
-    longest = max((text_width(line.label) for line in lines), default=0.0)
-    return min(longest + _KEY_PX + 14, 0.3 * frame.width)
+def _rows(lines: Sequence[Line], *, width: float) -> list[list[Line]]:
+    """Fill rows with lines' names, each after the shape of its series."""
+    rows: list[list[Line]] = [[]]
+    left = width
+    for line in lines:
+        needed = _KEY_PX + text_width(line.label) + _GAP_PX
+        if rows[-1] and needed > left:
+            rows.append([])
+            left = width
+        rows[-1].append(line)
+        left -= needed
+    return rows
+
+
+def _in_order(lines: Sequence[Line]) -> list[Line]:
+    """One line for each name, from top to bottom as they end; distributions, which all end together, by their half."""
+    shown: dict[str, Line] = {}
+    for line in lines:
+        known = shown.get(line.label)
+        if line.points and (known is None or line.points[-1][0] >= known.points[-1][0]):
+            shown[line.label] = line
+    return sorted(
+        shown.values(), key=lambda line: line.points[_half(line.points)][0] if line.stepped else -line.points[-1][1]
+    )
 
 
 def _label_width(frame: Frame, labels: Sequence[str]) -> float:
@@ -396,11 +431,20 @@ class _Plot:
     """A drawing under way: the pieces so far, the scales, and the room that is left for labels."""
 
     def __init__(
-        self, frame: Frame, *, x: Axis, y: Axis | None, left: float = _LEFT, right: float = _RIGHT, top: float = _TOP
+        self,
+        frame: Frame,
+        *,
+        x: Axis,
+        y: Axis | None,
+        left: float = _LEFT,
+        right: float = _RIGHT,
+        top: float = _TOP,
+        below: float = 0.0,
     ) -> None:
         self._frame, self._x, self._y = frame, x, y
         self._pieces: list[str] = []
-        self.left, self.right, self.top, self.bottom = left, frame.width - right, top, frame.height - _BOTTOM
+        self.left, self.right = left, frame.width - right
+        self.top, self.bottom = top, frame.height - _BOTTOM - below
         self.xs = Scale(low=0, high=1, start=self.left, end=self.right)
         self.ys = Scale(low=0, high=1, start=self.bottom, end=self.top)
         self.room = Room(Box(self.left + 2, self.top - 16, frame.width - 2, self.bottom - 2))
@@ -470,7 +514,7 @@ class _Plot:
         kind = f"mark {_series(point.series)}{' hollow' if point.hollow else ''}"
         shape = f'<path class="{kind}" d="{_shape(point.series, x, y)}"/>'
         self.add(_linked(shape, href=point.href, told=point.told))
-        self._label(point.label, x, y, series=point.series, near_px=40)
+        self._label(point, x, y, kind=kind)
 
     def band(self, line: Line) -> None:
         if len(line.band) == 1:  # an area of one moment has no width
@@ -494,34 +538,31 @@ class _Plot:
             drawn += f'<path class="mark {_series(line.series)}" d="{marks}"/>'
         self.add(_linked(drawn, href=line.href, told=line.told or line.label))
 
-    def names(self, lines: Sequence[Line]) -> None:
-        """Name every line right of the plot: at the height it ends, or as near as the others leave room.
-
-        Distributions all end together: their names stand in the order in which they pass the half.
-        """
-        shown: dict[str, Line] = {}
-        for line in lines:
-            known = shown.get(line.label)
-            if line.points and (known is None or line.points[-1][0] >= known.points[-1][0]):
-                shown[line.label] = line
+    def names_beside(self, lines: Sequence[Line]) -> None:
+        """Name lines right of the plot: at the height each ends, or as near as the others leave room."""
+        wished = [self.top if line.stepped else self.ys(line.points[-1][1]) for line in lines]
         most = int((self.bottom - self.top) / LINE_PX)
-        wished = sorted(((self._wished(line), line) for line in [*shown.values()][:most]), key=lambda each: each[0])
-        heights = _apart([height for height, _ in wished], low=self.top, high=self.bottom)
-        left = self.right + 8
-        for height, (end, line) in zip(heights, wished, strict=True):
+        heights = _apart(wished[:most], low=self.top, high=self.bottom)
+        for height, end, line in zip(heights, wished, lines, strict=False):
             if not line.stepped:
                 start = self.xs(line.points[-1][0]) + _MARK_PX + 2
-                way = f"M{number(start)} {number(end)}L{number(left - 3)} {number(height)}"
+                way = f"M{number(start)} {number(end)}L{number(self.right + 5)} {number(height)}"
                 self.add(f'<path class="leader {_series(line.series)}" d="{way}"/>')
-            key = _shape(line.series, left + _MARK_PX, height)
-            self.add(f'<path class="mark {_series(line.series)}" d="{key}"/>')
-            short = fitted(line.label, self._frame.width - left - _KEY_PX - 2)
-            self._text(short, left + _KEY_PX - 2, height + 4, "start", "label")
+            self._named(line, self.right + 8, height)
 
-    def _wished(self, line: Line) -> float:
-        if not line.stepped:
-            return self.ys(line.points[-1][1])
-        return self.top + (self.xs(line.points[_half(line.points)][0]) - self.left) / 1000  # an order, nothing more
+    def names_below(self, lines: Sequence[Line]) -> None:
+        """Name lines in rows below the plot."""
+        for number_, row in enumerate(_rows(lines, width=self._frame.width)):
+            left = 2.0
+            for line in row:
+                self._named(line, left, self.bottom + _BOTTOM + 4 + LINE_PX * number_)
+                left += _KEY_PX + text_width(line.label) + _GAP_PX
+
+    def _named(self, line: Line, left: float, middle: float) -> None:
+        key = _shape(line.series, left + _MARK_PX, middle)
+        self.add(f'<path class="mark {_series(line.series)}" d="{key}"/>')
+        short = fitted(line.label, self._frame.width - left - _KEY_PX)
+        self._text(short, left + _KEY_PX - 2, middle + 4, "start", "label")
 
     def bar(self, row: Bar, *, top: float) -> None:
         self._text(fitted(row.label, self.left - 8), self.left - 6, top + 13, "end", "row")
@@ -562,16 +603,15 @@ class _Plot:
                 self._text(words, middle, self.top - 4, "middle", "muted")
                 return
 
-    def _label(self, text: str, x: float, y: float, *, series: int, near_px: float = 0.0) -> None:
-        """Name a mark near it; a name that is further away than `near_px` bears the shape of its series as well."""
-        short = fitted(text, 0.5 * self._frame.width)
-        spot = self.room.place(short, x, y, reach=near_px) if near_px else None
+    def _label(self, point: Point, x: float, y: float, *, kind: str) -> None:
+        """Name a mark beside it; a name that has to stand further away bears the mark's shape as well."""
+        short = fitted(point.label, 0.5 * self._frame.width)
+        spot = self.room.place(short, x, y, reach=_NEAR_PX)
         if spot is None:
             spot = self.room.place(short, x, y, lead=_KEY_PX)
             if spot is None:  # without room the name is in the mark's title, and in the table
                 return
-            key = _shape(series, spot[0] + _MARK_PX + 2, spot[1] - 4)
-            self.add(f'<path class="mark {_series(series)}" d="{key}"/>')
+            self.add(f'<path class="{kind}" d="{_shape(point.series, spot[0] + _MARK_PX + 2, spot[1] - 4)}"/>')
             spot = (spot[0] + _KEY_PX, spot[1])
         self._text(short, spot[0], spot[1], "start", "label")
 

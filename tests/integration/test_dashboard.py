@@ -643,13 +643,14 @@ def test_a_run_is_written_as_one_file_by_the_same_functions() -> None:
 def test_candidates_and_the_schedule_are_on_the_health_page(api: FakeApi) -> None:
     api.answers["/readyz"] = ErrorAnswer(status=503, kind="not_ready", message="the store is being opened")
     api.answers["/alerts"]["alerts"] = [{"created_at": dashboard.UNTIL, "title": "gemini leads"}]
-    with serving(api, breakers={GOOD: True, BAD: False}, loaded_at=NOW) as client:
+    with serving(api, breakers={GOOD: True, BAD: False}, loaded_at=NOW, config_version="1f2e3d4c5b6a") as client:
         text = read(client, "health").text
     for words in (
         f"{GOOD} : is asked",
         f"{BAD} : keeps failing",
         f"{OPEN} : is asked by no worker",
         "2026-11-22 03:00 UTC",
+        "read 2026-11-20 12:00 UTC ; version 1f2e3d4c5b6a",
     ):
         assert words in text
     assert "the store is being opened" in text
@@ -770,7 +771,7 @@ def test_a_page_of_many_tasks_and_models_stays_small_and_leads_to_the_rest(api: 
     api.answers |= {
         "/stats": stats,
         "/latency": dashboard.many_curves(stats),
-        "/trends": dashboard.many_trends(stats),
+        "/trends": dashboard.many_trends({"tasks": stats["tasks"][:2]}),
         **{f"/runs/{run}": {**dashboard.run_summary(run), "tasks": stats["tasks"]} for run in ("r1", "r2")},
     }
     with serving(api, tasks=tuple(task["task"] for task in stats["tasks"])) as client:

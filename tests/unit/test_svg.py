@@ -209,25 +209,45 @@ def test_a_distribution_bears_its_shape_where_it_passes_the_half() -> None:
     assert "mark s2" in at  # it never passes the half, and has its shape at the end
 
 
-def test_names_beside_a_chart_stand_once_each_in_the_order_the_lines_end() -> None:
+def labels_of(drawing: str) -> list[ET.Element]:
+    return [text for text in parsed(drawing).iter(f"{NS}text") if text.attrib["class"] == "label"]
+
+
+def test_short_names_stand_beside_the_chart_once_each_in_the_order_the_lines_end() -> None:
     lines = [
         Line(points=[(1, 0.5), (9, 0.50 + 0.001 * number)], label=f"model {number}", series=number, marks=True)
         for number in range(6)
     ]
     runs = Line(points=[(1, 0.4), (3, 0.4)], label="model 0", series=0, dashed=True, told="model 0, weekly runs")
-    early = Line(points=[(2, 0.9)], label="ended early, with a name too long for its place", series=7)
+    early = Line(points=[(2, 0.9)], label="early", series=7)
     drawing = svg.curves(FRAME, [early, *lines, runs, Line(points=(), label="no point", series=1)], x=PLAIN, y=PLAIN)
     assert_readable(drawing)
-    named = [text.text or "" for text in parsed(drawing).iter(f"{NS}text") if text.attrib["class"] == "label"]
-    assert named[0].startswith("ended early")
-    assert named[0].endswith("…")
-    assert named[1:] == [f"model {number}" for number in reversed(range(6))]
+    named = [text.text for text in labels_of(drawing)]
+    assert named == ["early", *(f"model {number}" for number in reversed(range(6)))]
     assert drawing.count('class="leader') == len(named)
     assert "<title>model 0, weekly runs</title>" in drawing
     many = [Line(points=[(1, 1), (9, number)], label=f"m{number}", series=number) for number in range(40)]
     drawing = svg.curves(FRAME, many, x=PLAIN, y=PLAIN)
     assert_readable(drawing)
-    assert drawing.count('class="label"') == 13  # as many as there are lines of text beside the plot
+    assert len(labels_of(drawing)) == 13  # as many as there are lines of text beside the plot
+
+
+def test_long_names_stand_in_rows_below_the_chart_and_are_not_cut() -> None:
+    names = ["claude-sonnet-4-5-20250929", "gpt-4o", "gemini-2.5-pro-preview", "m" * 40, "tiny"]
+    lines = [Line(points=[(1, 0.5), (9, number)], label=name, series=number) for number, name in enumerate(names)]
+    drawing = svg.curves(FRAME, lines, x=PLAIN, y=PLAIN)
+    assert_readable(drawing)
+    found = labels_of(drawing)
+    assert [text.text for text in found if "m" * 20 not in (text.text or "")] == [
+        names[4],
+        names[2],
+        names[1],
+        names[0],
+    ]
+    assert len({text.attrib["y"] for text in found}) == 4
+    height = float(parsed(drawing).attrib["viewBox"].split()[3])
+    assert height == FRAME.height + 4 * svg.LINE_PX
+    assert "leader" not in drawing
 
 
 def test_names_of_distributions_stand_in_the_order_of_their_medians() -> None:
@@ -237,7 +257,7 @@ def test_names_of_distributions_stand_in_the_order_of_their_medians() -> None:
     ]
     drawing = svg.curves(FRAME, lines, x=LOG, y=PLAIN, y_range=(0, 1))
     assert_readable(drawing)
-    labels = [text for text in parsed(drawing).iter(f"{NS}text") if text.attrib["class"] == "label"]
+    labels = labels_of(drawing)
     assert [text.text for text in labels] == ["fast", "middling", "slow"]
     assert [float(b.attrib["y"]) - float(a.attrib["y"]) for a, b in pairwise(labels)] == pytest.approx([15, 15], abs=1)
     assert "leader" not in drawing
