@@ -33,10 +33,12 @@ from shadow.pricing import PriceBook
 from shadow.rebenchmark import Rebenchmark, WeeklyRules, WeeklyRuns
 from shadow.records import Candidate, Dialect
 from shadow.redaction import Redactor, Scrubber
+from shadow.rollups import WHOLE
 from shadow.runfacts import GOLDEN
 from shadow.runs import DEFAULT_HEADERS, Case, prompt_hash
 from shadow.schedule import schedule_of
 from shadow.stats import traffic_figures
+from shadow.stats.rolled import job_counts
 from shadow.trends import drifts_of, leads_of
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ MAX_RUNS = 104
 DROPS_OVER = timedelta(hours=24)
 MONTH = timedelta(days=30)
 """The traffic out of which a month's saving is projected."""
+ROW_BY_ROW = 5000
+"""Beyond so many exchanges in that time, what was lost is read from sums."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,9 +268,15 @@ class Looks:
     async def losses(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """Sampled exchanges that were lost in the last day."""
         now = self._now()
-        sampled, dropped = coverage_sums(await self._reader.coverage(since=now - DROPS_OVER, until=now))
+        sampled, dropped = coverage_sums(await self._coverage(since=now - DROPS_OVER, until=now))
         seen = drops_observation(sampled=sampled, dropped=dropped, over="the last 24 hours", told=told.get("drops"))
         return () if seen is None else (seen,)
+
+    async def _coverage(self, *, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Count jobs, of much traffic by sums: then the day begins with a whole minute."""
+        if await self._reader.holds_more_than(ROW_BY_ROW, since=since, until=until):
+            return job_counts((await self._reader.rollups.window(since=since, until=until)).totals(detail=WHOLE))
+        return await self._reader.coverage(since=since, until=until)
 
 
 def golden_cases(path: str | None) -> tuple[Case, ...]:
