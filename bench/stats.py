@@ -189,6 +189,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from bench.filled import Loader
 from shadow.records import Batch
+from shadow.store.sqlite.connection import Connection
 from shadow.store.sqlite.intake import SqliteIntake
 
 async def main(path, name, seconds, rate):

@@ -115,6 +115,22 @@ class Redactor:
             return (text.encode() if changed else body), changed
         return (body, False) if redacted is None else (redacted, True)
 
+    def redact_written(self, text: str) -> str:
+        """Return what a person or a model wrote with every find taken out, and every known key, wherever it stands.
+
+        JSON stays JSON, but nothing in it is exempt, names of its objects neither; the rest is redacted as text.
+        """
+        try:
+            found = _JsonRedaction(self.redact_text, names=True).run(text, free=True)
+        except (ValueError, RecursionError):
+            return self.redact_text(text)[0]
+        return text if found is None else found.decode()
+
+    def redact_request(self, text: str) -> str:
+        """Return a kept request as `redact_json` gives it, and without any known key, wherever it stands."""
+        redacted, changed = self.redact_json(text.encode("utf-8", "replace"))
+        return self._scrubber.scrub(redacted.decode() if changed else text)
+
 
 class _JsonRedaction:
     """One walk through one body."""
@@ -136,8 +152,9 @@ class _JsonRedaction:
         }
     )
 
-    def __init__(self, redact: Callable[[str], tuple[str, bool]]) -> None:
+    def __init__(self, redact: Callable[[str], tuple[str, bool]], *, names: bool = False) -> None:
         self._redact = redact
+        self._names = names
         self._changed = False
 
     def run(self, text: str, *, free: bool) -> bytes | None:
@@ -158,7 +175,7 @@ class _JsonRedaction:
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, dict):
-            return {name: self._member(value, name, free=free) for name in value}
+            return {self._name(name): self._member(value, name, free=free) for name in value}
         if isinstance(value, list):
             return [self._value(entry, free=free) for entry in value]
         if free and type(value) is int:
@@ -173,6 +190,9 @@ class _JsonRedaction:
             return self._arguments(value)
         begins_free = isinstance(value, dict) and name in {"arguments", "input", "metadata"}
         return self._value(value, free=free or begins_free)
+
+    def _name(self, name: str) -> str:
+        return self._text(name) if self._names else name
 
     def _text(self, text: str) -> str:
         if text.startswith("data:") and ";base64," in text[:100]:

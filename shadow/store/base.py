@@ -258,7 +258,10 @@ class Reader(Judging, Protocol):
         ...
 
     async def holds_more_than(self, limit: int, *, since: datetime, until: datetime) -> bool:
-        """Tell whether more exchanges than `limit` lie in the window; costs no more than counting that far."""
+        """Tell whether more exchanges than `limit` lie in the window, or some of them are deleted: sums know then.
+
+        Costs no more than counting that far.
+        """
         ...
 
     async def eligible_sample(self, limit: int, *, since: datetime, until: datetime) -> list[dict[str, Any]]:

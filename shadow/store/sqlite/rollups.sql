@@ -192,6 +192,10 @@ ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = exclude
 WHERE holder = excluded.holder OR lease_until < :now OR lease_until > :farthest
 RETURNING 1;
 
+-- name: prolong_lease
+-- Stay the one who does this for longer.
+UPDATE lease SET lease_until = max(lease_until, :until) WHERE name = :name AND holder = :holder;
+
 -- name: seize_lease
 -- Become the one who does this, whoever did it before.
 INSERT INTO lease (name, holder, lease_until) VALUES (:name, :holder, :until)
