@@ -17,11 +17,11 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import uvicorn
@@ -31,7 +31,6 @@ from gateway.demo.history import fill
 from shadow.records import Batch
 from shadow.repeat import paced
 from shadow.store import open_intake, open_store
-from shadow.store.sqlite.connection import Connection
 from shadow.store.sqlite.file import prepare
 from shadow.web import AdminSettings, VerdictApi, WeeklyApi, build_app
 
@@ -190,7 +189,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from bench.filled import Loader
 from shadow.records import Batch
-from shadow.store.sqlite.connection import Connection
 from shadow.store.sqlite.intake import SqliteIntake
 
 async def main(path, name, seconds, rate):
@@ -286,30 +284,36 @@ asyncio.run(main(sys.argv[1]))
 
 
 async def retention(path: Path, end: datetime) -> dict[str, float]:
-    """How long retention holds the write lock over a large file, and how many exchanges a second it deletes."""
+    """How long retention keeps others from writing into a large file, and how many exchanges a second it deletes."""
     held: list[float] = []
-    at_once, run_to_end = Connection.at_once, Connection.run_to_end
+    done = threading.Event()
 
-    async def timed_work(self: Connection, work: Any) -> Any:
+    def watch() -> None:
+        """Try to begin writing, again and again: from the first time in vain to the next success the lock was held."""
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection:
+            since = None
+            while not done.is_set():
+                began = time.perf_counter()
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    connection.execute("ROLLBACK")
+                except sqlite3.OperationalError:
+                    since = since or began
+                else:
+                    if since is not None:
+                        held.append((time.perf_counter() - since) * 1000)
+                    since = None
+                time.sleep(0.0003)
+
+    watching = threading.Thread(target=watch)
+    async with await open_store(f"sqlite:///{path}") as store:
+        before = end - timedelta(days=DAYS) + timedelta(minutes=60)
+        watching.start()
         began = time.perf_counter()
-        found = await at_once(self, work)
-        held.append((time.perf_counter() - began) * 1000)
-        return found
-
-    async def timed_run(self: Connection, sql: str) -> None:
-        began = time.perf_counter()
-        await run_to_end(self, sql)
-        held.append((time.perf_counter() - began) * 1000)
-
-    Connection.at_once, Connection.run_to_end = timed_work, timed_run  # type: ignore[method-assign]
-    try:
-        async with await open_store(f"sqlite:///{path}") as store:
-            before = end - timedelta(days=DAYS) + timedelta(minutes=60)
-            began = time.perf_counter()
-            gone = await paced(lambda limit: store.reader.prune(before=before, limit=limit))
-            took = time.perf_counter() - began
-    finally:
-        Connection.at_once, Connection.run_to_end = at_once, run_to_end  # type: ignore[method-assign]
+        gone = await paced(lambda limit: store.reader.prune(before=before, limit=limit))
+        took = time.perf_counter() - began
+        done.set()
+        watching.join()
     held.sort()
     return {"exchanges": gone, "exchanges/s": gone / took, "lock p99, ms": at(held, 99), "lock max, ms": held[-1]}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shadow.pricing import PriceBook
 from shadow.records import Usage
+from shadow.rollups import WHOLE
 from shadow.store import open_store
 
 if TYPE_CHECKING:
@@ -15,8 +16,16 @@ if TYPE_CHECKING:
 
     from gateway.config import Config
     from shadow.records import Candidate
+    from shadow.store.base import Reader
 
-_WINDOW = timedelta(hours=24)
+_HOURS = 24
+_ROW_BY_ROW = 5000
+"""Of a day with more exchanges some of every hour are looked at, each for as many as that hour had."""
+_AN_HOUR = 200
+
+
+Weighted = tuple[dict[str, Any], float]
+"""An exchange, and how many it stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +34,7 @@ class Estimate:
 
     usd_per_day: float | None
     exchanges: int
-    """How many recorded exchanges it is based on."""
+    """How many recorded exchanges it is about."""
     reason: str | None = None
 
     def sentence(self, budget_usd_per_day: float) -> str:
@@ -45,12 +54,30 @@ async def estimate(config: Config, *, now: datetime | None = None) -> Estimate:
         return Estimate(usd_per_day=None, exchanges=0, reason="no traffic is recorded yet")
     until = datetime.now(UTC) if now is None else now
     async with await open_store(config.measuring.store) as store:
-        exchanges = await store.reader.exchanges(since=until - _WINDOW, until=until)
-    return _priced([row for row in exchanges if row["eligible"]], config)
+        return _priced(await _weighted(store.reader, until), config)
 
 
-def _priced(exchanges: Sequence[dict[str, Any]], config: Config) -> Estimate:
-    counted = [usage for usage in map(_usage, exchanges) if usage is not None]
+async def _weighted(reader: Reader, until: datetime) -> list[Weighted]:
+    """Read the day's eligible exchanges, each with the number of exchanges it stands for."""
+    since = until - timedelta(hours=_HOURS)
+    if not await reader.holds_more_than(_ROW_BY_ROW, since=since, until=until):
+        return [(row, 1.0) for row in await reader.exchanges(since=since, until=until) if row["eligible"]]
+    found: list[Weighted] = []
+    for hour in range(_HOURS):
+        bounds = {"since": since + timedelta(hours=hour), "until": since + timedelta(hours=hour + 1)}
+        rows = await reader.eligible_sample(_AN_HOUR, **bounds)
+        if len(rows) == _AN_HOUR:
+            window = await reader.rollups.window(since=bounds["since"], until=bounds["until"])
+            eligible = sum(sums["eligible"] for sums in window.totals(detail=WHOLE).values())
+            found += [(row, max(1.0, eligible / _AN_HOUR)) for row in rows]
+        else:
+            found += [(row, 1.0) for row in rows]
+    return found
+
+
+def _priced(exchanges: Sequence[Weighted], config: Config) -> Estimate:
+    counted = [(usage, weight) for row, weight in exchanges if (usage := _usage(row)) is not None]
+    about = round(sum(weight for _, weight in counted))
     if not counted:
         return Estimate(usd_per_day=None, exchanges=0, reason="no traffic with token counts in the last 24 hours")
     book = PriceBook(config.measuring.prices)
@@ -59,26 +86,32 @@ def _priced(exchanges: Sequence[dict[str, Any]], config: Config) -> Estimate:
         candidate.model for candidate, cost in zip(config.measuring.candidates, costs, strict=True) if cost is None
     ]
     if len(unknown) == len(costs):
-        return Estimate(usd_per_day=None, exchanges=len(counted), reason="no candidate has a known price")
+        return Estimate(usd_per_day=None, exchanges=about, reason="no candidate has a known price")
     total = sum(cost for cost in costs if cost is not None) + _cost_again(exchanges, book, config)
-    return Estimate(usd_per_day=total, exchanges=len(counted))
+    return Estimate(usd_per_day=total, exchanges=about)
 
 
-def _candidate_cost(candidate: Candidate, usages: Sequence[Usage], book: PriceBook, config: Config) -> float | None:
+def _candidate_cost(
+    candidate: Candidate, usages: Sequence[tuple[Usage, float]], book: PriceBook, config: Config
+) -> float | None:
     """Sum what this candidate would have cost; it is taken to answer as long as the primary did."""
     rate = config.measuring.sample_rate if candidate.sample_rate is None else candidate.sample_rate
-    costs = [book.cost(usage, answered=None, asked=candidate.model).uncached_usd for usage in usages]
-    return None if None in costs else rate * sum(cost for cost in costs if cost is not None)
+    costs = [book.cost(usage, answered=None, asked=candidate.model).uncached_usd for usage, _ in usages]
+    if None in costs:
+        return None
+    return rate * sum(cost * weight for cost, (_, weight) in zip(costs, usages, strict=True) if cost is not None)
 
 
-def _cost_again(exchanges: Sequence[dict[str, Any]], book: PriceBook, config: Config) -> float:
+def _cost_again(exchanges: Sequence[Weighted], book: PriceBook, config: Config) -> float:
     """Sum what the primary, asked again for the noise floor, would have cost; unknown prices are not asked."""
     settings = config.measuring
     if settings.noise_floor is None:
         return 0.0
     rates = (settings.sample_rate if each.sample_rate is None else each.sample_rate for each in settings.candidates)
-    costs = (book.cost(_usage(row), answered=None, asked=row["model"]).uncached_usd for row in exchanges)
-    return max(rates) * settings.noise_floor_rate * sum(cost for cost in costs if cost is not None)
+    costs = (
+        (book.cost(_usage(row), answered=None, asked=row["model"]).uncached_usd, weight) for row, weight in exchanges
+    )
+    return max(rates) * settings.noise_floor_rate * sum(cost * weight for cost, weight in costs if cost is not None)
 
 
 def _usage(row: dict[str, Any]) -> Usage | None:

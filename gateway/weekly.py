@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from shadow.alerts.lookout import (
     drift_observations,
     drops_observation,
     is_news,
+    judge_observations,
     lead_observations,
     run_budget_observation,
     standing_observations,
@@ -31,10 +33,12 @@ from shadow.pricing import PriceBook
 from shadow.rebenchmark import Rebenchmark, WeeklyRules, WeeklyRuns
 from shadow.records import Candidate, Dialect
 from shadow.redaction import Redactor, Scrubber
+from shadow.rollups import WHOLE
 from shadow.runfacts import GOLDEN
 from shadow.runs import DEFAULT_HEADERS, Case, prompt_hash
 from shadow.schedule import schedule_of
 from shadow.stats import traffic_figures
+from shadow.stats.rolled import job_counts
 from shadow.trends import drifts_of, leads_of
 
 if TYPE_CHECKING:
@@ -49,6 +53,8 @@ MAX_RUNS = 104
 DROPS_OVER = timedelta(hours=24)
 MONTH = timedelta(days=30)
 """The traffic out of which a month's saving is projected."""
+ROW_BY_ROW = 5000
+"""Beyond so many exchanges in that time, what was lost is read from sums."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,8 +194,9 @@ class Looks:
         self._now = now
         self._seen: tuple[str, datetime | None] | None = None
         self._of_runs: list[Observation] = []
+        self._judges: Callable[[Mapping[str, str]], Sequence[Observation]] = lambda _: ()
 
-    async def runs(self, _told: Mapping[str, str]) -> Sequence[Observation]:
+    async def runs(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """Drift, leads and money of the weekly runs; worked out anew only when a run has ended."""
         newest = await self._trends.weekly_runs(limit=1)
         if not newest:
@@ -197,9 +204,10 @@ class Looks:
         key = (newest[0].id, newest[0].finished_at)
         if key != self._seen:
             runs = await self._trends.weekly_runs(limit=MAX_RUNS)
-            money = run_budget_observation(runs)
+            money, drifts = run_budget_observation(runs), drifts_of(runs)
+            self._judges = functools.partial(judge_observations, drifts, runs)
             self._of_runs = [
-                *drift_observations(drifts_of(runs), runs),
+                *drift_observations(drifts, runs),
                 *lead_observations(
                     map(standing_of_lead, leads_of(runs)),
                     config_file=self._settings.config_file,
@@ -208,7 +216,7 @@ class Looks:
                 *(() if money is None else (money,)),
             ]
             self._seen = key
-        return self._of_runs
+        return [*self._of_runs, *self._judges(told)]
 
     async def verdicts(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """Verdicts on live traffic and whether their data can be trusted."""
@@ -260,9 +268,15 @@ class Looks:
     async def losses(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """Sampled exchanges that were lost in the last day."""
         now = self._now()
-        sampled, dropped = coverage_sums(await self._reader.coverage(since=now - DROPS_OVER, until=now))
+        sampled, dropped = coverage_sums(await self._coverage(since=now - DROPS_OVER, until=now))
         seen = drops_observation(sampled=sampled, dropped=dropped, over="the last 24 hours", told=told.get("drops"))
         return () if seen is None else (seen,)
+
+    async def _coverage(self, *, since: datetime, until: datetime) -> Sequence[Mapping[str, Any]]:
+        """Count jobs, of much traffic by sums: then the day begins with a whole minute."""
+        if await self._reader.holds_more_than(ROW_BY_ROW, since=since, until=until):
+            return job_counts((await self._reader.rollups.window(since=since, until=until)).totals(detail=WHOLE))
+        return await self._reader.coverage(since=since, until=until)
 
 
 def golden_cases(path: str | None) -> tuple[Case, ...]:

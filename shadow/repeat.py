@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.1
 _MAX_BACKOFF_S = 5.0
-_FIRST_CHUNK, _SMALLEST_CHUNK, _LARGEST_CHUNK = 100, 10, 2000
+_FIRST_CHUNK, _SMALLEST_CHUNK, _LARGEST_CHUNK = 100, 10, 1000
 _LONG_CHUNK_S = 0.02
 
 
@@ -74,7 +74,7 @@ async def in_chunks(step: Callable[[], Awaitable[int]], *, chunk: int) -> int:
 
 
 async def paced(step: Callable[[int], Awaitable[int]]) -> int:
-    """Repeat a step, told how much to do, until it finds less: as much at once as keeps writers waiting briefly.
+    """Repeat a step, told how much to do at most, until it finds nothing: as much as keeps writers waiting briefly.
 
     A chunk that took long (the rows lie scattered, the disk is slow) is followed by a smaller one. Returns the sum.
     """
@@ -84,11 +84,11 @@ async def paced(step: Callable[[int], Awaitable[int]]) -> int:
         done = await step(limit)
         took_s = time.monotonic() - began_s
         total += done
-        if done < limit:
+        if not done:
             return total
         if took_s > _LONG_CHUNK_S:
             limit = max(limit // 2, _SMALLEST_CHUNK)
-        elif took_s < _LONG_CHUNK_S / 4:
+        elif took_s < _LONG_CHUNK_S / 4 and done >= limit:
             limit = min(2 * limit, _LARGEST_CHUNK)
         await asyncio.sleep(max(_LONG_CHUNK_S, 2 * took_s))  # others write meanwhile
 

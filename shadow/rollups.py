@@ -206,8 +206,11 @@ class Totals:
         """Add one row."""
         self.last = max(self.last, bucket)
         own = self.numbers
-        for name, value in numbers.items():
-            own[name] = own.get(name, 0) + value
+        if own:
+            for name, value in numbers.items():
+                own[name] = own.get(name, 0) + value
+        else:
+            own.update(numbers)
         for name, packing in packed.items():
             self._packed.setdefault(name, []).append(packing)
 

@@ -96,6 +96,7 @@ class StoreKeeper:
                 self._told_full = True
                 _log.warning("the disk of the store is full: its reserve is given up, so that old rows can be deleted")
             await self._room.give_up_reserve()
+            await self._room.empty_log()
             await self._delete_old()
         return False
 

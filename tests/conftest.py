@@ -23,8 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Trace what covers the same lines each time; chance finds other examples the next time."""
+    """Take no coverage of the other tests."""
     for item in items:
-        by_chance = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
-        if by_chance or not any(item.path.is_relative_to(folder) for folder in TRACED):
+        if not any(item.path.is_relative_to(folder) for folder in TRACED):
             item.add_marker(pytest.mark.no_cover)

@@ -161,6 +161,36 @@ def drift_observations(drifts: Iterable[ModelDrift], runs: Sequence[RunFacts]) -
     return found
 
 
+def judge_observations(
+    drifts: Iterable[ModelDrift], runs: Sequence[RunFacts], told: Mapping[str, str]
+) -> list[Observation]:
+    """Observe the judges of the latest run: one that is shown not to look, and when it is shown that it does."""
+    found: dict[str, Observation] = {}
+    for each in drifts:
+        judge, subject = each.judge, f"trust/{each.task}/weekly runs"
+        decider = runs[-1].deciders.get(each.task)
+        current = decider is not None and (decider.evaluator, decider.version) == (each.evaluator, each.version)
+        if not current or judge is None or judge.trusted is None:
+            continue
+        lost = not judge.trusted
+        if lost or subject in told:
+            again = "" if lost else " again"
+            held = " Until it can, drift and leads that rest on it are kept back." if lost else ""
+            cannot = "cannot" if lost else "can"
+            found[subject] = Observation(
+                kind="trust",
+                subject=subject,
+                state="lost" if lost else "trusted",
+                silent=not lost and told.get(subject) != "lost",
+                task=each.task,
+                title=f"Quality data of the weekly runs {cannot} be relied on{again}",
+                sentence=f"Task {name(each.task)}, weekly runs: {judge.reason}.{held}",
+                details=(("Task", name(each.task)), ("Evaluator", f"{name(each.evaluator)} {name(each.version)}")),
+                facts={"task": each.task, "evaluator": each.evaluator, "version": each.version, "reason": judge.reason},
+            )
+    return list(found.values())
+
+
 def _drift_sentence(each: ModelDrift, drift: Drift, runs: Sequence[RunFacts], who: str) -> str:
     change = drift.change
     low, high = change.interval

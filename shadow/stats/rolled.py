@@ -38,6 +38,16 @@ _NOT_SCORED = ("missing", "not_applicable")
 _LEFT_OUT = ("failure", "opted_in", "redaction_changed", "unfinished")
 
 
+def job_counts(totals: Mapping[Series, Totals]) -> list[dict[str, Any]]:
+    """Give the rows of the store's `coverage` but for the eligible exchanges: task, primary, candidate and counts."""
+    return [
+        {"task": series.task, "primary": series.primary, "candidate": series.candidate, **row}
+        for series, sums in totals.items()
+        if series.detail == WHOLE
+        for row in _jobs(sums)
+    ]
+
+
 class Rolled:
     """The sums of one window, grouped once."""
 
@@ -139,11 +149,14 @@ class Rolled:
         return row
 
     def _row(self, of: Sequence[Series], role: Any, model: str | None) -> dict[str, Any]:
-        totals, evaluators = Totals(), dict[tuple[str, str], Totals]()
-        for series in of:
-            totals.absorb(self._wholes[series])
-            for key, scores in self._evaluators[series].items():
-                evaluators.setdefault(key, Totals()).absorb(scores)
+        if len(of) == 1:
+            totals, evaluators = self._wholes[of[0]], self._evaluators[of[0]]
+        else:
+            totals, evaluators = Totals(), {}
+            for series in of:
+                totals.absorb(self._wholes[series])
+                for key, scores in self._evaluators[series].items():
+                    evaluators.setdefault(key, Totals()).absorb(scores)
         return rolled_model_row(
             model=model, role=role, totals=totals, evaluators=evaluators, missing_line=self._missing_line
         )

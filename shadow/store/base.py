@@ -261,6 +261,10 @@ class Reader(Judging, Protocol):
         """Tell whether more exchanges than `limit` lie in the window; costs no more than counting that far."""
         ...
 
+    async def eligible_sample(self, limit: int, *, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Give model and token counts of the first eligible exchanges of a window."""
+        ...
+
     async def dropped(self) -> Mapping[str, int]:
         """Count the copies and records lost since the store was made, by reason."""
         ...
@@ -396,6 +400,10 @@ class Room(Protocol):
 
     async def give_up_reserve(self) -> None:
         """Free what was put aside."""
+        ...
+
+    async def empty_log(self) -> None:
+        """Give back the space of what was written and is not in the file itself yet, as far as nobody reads it."""
         ...
 
     async def shrink(self) -> int:

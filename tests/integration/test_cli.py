@@ -186,6 +186,17 @@ def test_check_estimates_the_cost_of_a_day_from_recorded_traffic() -> None:
     assert "about $1.50 a day, limited to $1.00 (by" in run("check").stdout
 
 
+def test_of_much_traffic_some_of_every_hour_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.estimate._ROW_BY_ROW", 3)
+    monkeypatch.setattr("gateway.estimate._AN_HOUR", 4)
+    write(CONFIG)
+    usage = Usage(input=200_000, output=50_000)
+    record(*(exchange(number, age=timedelta(minutes=90), usage=usage) for number in range(10)))
+    record(*(exchange(number, age=timedelta(minutes=270), usage=usage) for number in range(10, 12)))
+    told = "shadowing would cost about $1.80 a day (by the 12 exchanges of the last 24 hours)\n"
+    assert told in run("check").stdout
+
+
 def test_an_estimate_that_cannot_be_made_says_why() -> None:
     write(CONFIG)
     record(exchange(1, age=timedelta(hours=1), usage=None))

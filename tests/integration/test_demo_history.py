@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import pytest
-
 from gateway.demo import history
 from shadow.benchmark.summary import summarize
 from shadow.store import open_store
@@ -14,8 +12,6 @@ from tests.support.admin import NOW, url_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-pytestmark = pytest.mark.no_cover  # smaller tests cover the same lines
 
 
 async def test_twelve_weeks_are_made_once_and_marked(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from shadow.simulator import LogEntry
     from tests.support.http1 import Message
 
-pytestmark = pytest.mark.no_cover  # smaller tests cover the same lines
 
 NO_CONTROL = "exchange-1"
 """Its pair with `rival` comes without a control."""

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from shadow.records import Batch
     from tests.support.shadowing import Workshop
 
-pytestmark = pytest.mark.no_cover  # smaller tests cover the same lines
 
 RIVALS = (
     SimModel(name="right"),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.verdictplan import OutsideFacts
+from gateway.weekly import Looks
+from shadow.alerts.lookout import coverage_sums
 from shadow.ledger import Judging, Plan
 from shadow.pricing import PriceBook
 from shadow.records import Batch
@@ -174,6 +176,21 @@ async def test_whether_a_judge_is_trusted_is_the_same_out_of_rows_and_of_sums(
             )
     assert told[0] == told[1]
     assert any(found.withheld and differences for found, differences in told[0])
+
+
+async def test_jobs_are_counted_alike_out_of_rows_and_of_sums(tmp_path: Path) -> None:
+    async with await open_store(url(tmp_path / "shadow.db")) as store:
+        day = AnyDay(4, [store])
+        for _ in range(150):
+            await day.act()
+        told = []
+        for row_by_row in (10**6, 0):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("gateway.weekly.ROW_BY_ROW", row_by_row)
+                looks = Looks(None, reader=store.reader, trends=store.trends, ledger=store.ledger)  # type: ignore[arg-type]
+                told.append(coverage_sums(await looks._coverage(**WINDOWS[0])))
+    assert told[0] == told[1]
+    assert told[0][0] > 0
 
 
 async def test_sums_not_made_yet_are_said(tmp_path: Path) -> None:

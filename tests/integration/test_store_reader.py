@@ -315,6 +315,20 @@ async def test_pruning_really_deletes_the_old_in_chunks_and_gives_the_space_back
     }  # fmt: skip
 
 
+async def test_much_content_is_deleted_in_several_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stored(tmp_path, sampled(*range(10))) as store:
+        for held in await store.jobs.lease(worker="w", limit=99, lease_s=60, now=NOW):
+            await store.jobs.reserve(held, worst_case_usd=0.01, budget=Day(), now=NOW)
+            result = pair_result(held, content=StoredContent(prompt="p" * 600, primary_output="o" * 400))
+            await store.jobs.finish(held, result=result, reserved_usd=0.01, now=NOW)
+        chunks = []
+        for at_once in (3000, 999, 10**6):
+            monkeypatch.setattr("shadow.store.sqlite.reader._CHARACTERS_AT_ONCE", at_once)
+            chunks.append(await store.reader.prune(before=NOW + timedelta(days=1), limit=100))
+    assert chunks == [3, 1, 6]
+    assert rows(tmp_path / "shadow.db", "SELECT count(*) FROM content") == [(0,)]
+
+
 async def test_an_exchange_with_an_unfinished_job_stays_and_old_admissions_go(tmp_path: Path) -> None:
     path = tmp_path / "shadow.db"
     later = NOW + timedelta(days=2)

@@ -14,6 +14,7 @@ from shadow.store import open_store
 from shadow.store.base import FullStoreError
 from shadow.store.sqlite.room import RESERVE_BYTES
 from shadow.storekeeper import HOURS_KEPT, LEASE, LOW_BYTES, StoreKeeper, rebuild
+from tests.support.measured import MIB, fill, small_disk
 from tests.support.rolled import differences, told, truth
 from tests.support.shadowing import eventually_async
 from tests.support.stored import NOW, exchange, rows, sampled, url
@@ -162,6 +163,9 @@ class FullRoom:
     async def give_up_reserve(self) -> None:
         self.reserve = False
 
+    async def empty_log(self) -> None:
+        pass
+
     async def shrink(self) -> int:
         self.shrunk += 1
         return 0
@@ -196,6 +200,35 @@ async def test_on_a_full_disk_the_reserve_is_given_up_so_that_old_rows_can_go_an
     assert [record.message for record in caplog.records] == [
         "the disk of the store is full: its reserve is given up, so that old rows can be deleted"
     ]
+
+
+async def test_on_a_disk_that_is_really_full_retention_still_works_and_writing_goes_on(tmp_path: Path) -> None:
+    old = [exchange(n, started_at=NOW - timedelta(days=40), error="x" * 2000) for n in range(3000)]
+    with small_disk(tmp_path / "disk", size_bytes=112 * MIB) as disk:
+        async with await open_store(url(disk / "shadow.db")) as store:
+            await store.intake.write(Batch(exchanges=old))
+            one = keeper(store)
+            assert await one.make_room() is True
+            assert store.room.reserve.exists()
+            fill(disk, leaving=0)
+            number = len(old)
+
+            async def write(batches: int) -> None:
+                nonlocal number
+                for _ in range(batches):
+                    new = [exchange(number + n, started_at=NOW, error="y" * 2000) for n in range(100)]
+                    await store.intake.write(Batch(exchanges=new))
+                    number += 100
+
+            with pytest.raises(FullStoreError):  # the log has a little room left
+                await write(1000)
+            kept = number - len(old)
+            assert await one.make_room() is False
+            assert not store.room.reserve.exists()
+            assert rows(disk / "shadow.db", "SELECT count(*) FROM exchange") == [(kept,)]
+            await write(15)
+            assert rows(disk / "shadow.db", "SELECT count(*) FROM exchange") == [(kept + 1500,)]
+            assert rows(disk / "shadow.db", "PRAGMA integrity_check") == [("ok",)]
 
 
 async def test_the_reserve_is_a_file_of_blocks_really_taken_that_only_we_may_read(tmp_path: Path) -> None:

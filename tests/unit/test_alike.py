@@ -102,6 +102,18 @@ def test_a_stream_says_the_same_whether_its_events_are_put_together_or_not(diale
     assert read_reply(dialect, body, status=200, streamed=True) == one_by_one(dialect, body)
 
 
+@pytest.mark.parametrize(
+    "pieces",
+    [(b"a", b"\xc3", b"\xbc", b"b"), (b"a", rb"\q", rb"\q", b"b"), (b"a", rb"\u00e4", b"b"), (b"a", b"\x01", b"b")],
+    ids=["a cut character", "an escape that is none", "an escape", "a control character"],
+)
+def test_what_cannot_be_put_together_is_read_one_by_one(pieces: tuple[bytes, ...]) -> None:
+    of_anthropic = START + BLOCK + b"".join(delta(b"text_delta", b"text", piece) for piece in pieces) + STOP
+    of_chat = b"".join(chunk(b'"content":"%s"' % piece) for piece in pieces) + b"data: [DONE]\n\n"
+    for dialect, body in ((ANTHROPIC, of_anthropic), (CHAT, of_chat)):
+        assert read_reply(dialect, body, status=200, streamed=True) == one_by_one(dialect, body)
+
+
 class Counting:
     """A reader that counts the events it is given."""
 

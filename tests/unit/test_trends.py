@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shadow.alerts.lookout import drift_observations
+from shadow.alerts.lookout import drift_observations, judge_observations
 from shadow.runfacts import AnswerFact, Decider, JudgedFact, LookFact, RunFacts, ScoreFact, ShadowWeek
 from shadow.trends import Lead, drifts_of, leads_of, trend_points
 from shadow.verdict import Rules
@@ -260,8 +260,9 @@ def judged(controls: int = 10, passed: int | None = None, **given: Any) -> Judge
 
 def compared_run(number: int, *looks: LookFact, **given: Any) -> RunFacts:
     """A run whose deciding evaluator only compares."""
+    beside = (score(0.0, evaluator=JUDGE.evaluator, pairwise=True),)
     answers = [
-        answer(f"x{at}", model, None, scores=(), repeat=repeat)
+        answer(f"x{at}", model, None, scores=beside if model == "c" else (), repeat=repeat)
         for at in range(20) for model in ("p", "c") for repeat in range(2)
     ]  # fmt: skip
     made: dict[str, Any] = {"deciders": {"default": JUDGE}, "looks": looks, "judged": (judged(),)}
@@ -319,6 +320,35 @@ def test_a_judge_that_has_not_shown_that_it_looks_withholds_drift_and_lead(facts
     assert why in found.why
     good = lead(replace(run(0, *answers), deciders={"default": JUDGE}, judged=(judged(30),)))
     assert good.state == "better_costlier"
+
+
+def test_a_judge_of_the_weekly_runs_that_lost_trust_is_told_and_when_it_is_found_again() -> None:
+    def seen(told: dict[str, str], *facts: JudgedFact, version: str = JUDGE.version) -> list[tuple[str, bool, str]]:
+        latest = compared_run(1, judged=facts, deciders={"default": replace(JUDGE, version=version)})
+        runs = [compared_run(0, look(0, 0, 0, 0.0), judged=facts), latest]
+        found = judge_observations(drifts_of(runs), runs, told)
+        return [(each.state, each.silent, each.title) for each in found]
+
+    lost, again = (
+        "Quality data of the weekly runs cannot be relied on",
+        "Quality data of the weekly runs can be relied on again",
+    )
+    subject = "trust/default/weekly runs"
+    assert seen({}, judged(0)) == []  # not known yet
+    assert seen({}, judged(10)) == []  # always was
+    assert seen({}, judged(10, 1)) == [("lost", False, lost)]
+    assert seen({subject: "lost"}, judged(10)) == [("trusted", False, again)]
+    assert seen({subject: "trusted"}, judged(10)) == [("trusted", True, again)]
+    assert seen({}, judged(10, 1), version="2:j") == []  # another judge decides now
+    (told,) = judge_observations(
+        drifts_of(runs := [compared_run(0, judged=(judged(10, 1),)), compared_run(1, judged=(judged(10, 1),))]),
+        runs,
+        {},
+    )
+    assert told.sentence.startswith(
+        "Task default, weekly runs: the judge j cannot be trusted: it passed 2 of 20 controls"
+    )
+    assert told.sentence.endswith("Until it can, drift and leads that rest on it are kept back.")
 
 
 def test_a_judge_that_prefers_one_of_two_equal_answers_is_not_trusted_and_one_that_is_no_model_needs_no_trust() -> None:

@@ -30,8 +30,9 @@ _CORRUPT_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlit
 
 _FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE})
 
-_LOG_BYTES = 64 << 20
-"""To what size the write-ahead log is cut once it has been moved into the file."""
+_LOG_BYTES = 4 << 20
+"""To what size the write-ahead log is cut once it has been moved into the file. What a full disk leaves in it must fit
+into the reserve (`room`) when it is moved."""
 
 
 class CorruptStoreError(StoreError):

@@ -15,7 +15,7 @@ from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import exchange_of, micros, usd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from shadow.records import Cost, ExchangeRecord
@@ -38,6 +38,8 @@ _PRUNED = (
 )
 _PRICED_AT_ONCE = 200
 """Prices decided in one transaction, between two turns of the event loop (a few milliseconds)."""
+_CHARACTERS_AT_ONCE = 1_000_000
+"""So much content is overwritten and deleted in one transaction (a few milliseconds)."""
 _CONTENT = ("prompt", "primary_output", "primary_tool_calls", "candidate_output", "candidate_tool_calls")
 _NO_DIFFERENCE = 2.0
 """Sorts after every real difference; the index on `shadow_answer` uses the same number."""
@@ -81,6 +83,10 @@ class SqliteReader(SqliteJudging):
         """Tell whether more exchanges than `limit` lie in the window; costs no more than counting that far."""
         (row,) = await self._fetch("holds_more_than", {"limit": limit, "since": micros(since), "until": micros(until)})
         return bool(row["more"])
+
+    async def eligible_sample(self, limit: int, *, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Give model and token counts of the first eligible exchanges of a window."""
+        return await self._fetch("eligible_sample", {"limit": limit, "since": micros(since), "until": micros(until)})
 
     async def dropped(self) -> Mapping[str, int]:
         """Count the copies and records lost since the store was made, by reason."""
@@ -177,20 +183,26 @@ class SqliteReader(SqliteJudging):
     async def prune(self, *, before: datetime, limit: int = 500) -> int:
         """Really delete exchanges older than `before` with all that belongs to them, a small chunk; returns how many.
 
+        Fewer than `limit` where much is kept of their content; 0 when there are none.
         An exchange with an unfinished job stays until that has ended. Freed pages go back to the file system bit by
         bit.
         """
-        limits = {"before": micros(before)}
+        limits = {"before": micros(before), "limit": limit}
+        # Read before the lock is held: then the pages are in memory, and much content goes in several chunks.
+        ids = [row["id"] for row in await self._fetch("prunable", limits)]
+        characters = {
+            row["exchange_id"]: row["characters"] for row in await self._fetch("kept_characters", {"ids": _json(ids)})
+        }
+        chosen = {"ids": _json(list(_within(ids, characters, most=_CHARACTERS_AT_ONCE)))}
+        await self._fetch("read_before", chosen)
 
         def work(transaction: Statements) -> int:
-            rows = transaction.run(self._sql["prunable"], limits | {"limit": limit})
-            ids = {"ids": msgspec.json.encode([row["id"] for row in rows]).decode()}
-            for name in _PRUNED if rows else ():
-                transaction.run(self._sql[name], ids)
-            if rows:
+            for name in _PRUNED if ids else ():
+                gone = transaction.run(self._sql[name], chosen)
+            if ids:
                 self._log.raw_gone(transaction, before=before)
-            transaction.run(self._sql["prune_admissions"], limits | {"limit": limit})
-            return len(rows)
+            transaction.run(self._sql["prune_admissions"], limits)
+            return len(gone) if ids else 0
 
         gone = await self._writer.at_once(work)
         await self._writer.run_to_end(self._sql["shrink"])
@@ -206,6 +218,20 @@ class SqliteReader(SqliteJudging):
 
     async def _fetch(self, name: str, parameters: Row) -> list[Row]:
         return await self._reader.fetch(self._sql[name], parameters)
+
+
+def _within(ids: Sequence[str], sizes: Mapping[str, int], *, most: int) -> Iterator[str]:
+    """Give the first of these, at least one, as long as all together are no larger than that."""
+    total = 0
+    for number, each in enumerate(ids):
+        total += sizes.get(each, 0)
+        if number and total > most:
+            return
+        yield each
+
+
+def _json(values: Sequence[str]) -> str:
+    return msgspec.json.encode(values).decode()
 
 
 def _window(since: datetime, until: datetime, task: str | None) -> Row:

@@ -51,6 +51,11 @@ SELECT count(*) > :limit AS more FROM (
     SELECT 1 FROM exchange WHERE started_at >= :since AND started_at < :until LIMIT :limit + 1
 );
 
+-- name: eligible_sample
+-- The first eligible exchanges of a window.
+SELECT model, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens, eligible
+FROM exchange WHERE started_at >= :since AND started_at < :until AND eligible ORDER BY started_at LIMIT :limit;
+
 -- name: dropped
 -- What was lost since the file was made, by reason.
 SELECT name, value FROM counter ORDER BY name;
@@ -189,6 +194,24 @@ WHERE started_at < :before AND NOT EXISTS (
 )
 ORDER BY started_at LIMIT :limit;
 
+-- name: kept_characters
+-- How much is kept of their prompts and answers.
+SELECT
+    exchange_id,
+    sum(
+        coalesce(length(prompt), 0) + coalesce(length(primary_output), 0) + coalesce(length(primary_tool_calls), 0)
+        + coalesce(length(candidate_output), 0) + coalesce(length(candidate_tool_calls), 0)
+    ) AS characters
+FROM content WHERE exchange_id IN (SELECT value FROM json_each(:ids)) GROUP BY exchange_id;
+
+-- name: read_before
+-- Read what is about to be deleted, so that it is in memory before others must wait for it.
+SELECT
+    (SELECT count(status) FROM exchange WHERE id IN (SELECT value FROM json_each(:ids)))
+    + (SELECT count(status) FROM shadow_answer WHERE exchange_id IN (SELECT value FROM json_each(:ids)))
+    + (SELECT count(status) FROM score WHERE exchange_id IN (SELECT value FROM json_each(:ids)))
+    + (SELECT count(status) FROM judgement WHERE exchange_id IN (SELECT value FROM json_each(:ids))) AS count;
+
 -- name: prune_content
 -- Delete what was kept of prompts and answers.
 DELETE FROM content WHERE exchange_id IN (SELECT value FROM json_each(:ids));
@@ -227,7 +250,7 @@ DELETE FROM shadow_job WHERE exchange_id IN (SELECT value FROM json_each(:ids));
 
 -- name: prune_exchanges
 -- Delete exchanges.
-DELETE FROM exchange WHERE id IN (SELECT value FROM json_each(:ids));
+DELETE FROM exchange WHERE id IN (SELECT value FROM json_each(:ids)) RETURNING 1;
 
 -- name: prune_admissions
 -- Delete old admission decisions.

@@ -57,6 +57,10 @@ class SqliteRoom:
         """Free what was put aside."""
         self.reserve.unlink(missing_ok=True)
 
+    async def empty_log(self) -> None:
+        """Move the write-ahead log into the file and give its space back; not where a reader is in the way."""
+        await self._writer.checkpoint()
+
     async def shrink(self) -> int:
         """Give a MiB of free pages back to the file system and empty the write-ahead log; returns the pages left."""
         await self._writer.run_to_end(self._sql["shrink"])
