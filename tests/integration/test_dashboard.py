@@ -210,10 +210,10 @@ def test_what_the_gateway_adds_is_shown_where_it_is_told(api: FakeApi) -> None:
     assert placed == {
         "tasks.0.overhead_ms.n": "16,401",
         "tasks.0.overhead_ms.p50": "0.184\u202fms",
-        "tasks.0.overhead_ms.p95": "0.92\u202fms",
+        "tasks.0.overhead_ms.p95": "0.920\u202fms",
         "tasks.0.models.0.overhead_ms.n": "16,400",
         "tasks.0.models.0.overhead_ms.p50": "0.184\u202fms",
-        "tasks.0.models.0.overhead_ms.p95": "0.92\u202fms",
+        "tasks.0.models.0.overhead_ms.p95": "0.920\u202fms",
     }
     assert "too few for a p99" in page.text
 
