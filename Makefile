@@ -16,7 +16,7 @@ demo: .venv/.installed ## Run the whole product on this machine: no key, no netw
 test: .venv/.installed ## Format, lint, types, layers, then every test (installs Chromium for the browser tests when it may)
 	@sh scripts/check.sh
 	@sh scripts/browser.sh
-	@$(BIN)/pytest tests --cov -n 3 --dist loadfile
+	@$(BIN)/pytest tests --cov -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.installed ## Format, lint, types, layers; then the tails: largest files, longest functions
 	@sh scripts/check.sh

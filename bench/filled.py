@@ -254,6 +254,7 @@ class Loader:
             usage=Usage(input=chance.randint(50, 4000), output=chance.randint(10, 900)),
             request_bytes=4000,
             response_bytes=2000,
+            overhead_us=round(chance.lognormvariate(5.5, 0.4)),
             eligible=True,
         )
 
@@ -400,4 +401,5 @@ def plain_row(record: ExchangeRecord, priced: tuple[Any, ...]) -> dict[str, Any]
         "client_retry": 0, "first_turn": 1, "has_tools": 0, "gateway_error": None, "input_tokens": usage.input,
         "cache_read_tokens": 0, "cache_write_5m_tokens": 0, "cache_write_1h_tokens": 0, "output_tokens": usage.output,
         "cost_billed_usd": priced[0], "cost_uncached_usd": priced[1],
+        "overhead_us": record.overhead_us,
     }  # fmt: skip

@@ -255,6 +255,7 @@ def _measuring(model: ConfigFile, source: Source, environ: Mapping[str, str], de
         alerts=_alert_targets(model),
         alerts_off=_alerts_off(model),
         config_file=source.file,
+        config_version=source.version,
         secrets=_ordered(
             {
                 *_live_secrets(model),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ START_VARIABLES: Mapping[str, Path] = {
 _OURS = "SHADOW_"
 _NAMES = tuple(name.removeprefix(_OURS) for name in (*START_VARIABLES, "SHADOW_ADMIN_TOKEN"))
 _MIN_SECRET = 8
+VERSION_DIGITS = 12
+"""How much of a file's SHA-256 is shown."""
 _CLOSE = 0.85
 """One or two letters astray. Looser, and names that others set (Kubernetes sets SHADOW_GATEWAY_PORT for a service of
 our name) would keep us from starting."""
@@ -50,6 +53,8 @@ class Source:
     """Paths that were filled from a variable."""
     load_python: bool = False
     """Also load `python` evaluators, in a process of their own: that runs the user's code."""
+    version: str | None = None
+    """How the SHA-256 of the file begins, as `sha256sum` shows it; None without a file."""
 
     def line(self, problem: Problem) -> str:
         """Say it in one line: where, which key, what is wrong and what would be right."""
@@ -103,13 +108,15 @@ def starts(path: Path) -> Iterator[Path]:
 def read_file(file: str, environ: Mapping[str, str]) -> Source:
     """Read a YAML file. Raises ConfigErrors when it cannot be read as one at all."""
     try:
-        text = FilePath(file).read_bytes().decode("utf-8-sig")
+        read = FilePath(file).read_bytes()
+        text = read.decode("utf-8-sig")
     except OSError as error:
         raise ConfigErrors([f"{file}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
         raise ConfigErrors([f"{file}: must be UTF-8 text; byte {error.start} is not"]) from None
     tree = read_tree(text, environ)
-    source = Source(file=file, folder=FilePath(file).absolute().parent, tree=tree)
+    version = hashlib.sha256(read).hexdigest()[:VERSION_DIGITS]
+    source = Source(file=file, folder=FilePath(file).absolute().parent, tree=tree, version=version)
     if any(not problem.path for problem in tree.problems):
         raise ConfigErrors([source.line(problem) for problem in tree.problems])
     if tree.values is not None and not isinstance(tree.values, dict):

@@ -17,7 +17,7 @@ import sys
 from collections import Counter, deque
 from typing import TYPE_CHECKING, cast
 
-from gateway.handover import end_frame, exchange_frame, lost_frame, settings_frame
+from gateway.handover import end_frame, lost_frame, pack_exchange, settings_frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,8 +52,11 @@ class Courier(asyncio.Protocol):
         self._budget = budget
         self._scribe: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.WriteTransport | None = None
-        self._packed: deque[tuple[int, bytes]] = deque()
-        """Frames the scribe was not sent yet, each with its count of exchanges."""
+        self._batch = bytearray()
+        """Frames that wait for company."""
+        self._batch_exchanges = 0
+        self._packed: deque[tuple[int, bytes | bytearray]] = deque()
+        """Batches the scribe was not sent yet, each with its count of exchanges."""
         self._packed_bytes = 0
         self._waiting: deque[Recording] = deque()
         """Large ones, while the scribe does not keep up; their copies count in the budget as before."""
@@ -63,7 +66,7 @@ class Courier(asyncio.Protocol):
         self._answer = b""
         self._greeted = False
         """The scribe reads."""
-        self._unwritten: deque[tuple[int, bytes]] = deque()
+        self._unwritten: deque[tuple[int, bytes | bytearray]] = deque()
         """Batches that the scribe has not written yet, for the next one if it dies, each with its count of exchanges.
         Bounded, the oldest go first; the store keeps an exchange once."""
         self._unwritten_bytes = 0
@@ -94,7 +97,7 @@ class Courier(asyncio.Protocol):
 
     def submit(self, recording: Recording) -> None:
         """Take one ended exchange; returns at once and never raises."""
-        waiting = self._packed_bytes + self._unwritten_bytes
+        waiting = len(self._batch) + self._packed_bytes + self._unwritten_bytes
         if self._transport is not None:
             waiting += self._transport.get_write_buffer_size()
         if waiting + self._budget.used > self._budget.limit and recording.taken:
@@ -109,11 +112,11 @@ class Courier(asyncio.Protocol):
             self._hand_over(recording)
 
     def _hand_over(self, recording: Recording) -> None:
-        frame = exchange_frame(recording)
+        pack_exchange(recording, self._batch)
         recording.free()
         self.counters["handed_over"] += 1
-        self._pack(frame, exchanges=1)
-        if self._packed_bytes > _LARGE_BYTES:
+        self._batch_exchanges += 1
+        if len(self._batch) > _LARGE_BYTES:
             self._send()
         elif self._due is None:
             self._due = asyncio.get_running_loop().call_later(_BATCH_S, self._send)
@@ -124,7 +127,7 @@ class Courier(asyncio.Protocol):
             raise ValueError("another store needs a restart")
         self._settings = settings
         self._budget.limit = settings.tee_memory_bytes
-        self._pack(settings_frame(settings))
+        self._batch += settings_frame(settings)
         self._send()
 
     async def close(self) -> Mapping[str, int]:
@@ -146,7 +149,7 @@ class Courier(asyncio.Protocol):
                     while self._waiting and self._transport is not None:  # noqa: ASYNC110  (a pace, no event)
                         await asyncio.sleep(_BATCH_S)
                     self._send()  # losses that were not told yet go before the end
-                    self._pack(end_frame())
+                    self._batch += end_frame()
                     self._send()
                     await self._ended.wait()
         if self._waiting:
@@ -236,22 +239,30 @@ class Courier(asyncio.Protocol):
             self._hand_over(self._waiting.popleft())
             asyncio.get_running_loop().call_soon(self._go_on)
 
-    def _pack(self, frame: bytes, *, exchanges: int = 0) -> None:
-        self._packed.append((exchanges, frame))
-        self._packed_bytes += len(frame)
+    def _close_batch(self) -> None:
+        """Let what waits for company wait for the scribe; a new batch begins."""
+        batch: bytes | bytearray = self._batch
+        if len(batch) > 2 * _LARGE_BYTES:
+            batch = bytes(batch)  # while it grew, half as much again was set aside for more
+        self._packed.append((self._batch_exchanges, batch))
+        self._packed_bytes += len(batch)
+        self._batch, self._batch_exchanges = bytearray(), 0
 
     def _send(self) -> None:
         """Send one batch, and another in each turn of the event loop, as long as the scribe takes them."""
         if self._due is not None:
             self._due.cancel()
             self._due = None
+        if self._batch:
+            self._close_batch()
         if self._transport is None or self._full:
             return
         if self._lost:
             self._transport.write(lost_frame(self._lost))
             self._lost.clear()
         if self._packed:
-            exchanges, frames = self._next_batch()
+            exchanges, frames = self._packed.popleft()
+            self._packed_bytes -= len(frames)
             self._transport.write(frames)
             self._unwritten.append((exchanges, frames))
             self._unwritten_bytes += len(frames)
@@ -259,18 +270,6 @@ class Courier(asyncio.Protocol):
                 self._forget_oldest()
         if self._packed:
             self._due = asyncio.get_running_loop().call_soon(self._send)
-
-    def _next_batch(self) -> tuple[int, bytes]:
-        """Take frames until they are a batch; all that waits may be hundreds of MiB, which nobody copies in one go."""
-        exchanges = size = 0
-        frames: list[bytes] = []
-        while self._packed and size <= _LARGE_BYTES:
-            count, frame = self._packed.popleft()
-            exchanges += count
-            size += len(frame)
-            frames.append(frame)
-        self._packed_bytes -= size
-        return exchanges, b"".join(frames)
 
     def _forget_oldest(self) -> None:
         count, frames = self._unwritten.popleft()

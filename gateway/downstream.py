@@ -32,6 +32,7 @@ class Client(asyncio.Protocol):
     """One client connection; given to uvicorn as its protocol class, with the Relay as its app."""
 
     __slots__ = (
+        "_arrived",
         "_buffer",
         "_connections",
         "_crowded",
@@ -62,6 +63,8 @@ class Client(asyncio.Protocol):
         self._connections: set[Any] = server_state.connections
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
+        self._arrived = 0.0
+        """When the head of the present request was whole."""
         self._buffer = b""
         self._deadline = 0.0
         self._linger_end: float | None = None
@@ -243,6 +246,7 @@ class Client(asyncio.Protocol):
             if end < 0:
                 self._check_part(data)
                 break
+            self._arrived = self._relay.clock()
             rest = data[end + 4 :]
             known = self._relay.known.find(data, end + 2)
             if known is not None and not self._crowded:
@@ -287,7 +291,7 @@ class Client(asyncio.Protocol):
 
     def _start(self, head: RequestHead, passage: Passage, rest: bytes, *, wire: bytes | None) -> bytes:
         """Begin an exchange; `wire` is the head that goes up when it is known already."""
-        self._exchange = exchange = Exchange(self._relay, self, head, passage, wire)
+        self._exchange = exchange = Exchange(self._relay, self, head, passage, wire, arrived=self._arrived)
         return exchange.begin(rest)
 
     def _answer_health(self, head: RequestHead, question: Health, rest: bytes) -> bytes:
@@ -302,7 +306,7 @@ class Client(asyncio.Protocol):
 
     def _refuse(self, head: RequestHead, refusal: Refusal) -> None:
         """Answer a sound request that may not pass; the connection ends, so its body need not be read."""
-        recording = self._relay.recording(head, None)
+        recording = self._relay.recording(head, None, self._arrived)
         recording.status = refusal.status
         recording.gateway_error = refusal.error
         self.write(own_answer(refusal, head=head, request_id=recording.id, close=True))

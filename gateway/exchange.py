@@ -59,12 +59,14 @@ class Exchange:
         "_keep_upstream",
         "_outbox",
         "_outbox_bytes",
+        "_own_s",
         "_passage",
         "_policy",
         "_pool",
         "_relay",
         "_request",
         "_said_continue",
+        "_since",
         "_splicing",
         "_stage",
         "_stall",
@@ -76,10 +78,17 @@ class Exchange:
     )
 
     def __init__(
-        self, relay: Relay, client: Client, head: RequestHead, passage: Passage, wire: bytes | None = None
+        self,
+        relay: Relay,
+        client: Client,
+        head: RequestHead,
+        passage: Passage,
+        wire: bytes | None = None,
+        *,
+        arrived: float,
     ) -> None:
-        """Begin; `wire` is the head that goes up when it is known already."""
-        self.recording = relay.recording(head, passage)
+        """Begin; `wire` is the head that goes up when it is known already, `arrived` when the client's was whole."""
+        self.recording = relay.recording(head, passage, arrived)
         self._relay = relay
         self._clock = relay.clock
         self._client = client
@@ -96,10 +105,12 @@ class Exchange:
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
         self._held = b""
-        self._heard = self.recording.t_start
+        self._heard = self._since = arrived
+        """`_since`: from when on it is us whom the request waits for."""
+        self._own_s = 0.0
         self._stall: Stall | None = None
         self._stopped = False
-        self._upload_since = self.recording.t_start
+        self._upload_since = arrived
         self._upload_bytes = 0
         self._splicing = self._wants_splice()
         self._said_continue = False
@@ -116,6 +127,7 @@ class Exchange:
     def begin(self, rest: bytes) -> bytes:
         """Start with what arrived after the head; returns what is already the next request."""
         if self._splicing:
+            self._own_s = self._clock() - self._since
             if self._head.expects_continue:
                 self._said_continue = True  # upstream is asked with the whole body, and not for leave
                 self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -147,6 +159,7 @@ class Exchange:
         if self._stopped:
             return b""
         if self._splicing:
+            self._since = self._heard
             self._collect(wire)
         elif wire:
             self._write_up(wire)
@@ -247,6 +260,7 @@ class Exchange:
 
     def _start_dial(self) -> None:
         self._heard = self._clock()
+        self._own_s += self._heard - self._since
         self._dial = self._pool.dial(self._passage.destination.origin, self)
 
     def connected(self, connection: Connection) -> None:
@@ -255,6 +269,7 @@ class Exchange:
         if self._stage == _DONE:
             connection.abort()
             return
+        self._since = self._clock()
         wire = b"".join(self._outbox)
         self._outbox = []
         self._client.resume_reading()  # first: an upstream that does not take all of this at once pauses it again
@@ -280,6 +295,7 @@ class Exchange:
         else:
             transport.write(head)
             transport.write(wire)
+        self._own_s += self._clock() - self._since
 
     def _request_head(self) -> bytes:
         destination = self._passage.destination
@@ -384,6 +400,7 @@ class Exchange:
         self._client.keep = keep
         wire = heads.answer_head(head, request_id=recording.id.encode(), close=not keep, dechunked=self._dechunk)
         self._client.write(wire + (plain if self._dechunk else rest))
+        recording.overhead_us = round((self._own_s + self._clock() - now) * 1e6)
         if reader.done:
             self._complete()
 

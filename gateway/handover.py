@@ -5,18 +5,18 @@ A frame is four bytes of length, one byte of kind, and a MessagePack body. Only 
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.recording import SLICE_BYTES, Ending, Recording, TeeBudget
+from gateway.recording import Recording
 from gateway.settings import RecordingSettings
-from shadow.records import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gateway.recording import TeeBudget
 
 HEAD_BYTES = 5
 _LENGTH_BYTES = 4
@@ -34,35 +34,9 @@ class Kind(IntEnum):
     """Nothing follows: write what there is, answer with the counters, exit."""
 
 
-class _Exchange(msgspec.Struct, array_like=True, gc=False):
-    id: str
-    started_at: datetime
-    method: str
-    path: str
-    query: str
-    dialect: Dialect | None
-    origin: str
-    max_body_bytes: int
-    t_start: float
-    t_sent: float | None
-    t_first_byte: float | None
-    t_end: float | None
-    request_headers: list[tuple[bytes, bytes]]
-    request: bytes | None
-    request_bytes: int
-    upstream_model: str | None
-    status: int | None
-    response_headers: list[tuple[bytes, bytes]]
-    response: list[bytes] | None
-    response_times: list[float]
-    response_bytes: int
-    copy_lost: str | None
-    ending: Ending | None
-    gateway_error: str | None
-
-
+_EXCHANGE_HEAD = bytes([0, 0, 0, 0, Kind.EXCHANGE])
 _ENCODER = msgspec.msgpack.Encoder()
-_EXCHANGES = msgspec.msgpack.Decoder(_Exchange)
+_EXCHANGES = msgspec.msgpack.Decoder(Recording)
 _SETTINGS = msgspec.msgpack.Decoder(RecordingSettings)
 _COUNTS = msgspec.msgpack.Decoder(dict[str, int])
 
@@ -82,78 +56,29 @@ def end_frame() -> bytes:
     return _frame(Kind.END, b"")
 
 
-def exchange_frame(recording: Recording) -> bytes:
-    """One ended exchange. The request's slices become one: only the answer's have clocks."""
-    request = recording.request
-    return _frame(
-        Kind.EXCHANGE,
-        _ENCODER.encode(
-            _Exchange(
-                recording.id,
-                recording.started_at,
-                recording.method,
-                recording.path,
-                recording.query,
-                recording.dialect,
-                recording.origin,
-                recording.max_body_bytes,
-                recording.t_start,
-                recording.t_sent,
-                recording.t_first_byte,
-                recording.t_end,
-                recording.request_headers,
-                None if request is None else request[0] if len(request) == 1 else b"".join(request),
-                recording.request_bytes,
-                recording.upstream_model,
-                recording.status,
-                recording.response_headers,
-                recording.response,
-                recording.response_times,
-                recording.response_bytes,
-                recording.copy_lost,
-                recording.ending,
-                recording.gateway_error,
-            )
-        ),
-    )
+def pack_exchange(recording: Recording, into: bytearray) -> None:
+    """Append the frame of one ended exchange: written once, where it is sent from. What cannot be packed adds nothing.
+
+    The budget in it is the sender's and means nothing to who reads it.
+    """
+    start = len(into)
+    into += _EXCHANGE_HEAD
+    try:
+        _ENCODER.encode_into(recording, into, -1)
+    except BaseException:
+        del into[start:]
+        raise
+    into[start : start + _LENGTH_BYTES] = (len(into) - start - HEAD_BYTES).to_bytes(_LENGTH_BYTES, "big")
 
 
 def read_exchange(body: bytes | memoryview, *, budget: TeeBudget) -> Recording:
-    """Invert `exchange_frame`. The copies' bytes are taken from `budget`; what does not fit is lost as `tee_full`."""
-    came = _EXCHANGES.decode(body)
-    request = None if came.request is None else [came.request]
-    response, lost = came.response, came.copy_lost
-    size = len(came.request or b"") + sum(map(len, response or ())) + SLICE_BYTES * len(response or ())
-    if not budget.take(size):
-        size, request, response, lost = 0, None, None, "tee_full"
-    return Recording(
-        id=came.id,
-        started_at=came.started_at,
-        method=came.method,
-        path=came.path,
-        query=came.query,
-        dialect=came.dialect,
-        origin=came.origin,
-        budget=budget,
-        max_body_bytes=came.max_body_bytes,
-        t_start=came.t_start,
-        t_sent=came.t_sent,
-        t_first_byte=came.t_first_byte,
-        t_end=came.t_end,
-        request_headers=came.request_headers,
-        request=request,
-        request_bytes=came.request_bytes,
-        upstream_model=came.upstream_model,
-        status=came.status,
-        response_headers=came.response_headers,
-        response=response,
-        response_times=came.response_times,
-        response_bytes=came.response_bytes,
-        copy_lost=lost,
-        ending=came.ending,
-        gateway_error=came.gateway_error,
-        taken=size,
-    )
+    """Invert `pack_exchange`. The copies' bytes are taken from `budget`; what does not fit is lost as `tee_full`."""
+    recording = _EXCHANGES.decode(body)
+    recording.budget = budget
+    if not budget.take(recording.taken):
+        recording.taken, recording.request, recording.response = 0, None, None
+        recording.copy_lost = "tee_full"
+    return recording
 
 
 def read_settings(body: bytes | memoryview) -> RecordingSettings:
@@ -171,20 +96,30 @@ class Frames:
 
     def __init__(self) -> None:
         self._rest = bytearray()
+        self._wanted = HEAD_BYTES
+        """How many bytes the first frame of `_rest` has, as far as that is known."""
 
-    def feed(self, data: bytes) -> list[tuple[Kind, bytes]]:
-        """Take bytes; returns the frames that are whole now."""
+    def feed(self, data: bytes) -> list[tuple[Kind, memoryview]]:
+        """Take bytes; returns the frames that are whole now, as views of what was fed."""
         rest = self._rest
-        rest += data
-        found: list[tuple[Kind, bytes]] = []
-        start, size = 0, len(rest)
+        if rest:
+            rest += data
+            if len(rest) < self._wanted:
+                return []
+            data = bytes(rest)
+            rest.clear()
+        view = memoryview(data)
+        found: list[tuple[Kind, memoryview]] = []
+        start, size = 0, len(data)
+        self._wanted = HEAD_BYTES
         while size - start >= HEAD_BYTES:
-            end = start + HEAD_BYTES + int.from_bytes(rest[start : start + _LENGTH_BYTES], "big")
+            end = start + HEAD_BYTES + int.from_bytes(data[start : start + _LENGTH_BYTES], "big")
             if end > size:
+                self._wanted = end - start
                 break
-            found.append((Kind(rest[start + _LENGTH_BYTES]), bytes(rest[start + HEAD_BYTES : end])))
+            found.append((Kind(data[start + _LENGTH_BYTES]), view[start + HEAD_BYTES : end]))
             start = end
-        del rest[:start]
+        rest += view[start:]
         return found
 
 

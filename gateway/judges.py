@@ -9,7 +9,7 @@ from shadow.candidates import CallLimits
 from shadow.judge.client import Network
 from shadow.judge.families import self_preference_warning
 from shadow.judge.hire import Agency, Home, NoJudgeError
-from shadow.judge.options import JudgeOptions, PairwiseOptions, read_options
+from shadow.judge.options import JudgeOptions, read_options
 from shadow.pricing import PriceBook
 from shadow.redaction import Redactor
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.config import Config
     from shadow.records import EvaluatorSpec
 
-_KINDS: dict[str, type[JudgeOptions]] = {"llm-pairwise": PairwiseOptions, "llm-rubric": JudgeOptions}
+_KINDS = frozenset({"llm-pairwise", "llm-rubric"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +63,11 @@ def _lists(config: Config) -> Iterator[tuple[str, Sequence[EvaluatorSpec] | None
 
 def _options(specs: Sequence[EvaluatorSpec] | None) -> Iterator[JudgeOptions]:
     if specs is None:
-        yield PairwiseOptions()
+        yield JudgeOptions()
         return
     for spec in specs:
-        kind = _KINDS.get(spec.type)
-        if kind is not None:
-            yield read_options(spec.options, kind)
+        if spec.type in _KINDS:
+            yield read_options(spec.options)
 
 
 def _unusable(agency: Agency, options: JudgeOptions) -> str | None:

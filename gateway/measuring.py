@@ -222,6 +222,7 @@ class Crew:
             noise_floor_off_reason=settings.noise_floor_off_reason,
             demo=settings.demo,
             loaded_at=self.hired_at,
+            config_version=settings.config_version,
             judges_unusable=self.judges_unusable(),
             max_missing=settings.verdict.max_missing,
         )

@@ -14,11 +14,12 @@ import msgspec
 
 from shadow.decoding import UndecodableError, decode_slices
 from shadow.dialects import UnreadableError, is_event_stream, read_reply, read_request
-from shadow.golden import prompt_keys
+from shadow.golden import prompt_key
 from shadow.records import (
     ENDED_WELL,
     MAX_NAME_CHARS,
     NOISE_FLOOR,
+    Dialect,
     ExchangeRecord,
     JobBody,
     Outcome,
@@ -28,14 +29,20 @@ from shadow.records import (
 )
 from shadow.redaction import Redactor, Scrubber, clean_query
 from shadow.retry_after import rest_s
-from shadow.sampling import conversation_hash, conversation_key, is_sampled, task_of
+from shadow.sampling import (
+    conversation_hash,
+    declared_conversation,
+    is_sampled,
+    task_of,
+    undeclared_conversation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from gateway.recording import Ending, Recording
     from gateway.settings import RecordingSettings
-    from shadow.records import Candidate, Dialect, JobState
+    from shadow.records import Candidate, JobState
 
 _RESTING_STATUSES = frozenset({429, 529})
 _FIRST_ERROR_STATUS = 400
@@ -79,6 +86,8 @@ _CUT_SHORT: Mapping[Ending, tuple[Outcome, str]] = {
 }
 
 
+_NOTHING_ASKED = RequestFacts(model=None)
+"""Stands for a request that could not be read."""
 _MAX_ERROR_CHARS = 300
 _NOT_KEPT = "what the provider said is not kept (content: none)"
 
@@ -97,8 +106,10 @@ class ReadExchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class _Asked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The request's copy, read; `lost` says why it could not be (`tee_full`, `too_large`, `unreadable`)."""
 
+    dialect: Dialect
     body: bytes = b""
     facts: RequestFacts | None = None
+    """Without `skip`."""
     lost: str | None = None
 
 
@@ -112,6 +123,35 @@ class _Answered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     lost: str | None = None
 
 
+class _Keys:
+    """The live keys of one client, our own among them, and the names they were looked for in."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self.scrubber = Scrubber(secrets)
+        self._scrub = lru_cache(maxsize=256)(self.scrubber.scrub)
+
+    def scrub(self, text: str) -> str:
+        """Scrub what is the same in many exchanges, such as a path."""
+        return self._scrub(text) if len(text) <= MAX_NAME_CHARS else self.scrubber.scrub(text)
+
+    def name(self, text: str | None) -> str | None:
+        """Scrub a name that clients or upstreams choose; it is kept in many rows, so it may not be of any length."""
+        return None if text is None else self.scrub(text)[:MAX_NAME_CHARS]
+
+
+class _Sender(msgspec.Struct, frozen=True, kw_only=True):
+    """What the head of a request says about who sends it: an app sends the same over and over."""
+
+    headers: dict[str, str]
+    keys: _Keys
+    conversation: str | None
+    """Raw key, where a header field names it."""
+    wishes: frozenset[str]
+    """Of `x-shadow`."""
+    is_retry: bool
+    version: str | None
+
+
 class ExchangeReader:
     """Reads exchanges by one set of settings. Holds no exchange; safe to use in a thread."""
 
@@ -119,60 +159,80 @@ class ExchangeReader:
         self.settings = settings
         matched = {name.lower().encode("latin-1", "replace") for task in settings.tasks for name in task.match.header}
         self._wanted = _WANTED_HEADERS | matched
-        # Few clients with few keys: a scrubber per set of keys is built once, not per exchange.
         self._redactor: Redactor | None = None  # made at the first error: its library is not needed before
-        self._scrubber = lru_cache(maxsize=256)(lambda credentials: Scrubber((*settings.secrets, *credentials)))
+        # Few clients with few keys: what their heads say is read once, not per exchange.
+        self._keys = lru_cache(maxsize=256)(lambda credentials: _Keys((*settings.secrets, *credentials)))
+        self._sender = lru_cache(maxsize=256)(self._read_sender)
 
     def read(self, recording: Recording) -> ReadExchange:
         """Read one ended exchange; the recording stays as it is."""
-        headers = plain_headers(recording.request_headers, only=self._wanted)
-        scrubber = self._scrubber(credentials_of(headers, recording.query))
-        rest = rest_of(recording)
-        if recording.dialect is None:
-            return ReadExchange(record=bare_record(recording, scrubber=scrubber), rest=rest)
-        asked = _read_request(recording, recording.dialect, headers)
-        answered = _read_answer(recording, recording.dialect)
-        record = self._record(recording, headers, asked, answered, scrubber)
-        jobs = self._jobs(recording, headers, asked, answered, record)
-        if jobs:
-            record = msgspec.structs.replace(record, prompt=_prompt_hash(asked.body, seed=self.settings.seed))
-        needs_body = any(job.state == "pending" for job in jobs)
-        if needs_body and (
-            any(_holds_key(scrubber, part.body) for part in (asked, answered))
-            or _says_key(scrubber, recording.dialect, answered, status=recording.status or 0)
-        ):
-            jobs, needs_body = tuple(_skipped(job, "holds_key") for job in jobs), False
-        body = _body(recording, recording.dialect, headers, asked, answered) if needs_body else None
+        wanted = self._wanted
+        fields = tuple([field for field in recording.request_headers if field[0].lower() in wanted])
+        sender = self._sender(fields, recording.query)
+        rest, dialect = rest_of(recording), recording.dialect
+        if dialect is None:
+            return ReadExchange(record=bare_record(recording, scrubber=sender.keys.scrubber), rest=rest)
+        asked = _read_request(recording, dialect, sender.headers)
+        answered = _read_answer(recording, dialect)
+        record = self._record(recording, sender, asked, answered)
+        jobs = self._jobs(recording, sender, asked, answered, record)
+        if not jobs:
+            return ReadExchange(record=record, rest=rest)
+        record = msgspec.structs.replace(record, prompt=_prompt_hash(asked.body, seed=self.settings.seed))
+        body: JobBody | None = None
+        if any(job.state == "pending" for job in jobs):
+            if _shows_key(sender.keys.scrubber, asked, answered, status=recording.status or 0):
+                jobs = tuple(_skipped(job, "holds_key") for job in jobs)
+            else:
+                body = _body(recording, dialect, sender.headers, asked, answered)
         return ReadExchange(record=record, jobs=jobs, body=body, rest=rest)
+
+    def _read_sender(self, fields: tuple[tuple[bytes, bytes], ...], query: str) -> _Sender:
+        headers = plain_headers(fields)
+        keys = self._keys(credentials_of(headers, query))
+        # Sent twice, by an app and by what stands before it, one `off` is enough.
+        wishes = frozenset(wish.strip().lower() for wish in headers.get("x-shadow", "").split(","))
+        return _Sender(
+            headers=headers,
+            keys=keys,
+            conversation=declared_conversation(headers, mode=self.settings.conversation_key),
+            wishes=wishes,
+            is_retry=is_client_retry(headers),
+            version=keys.name(headers.get("x-shadow-version")),
+        )
 
     def _record(
         self,
         recording: Recording,
-        headers: Mapping[str, str],
+        sender: _Sender,
         asked: _Asked,
         answered: _Answered,
-        scrubber: Scrubber,
     ) -> ExchangeRecord:
-        settings, reply = self.settings, answered.reply
-        facts = asked.facts or RequestFacts(model=None)
+        settings, reply, keys = self.settings, answered.reply, sender.keys
+        facts = asked.facts or _NOTHING_ASKED
+        model = recording.upstream_model or facts.model
         outcome, error = ending_of(recording, reply)
-        raw_key = conversation_key(facts, headers, mode=settings.conversation_key, exchange_id=recording.id)
-        task = task_of(settings.tasks, headers=headers, path=recording.path, model=facts.model, system=facts.system)
+        raw_key = sender.conversation or undeclared_conversation(
+            facts, mode=settings.conversation_key, exchange_id=recording.id
+        )
+        task = task_of(
+            settings.tasks, headers=sender.headers, path=recording.path, model=facts.model, system=facts.system
+        )
         return ExchangeRecord(
             id=recording.id,
             started_at=recording.started_at,
             method=recording.method,
-            path=scrubber.scrub(recording.path),
+            path=keys.scrub(recording.path),
             status=recording.status,
             outcome=outcome,
             latency_ms=latency_ms(recording),
             dialect=recording.dialect,
             task=task,
             conversation=conversation_hash(raw_key, seed=settings.seed),
-            model=_name(scrubber, recording.upstream_model or facts.model),
-            model_answered=_name(scrubber, reply.model),
+            model=keys.name(model),
+            model_answered=keys.name(reply.model),
             streamed=reply.streamed,
-            stop_reason=_name(scrubber, reply.stop_reason),
+            stop_reason=keys.name(reply.stop_reason),
             ttft_ms=answered.ttft_ms,
             first_text_ms=answered.first_text_ms,
             usage=reply.usage,
@@ -180,10 +240,11 @@ class ExchangeReader:
             response_bytes=recording.response_bytes,
             first_turn=facts.first_turn,
             has_tools=facts.has_tools,
-            client_retry=is_client_retry(headers),
-            version=_name(scrubber, headers.get("x-shadow-version")),
-            eligible=outcome is not Outcome.ABORTED,
-            error=error if error is None or error != reply.error else self._words(error, scrubber),
+            client_retry=sender.is_retry,
+            version=sender.version,
+            eligible=_is_eligible(outcome, model),
+            overhead_us=recording.overhead_us,
+            error=error if error is None or error != reply.error else self._words(error, keys.scrubber),
             gateway_error=recording.gateway_error,
         )
 
@@ -201,31 +262,33 @@ class ExchangeReader:
     def _jobs(
         self,
         recording: Recording,
-        headers: Mapping[str, str],
+        sender: _Sender,
         asked: _Asked,
         answered: _Answered,
         record: ExchangeRecord,
     ) -> tuple[ShadowJob, ...]:
         """One job per candidate that this conversation is sampled for: pending, or ended right away with a reason."""
         settings = self.settings
-        # Sent twice, by an app and by what stands before it, one `off` is enough.
-        wishes = {wish.strip().lower() for wish in headers.get("x-shadow", "").split(",")}
-        if not settings.shadow_enabled or not record.eligible or record.conversation is None or "off" in wishes:
+        conversation = record.conversation
+        if not settings.shadow_enabled or not record.eligible or conversation is None or "off" in sender.wishes:
             return ()
-        opted_in = "on" in wishes and settings.allow_opt_in
+        opted_in = "on" in sender.wishes and settings.allow_opt_in
         sampled = [
             candidate
             for candidate in settings.candidates
-            if opted_in or is_sampled(record.conversation, _rate(candidate, settings.sample_rate))
+            if opted_in or is_sampled(conversation, _rate(candidate, settings.sample_rate))
         ]
+        if not sampled:
+            return ()
         jobs: list[ShadowJob] = []
-        created_at = ended_at(recording) if sampled else recording.started_at
+        created_at = ended_at(recording)
+        ending = _fate_of_all(asked, answered, record)
         for candidate in sampled:
-            state, reason = _fate(candidate, asked, answered, record)
+            state, reason = ending or _fate(candidate, record)
             job = ShadowJob(
                 exchange_id=record.id,
                 candidate=candidate.model,
-                conversation=record.conversation,
+                conversation=conversation,
                 task=record.task,
                 primary=record.model or "unknown",
                 created_at=created_at,
@@ -234,31 +297,32 @@ class ExchangeReader:
                 counted=not opted_in,
             )
             jobs.append(job)
-        if settings.noise_floor and not opted_in and any(job.state == "pending" for job in jobs):
-            jobs.append(_asked_again(record, created_at))
+        pending = next((job for job in jobs if job.state == "pending"), None)
+        if settings.noise_floor and not opted_in and pending is not None:
+            jobs.append(_asked_again(pending))
         return tuple(jobs)
 
 
-def _asked_again(record: ExchangeRecord, created_at: datetime) -> ShadowJob:
-    """Make the job that asks the primary once more; whether it is this conversation's turn is the worker's to say."""
-    return ShadowJob(
-        exchange_id=record.id,
-        candidate=NOISE_FLOOR,
-        conversation=record.conversation or "",
-        task=record.task,
-        primary=record.model or "unknown",
-        created_at=created_at,
-        counted=False,  # no candidate: coverage and comparisons never see it
-    )
+def _is_eligible(outcome: Outcome, model: str | None) -> bool:
+    """Say whether coverage counts an exchange. One that nobody answered, and nobody knows who was asked, is none."""
+    return outcome in ENDED_WELL or (outcome is not Outcome.ABORTED and model is not None)
+
+
+def _asked_again(job: ShadowJob) -> ShadowJob:
+    """Make the job that asks the primary once more; whether it is this conversation's turn is the worker's to say.
+
+    It has no candidate: coverage and comparisons never see it.
+    """
+    return msgspec.structs.replace(job, candidate=NOISE_FLOOR, counted=False)
 
 
 def _prompt_hash(body: bytes, *, seed: str) -> str | None:
     """Hash what a request asks, without model and parameters; None where it cannot be read."""
     try:
-        keys = prompt_keys(msgspec.json.decode(body, type=dict))
+        key = prompt_key(msgspec.json.decode(body, type=dict))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
-    return None if keys is None else conversation_hash(f"asked:{keys.whole}", seed=seed)
+    return None if key is None else conversation_hash(f"asked:{key}", seed=seed)
 
 
 def bare_record(recording: Recording, *, scrubber: Scrubber | None = None) -> ExchangeRecord:
@@ -278,7 +342,8 @@ def bare_record(recording: Recording, *, scrubber: Scrubber | None = None) -> Ex
         dialect=recording.dialect,
         request_bytes=recording.request_bytes,
         response_bytes=recording.response_bytes,
-        eligible=recording.dialect is not None and outcome is not Outcome.ABORTED,
+        eligible=recording.dialect is not None and _is_eligible(outcome, None),
+        overhead_us=recording.overhead_us,
         error=error,
         gateway_error=recording.gateway_error,
     )
@@ -365,27 +430,23 @@ def is_client_retry(headers: Mapping[str, str]) -> bool:
     return count.isdecimal() and count.strip("0") != ""
 
 
-def _name(scrubber: Scrubber, text: str | None) -> str | None:
-    """Scrub a name that clients or upstreams choose; it is kept in many rows, so it may not be of any length."""
-    return None if text is None else scrubber.scrub(text)[:MAX_NAME_CHARS]
-
-
 def _skipped(job: ShadowJob, reason: str) -> ShadowJob:
     """End a job that was to be pending."""
     return msgspec.structs.replace(job, state="skipped", reason=reason) if job.state == "pending" else job
 
 
-def _holds_key(scrubber: Scrubber, body: bytes) -> bool:
-    """Say whether a live key is in what would be copied: it must neither be kept nor sent to anyone else."""
-    text = body.decode("utf-8", "replace")
-    return scrubber.scrub(text) != text
+def _shows_key(scrubber: Scrubber, asked: _Asked, answered: _Answered, *, status: int) -> bool:
+    """Say whether a live key is in what would be copied: it must neither be kept nor sent to anyone else.
 
-
-def _says_key(scrubber: Scrubber, dialect: Dialect, answered: _Answered, *, status: int) -> bool:
-    """Say whether a live key is in the answer once it is put together: streams cut it anywhere, answers into blocks."""
-    reply = read_reply(dialect, answered.body, status=status, streamed=answered.reply.streamed)
+    The answer is also looked through once it is put together: streams cut a key anywhere, whole answers into blocks.
+    """
+    if scrubber.finds(asked.body) or scrubber.finds(answered.body):
+        return True
+    reply = answered.reply
+    if reply.streamed:
+        reply = read_reply(asked.dialect, answered.body, status=status, streamed=True)
     said = "\n".join([reply.text, *(part for call in reply.tool_calls for part in (call.name, call.arguments))])
-    return scrubber.scrub(said) != said
+    return scrubber.finds(said.encode("utf-8", "replace"))
 
 
 def _rate(candidate: Candidate, default: float) -> float:
@@ -394,14 +455,14 @@ def _rate(candidate: Candidate, default: float) -> float:
 
 def _read_request(recording: Recording, dialect: Dialect, headers: Mapping[str, str]) -> _Asked:
     if recording.request is None:
-        return _Asked(lost=recording.copy_lost or "unreadable")
+        return _Asked(dialect=dialect, lost=recording.copy_lost or "unreadable")
     try:
         decoded = decode_slices(recording.request, headers.get("content-encoding"), cap=recording.max_body_bytes)
-        return _Asked(body=decoded.body, facts=read_request(dialect, decoded.body))
+        return _Asked(dialect=dialect, body=decoded.body, facts=read_request(dialect, decoded.body, skip=False))
     except UndecodableError as error:
-        return _Asked(lost=_lost(error))
+        return _Asked(dialect=dialect, lost=_lost(error))
     except UnreadableError:
-        return _Asked(lost="unreadable")
+        return _Asked(dialect=dialect, lost="unreadable")
 
 
 def _read_answer(recording: Recording, dialect: Dialect) -> _Answered:
@@ -413,7 +474,8 @@ def _read_answer(recording: Recording, dialect: Dialect) -> _Answered:
         decoded = decode_slices(recording.response, encoding, cap=recording.max_body_bytes)
     except UndecodableError as error:
         return _unread(recording, streamed=streamed, lost=_lost(error))
-    reply = read_reply(dialect, decoded.body, status=recording.status or 0, streamed=streamed, assemble=False)
+    # Of a whole answer the text is there anyway; a stream's is put together when it is needed.
+    reply = read_reply(dialect, decoded.body, status=recording.status or 0, streamed=streamed, assemble=not streamed)
     return _Answered(
         reply=reply,
         body=decoded.body,
@@ -424,7 +486,12 @@ def _read_answer(recording: Recording, dialect: Dialect) -> _Answered:
 
 def _described(fields: Sequence[tuple[bytes, bytes]]) -> tuple[str | None, str | None]:
     """Content type and content coding of an answer: all that is needed of its header fields."""
-    headers = plain_headers(fields, only=_DESCRIBING)
+    return _description(tuple([field for field in fields if field[0].lower() in _DESCRIBING]))
+
+
+@lru_cache(maxsize=256)
+def _description(fields: tuple[tuple[bytes, bytes], ...]) -> tuple[str | None, str | None]:
+    headers = plain_headers(fields)
     return headers.get("content-type"), headers.get("content-encoding")
 
 
@@ -445,31 +512,26 @@ def _ms_at(recording: Recording, ends: list[int], offset: int | None) -> float |
     return max(0.0, (recording.response_times[slice_number] - recording.t_sent) * 1000)
 
 
-def _fate(
-    candidate: Candidate, asked: _Asked, answered: _Answered, record: ExchangeRecord
-) -> tuple[JobState, str | None]:
-    """Say in which state a sampled exchange's job begins, and why when it is not `pending`."""
+def _fate_of_all(asked: _Asked, answered: _Answered, record: ExchangeRecord) -> tuple[JobState, str] | None:
+    """Say in which state the jobs of a sampled exchange end at once, and why; None: no candidate is out yet."""
     if record.outcome not in ENDED_WELL:
         return "skipped", "primary_error"
     lost = asked.lost or answered.lost
-    if lost == "tee_full":
-        return "dropped", lost
     if lost is not None:
-        return "skipped", lost
-    reason = _skip_reason(candidate, asked, record)
-    return ("pending", None) if reason is None else ("skipped", reason)
-
-
-def _skip_reason(candidate: Candidate, asked: _Asked, record: ExchangeRecord) -> str | None:
+        return ("dropped" if lost == "tee_full" else "skipped"), lost
     if record.client_retry:
-        return "client_retry"
-    if asked.facts is not None and asked.facts.skip is not None:
-        return asked.facts.skip
+        return "skipped", "client_retry"
+    reason = read_request(asked.dialect, asked.body).skip
+    return None if reason is None else ("skipped", reason)
+
+
+def _fate(candidate: Candidate, record: ExchangeRecord) -> tuple[JobState, str | None]:
+    """Say in which state the job of one candidate begins, and why when it is not `pending`."""
     if candidate.model == record.model:
-        return "same_model"
+        return "skipped", "same_model"
     if candidate.dialects is not None and record.dialect not in candidate.dialects:
-        return "dialect"
-    return None
+        return "skipped", "dialect"
+    return "pending", None
 
 
 def _body(

@@ -28,14 +28,11 @@ _MOST_SLICES = 1 << 15
 """Beyond, neighbours are joined, so that no drip of bytes makes the end of an exchange a long one to handle."""
 
 
-class TeeBudget:
+class TeeBudget(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """All copies of one process together, in bytes; a copy that does not fit is given up, the record stays."""
 
-    __slots__ = ("limit", "used")
-
-    def __init__(self, *, limit: int) -> None:
-        self.limit = limit
-        self.used = 0
+    limit: int
+    used: int = 0
 
     def take(self, size: int) -> bool:
         """Reserve `size` bytes; False when they do not fit (nothing is reserved then)."""
@@ -57,8 +54,10 @@ class Recorder(Protocol):
         ...
 
 
-class Recording(msgspec.Struct, kw_only=True, gc=False):
+class Recording(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """One exchange while it happens. The relay appends slices; after `submit` it belongs to the recorder.
+
+    It travels to the scribe as it is, its fields one after the other (`gateway.handover`).
 
     Clocks are `time.monotonic()` seconds of this process; only `started_at` is wall time (aware UTC).
     A body copy is None once it was given up; `copy_lost` then says why (`tee_full`, `too_large`).
@@ -99,13 +98,23 @@ class Recording(msgspec.Struct, kw_only=True, gc=False):
     ending: Ending | None = None
     gateway_error: str | None = None
     """The value of `x-shadow-gateway-error` when the answer was our own."""
+    overhead_us: int | None = None
+    """What the gateway itself adds to this exchange, microseconds, by the monotonic clock: from the head being there to
+    the request being handed to the upstream connection, and from the answer's head being read to its first byte being
+    handed to the client's. The event loop writes what is handed to it in the same turn, which is no part of it. Nor is
+    waiting for others: for a new connection with its TLS, and, where the model is replaced, for the rest of the body.
+    None: no answer of the upstream was passed on."""
     taken: int = 0
     """Bytes held from `budget`; given back by `free`."""
 
     def request_slice(self, data: bytes) -> None:
         """Copy one slice of the request body, unless the copy was given up."""
         self.request_bytes += len(data)
-        if self.request is not None and self._fits(len(data) + SLICE_BYTES, self.request_bytes):
+        if self.request is None:
+            return
+        if self.request_bytes > self.max_body_bytes:
+            self._give_up("too_large")
+        elif self._fits(len(data) + SLICE_BYTES):
             self.request.append(data)
             if len(self.request) > _MOST_SLICES:
                 self._join_request(self.request)
@@ -115,11 +124,23 @@ class Recording(msgspec.Struct, kw_only=True, gc=False):
         size = len(data)
         self.response_bytes += size
         response = self.response
-        if response is not None and self._fits(size + SLICE_BYTES, self.response_bytes):
-            response.append(data)
-            self.response_times.append(now)
-            if len(response) > _MOST_SLICES:
-                self._join_response(response)
+        if response is None:
+            return
+        if self.response_bytes > self.max_body_bytes:
+            self._give_up_answer(response)
+            return
+        # As `_fits`, without a call more at every event.
+        size += SLICE_BYTES
+        budget = self.budget
+        if budget.used + size > budget.limit:
+            self._give_up("tee_full")
+            return
+        budget.used += size
+        self.taken += size
+        response.append(data)
+        self.response_times.append(now)
+        if len(response) > _MOST_SLICES:
+            self._join_response(response)
 
     def free(self) -> None:
         """Let go of both copies and give their bytes back; idempotent."""
@@ -142,10 +163,7 @@ class Recording(msgspec.Struct, kw_only=True, gc=False):
         self.budget.give_back(slices * SLICE_BYTES)
         self.taken -= slices * SLICE_BYTES
 
-    def _fits(self, size: int, total: int) -> bool:
-        if total > self.max_body_bytes:
-            self._give_up("too_large")
-            return False
+    def _fits(self, size: int) -> bool:
         budget = self.budget
         if budget.used + size > budget.limit:
             self._give_up("tee_full")
@@ -153,6 +171,13 @@ class Recording(msgspec.Struct, kw_only=True, gc=False):
         budget.used += size
         self.taken += size
         return True
+
+    def _give_up_answer(self, slices: list[bytes]) -> None:
+        """Let go of an answer that is too large. The request stays: it tells who was asked."""
+        size = sum(map(len, slices)) + SLICE_BYTES * len(slices)
+        self.budget.give_back(size)
+        self.taken -= size
+        self.response, self.response_times, self.copy_lost = None, [], "too_large"
 
     def _give_up(self, reason: str) -> None:
         self.free()

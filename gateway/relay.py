@@ -70,8 +70,8 @@ class Relay:
         where = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at is not None else "unknown"
         _log.error("internal error: %s at %s", type(error).__name__, where)
 
-    def recording(self, head: RequestHead, passage: Passage | None) -> Recording:
-        """Begin the record of one exchange; `passage` is None when it is refused."""
+    def recording(self, head: RequestHead, passage: Passage | None, arrived: float) -> Recording:
+        """Begin the record of one exchange whose head was there at `arrived`; `passage` is None when it is refused."""
         if passage is not None:
             path, query, origin, dialect = passage.path, passage.query, passage.destination.label, passage.dialect
         else:
@@ -88,7 +88,7 @@ class Relay:
             origin=origin,
             budget=self.budget,
             max_body_bytes=self.policy.settings.recording.max_body_bytes,
-            t_start=self.clock(),
+            t_start=arrived,
             request_headers=head.fields.pairs,
             request=None if dialect is None else [],
             response=None if dialect is None else [],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import http.client
 import io
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
@@ -15,7 +16,9 @@ from rich.console import Console
 from gateway import ask
 from gateway.measuring import Crew
 from gateway.tables import coverage_table, models_table, printable, verdict_sentences, verdicts_table
+from gateway.weekly import home_of, schedule_in
 from shadow.evaluators import EvaluatorConfigError
+from shadow.schedule import next_run
 from shadow.spreadsheet import defused
 from shadow.store import open_store
 from shadow.switch import SwitchAdvisor
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.config import Config
+    from shadow.schedule import Schedule
 
     Row = Mapping[str, Any]
 
@@ -73,6 +77,24 @@ def _refused(config: Config, answer: ask.Answer) -> ask.AskError:
     return ask.AskError(message or f"{config.admin_listen} answered {answer.status}: not our admin port")
 
 
+class _NobodysTable:
+    """The schedule as it stands in the configuration, where no process keeps it."""
+
+    def __init__(self, schedule: Schedule | None) -> None:
+        self._schedule = schedule
+
+    is_working = False
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When the next run is due, for whoever serves by then."""
+        return None if self._schedule is None else next_run(datetime.now(UTC), self._schedule)
+
+    def ask(self) -> bool:
+        """Nobody is here to make a run."""
+        return False
+
+
 async def _from_store(config: Config, target: str) -> ask.Answer:
     """Answer as the admin port would, without a port."""
     if not config.store_path.exists():
@@ -86,7 +108,9 @@ async def _from_store(config: Config, target: str) -> ask.Answer:
             settings = crew.admin_settings()
             advisor = SwitchAdvisor(config_file=config.file, several_tasks=bool(config.measuring.tasks))
             verdicts = VerdictApi(store.ledger, switch=advisor)
-            weekly = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader)
+            measuring = config.measuring
+            table = None if home_of(measuring) is None else _NobodysTable(schedule_in(measuring))
+            weekly = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader, timetable=lambda: table)
             app = build_app(reader=store.reader, settings=lambda: settings, verdicts=verdicts, weekly=weekly)
             headers = {"authorization": f"Bearer {settings.token}"} if settings.token else {}
             transport = httpx2.ASGITransport(app)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -48,6 +49,8 @@ class Scribe:
 
     async def run(self) -> None:
         """Read frames until the end; then write what waits, and say what was written."""
+        gc.collect()
+        gc.freeze()  # what lives from the start on need not be looked at again
         loop = asyncio.get_running_loop()
         acknowledging = asyncio.create_task(self._acknowledge())
         while self._open:
@@ -82,7 +85,7 @@ class Scribe:
                     told = settled
                 await asyncio.sleep(_ACKNOWLEDGE_S)
 
-    async def _take(self, kind: Kind, body: bytes) -> None:
+    async def _take(self, kind: Kind, body: memoryview) -> None:
         if kind is Kind.SETTINGS:
             await self._follow(read_settings(body))
         elif self._recorder is None:

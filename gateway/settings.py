@@ -163,6 +163,8 @@ class MeasuringSettings:
     """Entries of `alerts` without an address, in words."""
     config_file: str | None = None
     """As it was named; None when the environment alone was read."""
+    config_version: str | None = None
+    """How the file's SHA-256 begins."""
     secrets: tuple[str, ...] = ()
     demo: bool = False
     """Models, prices and traffic are made up; every page of the dashboard says so."""

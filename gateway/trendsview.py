@@ -1,4 +1,7 @@
-"""Trends on the terminal: one row a model and week, runs and live traffic on one axis, then leads and drift."""
+"""Trends on the terminal: one row a model and week, runs and live traffic on one axis, then leads and drift.
+
+Under a drift stand pairs of answers that show it, so far as content is kept.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     Row = Mapping[str, Any]
+    Said = tuple[int, str]
 
 _COLUMNS = (
     "at", "source", "task", "role", "model", "conversations", "quality", "low", "high", "USD per quality point", "low ",
     "high ", "p50 ms", "p95 ms", "TTFT p50 ms",
 )  # fmt: skip
+
+_EXAMPLES = 3
+_EXAMPLE_CHARS = 200
 
 
 def trends_text(trends: Row, *, form: Literal["table", "csv", "md"]) -> str:
@@ -25,12 +32,14 @@ def trends_text(trends: Row, *, form: Literal["table", "csv", "md"]) -> str:
     rows = [_cells(point) for point in trends["points"]]
     if form == "csv":
         return _csv(rows)
-    said = [*map(_lead, trends["leads"]), *map(_drift, trends["drift"]), _next(trends["next_run"])]
+    said: list[Said] = [(0, _lead(lead)) for lead in trends["leads"]]
+    said += [line for drift in trends["drift"] for line in _drift(drift)]
+    said.append((0, _next(trends["next_run"])))
     if form == "md":
         table = [f"| {' | '.join(map(_escaped, row))} |" for row in [list(_COLUMNS), *rows]]
         table.insert(1, f"|{' --- |' * len(_COLUMNS)}")
-        return "\n".join([*table, "", *(f"- {_escaped(line)}" for line in said)]) + "\n"
-    return "\n".join([*_aligned([list(_COLUMNS), *rows]), "", *said]) + "\n"
+        return "\n".join([*table, "", *(f"{'  ' * depth}- {_escaped(line)}" for depth, line in said)]) + "\n"
+    return "\n".join([*_aligned([list(_COLUMNS), *rows]), "", *("    " * depth + line for depth, line in said)]) + "\n"
 
 
 def _cells(point: Row) -> list[str]:
@@ -67,16 +76,51 @@ def _lead(lead: Row) -> str:
     )
 
 
-def _drift(drift: Row) -> str:
+def _drift(drift: Row) -> list[Said]:
+    """What is known of a model, and under a change the pairs of answers that show it."""
     who = f"{drift['task']}, {drift['role']} {drift['model']} by {drift['evaluator']}"
-    noise = drift["noise_floor"]["discordance"]
-    floor = "noise floor not known" if noise is None else f"noise floor {noise:.1%}"
+    floor = _floor(drift)
+    if drift["withheld"]:
+        return [(0, printable(f"{who}: nothing can be told, {drift['withheld']} ({floor})"))]
+    doubt = f"; {drift['reason']}" if drift["reason"] else ""
     if not drift["changes"]:
-        return printable(f"{who}: answers as before, as far as can be told ({floor})")
+        if drift["now"] is None:
+            why = f"nothing can be told, {drift['reason']}" if drift["reason"] else "nothing could be compared yet"
+            return [(0, printable(f"{who}: {why} ({floor})"))]
+        return [(0, printable(f"{who}: answers as before, as far as can be told ({floor}){doubt}"))]
     latest = drift["changes"][-1]
     low, high = latest["ci"]
     change = f"{latest['mean']:+.3f} ({low:+.3f} to {high:+.3f}) over {latest['conversations']} conversations"
-    return printable(f"{who}: {latest['direction']} since run {latest['since_run']}, {change} ({floor})")
+    said = [(0, printable(f"{who}: {latest['direction']} since run {latest['since_run']}, {change} ({floor}){doubt}"))]
+    for example in latest["examples"][:_EXAMPLES]:
+        said.extend((1, line) for line in _example(example))
+    return said
+
+
+def _floor(drift: Row) -> str:
+    noise = drift["noise_floor"]["discordance"]
+    return "noise floor not known" if noise is None else f"noise floor {noise:.1%}"
+
+
+def _example(example: Row) -> list[str]:
+    lines = [f"case {printable(example['case'])}: {example['difference']:+.3g}{_why(example)}"]
+    for word in ("before", "now"):
+        side = example[word]
+        quality = "" if side["quality"] is None else f", quality {side['quality']:.3g}"
+        output = side.get("output")
+        said = "not kept" if output is None else _one_line(output)
+        lines.append(f"{word} (run {printable(side['run'])}{quality}): {said}")
+    return lines
+
+
+def _why(example: Row) -> str:
+    return f", the judge says: {_one_line(example['reason'])}" if example.get("reason") else ""
+
+
+def _one_line(text: str) -> str:
+    """What somebody else wrote, cut to a line of a terminal; a line's end shows as a mark."""
+    plain = printable("\u23ce".join(text.splitlines()))
+    return plain if len(plain) <= _EXAMPLE_CHARS else plain[: _EXAMPLE_CHARS - 1] + "…"
 
 
 def _next(coming: Row) -> str:

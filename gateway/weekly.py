@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,12 +17,14 @@ from shadow.alerts.lookout import (
     coverage_sums,
     drift_observations,
     drops_observation,
+    is_news,
+    judge_observations,
     lead_observations,
     run_budget_observation,
     standing_observations,
 )
 from shadow.alerts.words import standing_of, standing_of_lead
-from shadow.benchmark import Asker, Engine, Scorer
+from shadow.benchmark import Asker, Engine, Lookback, Scorer
 from shadow.benchmark.cases import DEFAULT_MAX_TOKENS
 from shadow.candidates import CandidateClient
 from shadow.evaluators import EvaluatorSet
@@ -34,6 +37,7 @@ from shadow.rollups import WHOLE
 from shadow.runfacts import GOLDEN
 from shadow.runs import DEFAULT_HEADERS, Case, prompt_hash
 from shadow.schedule import schedule_of
+from shadow.stats import traffic_figures
 from shadow.stats.rolled import job_counts
 from shadow.trends import drifts_of, leads_of
 
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
 
 MAX_RUNS = 104
 DROPS_OVER = timedelta(hours=24)
+MONTH = timedelta(days=30)
+"""The traffic out of which a month's saving is projected."""
 ROW_BY_ROW = 5000
 """Beyond so many exchanges in that time, what was lost is read from sums."""
 
@@ -90,13 +96,17 @@ def rebenchmark_of(settings: MeasuringSettings, bench: Bench, store: Store) -> R
     )
     scorer = Scorer(sets=bench.evaluators)
 
+    keep = _keeper(settings, bench)
+    lookback = Lookback(runs=store.runs, trends=store.trends, scorer=scorer, keep=keep)
+
     def engine(contestants: Sequence[Candidate], progress: Callable[[Progress], None]) -> Engine:
         return Engine(
             runs=store.runs,
             asker=asker,
             contestants=contestants,
             scorer=scorer,
-            keep=_keeper(settings, bench),
+            keep=keep,
+            lookback=lookback,
             concurrency=max(1, settings.max_concurrency // max(1, len(contestants))),
             progress=progress,
         )
@@ -184,8 +194,9 @@ class Looks:
         self._now = now
         self._seen: tuple[str, datetime | None] | None = None
         self._of_runs: list[Observation] = []
+        self._judges: Callable[[Mapping[str, str]], Sequence[Observation]] = lambda _: ()
 
-    async def runs(self, _told: Mapping[str, str]) -> Sequence[Observation]:
+    async def runs(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """Drift, leads and money of the weekly runs; worked out anew only when a run has ended."""
         newest = await self._trends.weekly_runs(limit=1)
         if not newest:
@@ -193,9 +204,10 @@ class Looks:
         key = (newest[0].id, newest[0].finished_at)
         if key != self._seen:
             runs = await self._trends.weekly_runs(limit=MAX_RUNS)
-            money = run_budget_observation(runs)
+            money, drifts = run_budget_observation(runs), drifts_of(runs)
+            self._judges = functools.partial(judge_observations, drifts, runs)
             self._of_runs = [
-                *drift_observations(drifts_of(runs), runs),
+                *drift_observations(drifts, runs),
                 *lead_observations(
                     map(standing_of_lead, leads_of(runs)),
                     config_file=self._settings.config_file,
@@ -204,18 +216,35 @@ class Looks:
                 *(() if money is None else (money,)),
             ]
             self._seen = key
-        return self._of_runs
+        return [*self._of_runs, *self._judges(told)]
 
     async def verdicts(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """Verdicts on live traffic and whether their data can be trusted."""
-        views = current_views(await self._ledger.views())
-        standings = [standing_of(str(view["task"]), verdict_figures(view)) for view in views]
+        standings = []
+        for view in current_views(await self._ledger.views()):
+            figures = verdict_figures(view)
+            standing = standing_of(str(view["task"]), figures)
+            if is_news(standing, told):
+                standing = standing_of(standing.task, figures | await self._traffic(figures))
+            standings.append(standing)
         return standing_observations(
             standings,
             told,
             config_file=self._settings.config_file,
             several_tasks=bool(self._settings.tasks),
         )
+
+    async def _traffic(self, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """What the traffic says beside a verdict: of its epoch how much was asked, of the last month what it cost."""
+        now, rollups = self._now(), self._reader.rollups
+        named = {"task": str(figures["task"]), "primary": figures["primary"], "candidate": str(figures["candidate"])}
+        ratio = figures["cost_ratio"]
+        month = await rollups.window(since=now - MONTH, until=now, task=named["task"])
+        began = await rollups.began(month)
+        hours = 0.0 if began is None else (now - began) / timedelta(hours=1)
+        lately = traffic_figures(month, **named, cost_ratio=ratio, hours=hours)
+        epoch = await rollups.window(since=figures["epoch"]["started"], until=now, task=named["task"])
+        return lately | {"coverage": traffic_figures(epoch, **named, cost_ratio=ratio, hours=hours)["coverage"]}
 
     async def money(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """The day's budget."""

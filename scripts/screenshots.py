@@ -18,7 +18,7 @@ from tests.browser.chromium import chromium, visiting  # noqa: E402  (found only
 
 PICTURES = ROOT / "docs" / "img"
 WIDTH = 1280
-HEIGHTS = {"overview": 1180, "pair": 900, "review": 800}
+HEIGHTS = {"overview": 1555, "pair": 1180, "review": 800}
 
 
 def main() -> None:

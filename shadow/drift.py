@@ -1,5 +1,8 @@
 """Does a model still answer as it did? The same prompts now against before, in pairs of answers; pure.
 
+Where answers have a quality of their own its difference is what counts; where a judge only compares, its word on the
+two (`drift_of_pairings`).
+
 Each answer is used in one pair only. Comparing every week with one frozen week would use that week's luck again and
 again: its prompts that happened to fail can only get better, and after a year of weeks such luck looks like proof. So
 a new answer is paired with the oldest unused one of its prompt, at most `REACH` runs old; with two answers a run a
@@ -83,7 +86,8 @@ class AnswerOf:
     run: int
     case_id: str
     repeat: int
-    quality: float
+    quality: float | None
+    """None where nothing is said of one answer alone: a judge set the two side by side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +98,8 @@ class Pairing:
     unit: str
     now: AnswerOf
     before: AnswerOf
-
-    @property
-    def difference(self) -> float:
-        """Quality now minus quality before, in [-1, 1]."""
-        return self.now.quality - self.before.quality
+    difference: float
+    """Quality now minus quality before, or what a judge says of now against before, in [-1, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,17 +159,40 @@ def drift_of(askings: Iterable[Asking], *, alpha: float = ALPHA) -> DriftReport:
     """
     by_run = _by_run(askings)
     drifts: list[Drift] = []
-    track = _Track(alpha)
+    track, pairer = _Track(alpha), _Pairer()
     for run in sorted(by_run):
-        track.add(run, by_run[run])
+        track.add(run, pairer.add(run, by_run[run]))
         found = track.proved(run)
         if found is not None:
             drifts.append(found)
-            track = _Track(alpha)
-            track.add(run, by_run[run])
+            track, pairer = _Track(alpha), _Pairer()
+            pairer.add(run, by_run[run])
+    return _reported(drifts, track, alpha, noise=noise_floor(asking for run in by_run.values() for asking in run))
+
+
+def drift_of_pairings(pairings: Iterable[Pairing], *, noise: NoiseFloor, alpha: float = ALPHA) -> DriftReport:
+    """Do the same with pairs that a judge has compared, each answer in one pair only; `noise` is the judge's.
+
+    After a change, pairs with an answer from before it say nothing new and are left out.
+    """
+    by_run: dict[int, list[Pairing]] = defaultdict(list)
+    for pairing in pairings:
+        by_run[pairing.now.run].append(pairing)
+    drifts: list[Drift] = []
+    track, since = _Track(alpha), -1
+    for run in sorted(by_run):
+        track.add(run, [pairing for pairing in by_run[run] if pairing.before.run >= since])
+        found = track.proved(run)
+        if found is not None:
+            drifts.append(found)
+            track, since = _Track(alpha), run
+    return _reported(drifts, track, alpha, noise=noise)
+
+
+def _reported(drifts: Sequence[Drift], track: _Track, alpha: float, *, noise: NoiseFloor) -> DriftReport:
     return DriftReport(
         drifts=tuple(drifts),
-        noise=noise_floor(asking for run in by_run.values() for asking in run),
+        noise=noise,
         now=track.change(0) if track.runs else None,
         log_e_worse=track.log_e("worse"),
         log_e_better=track.log_e("better"),
@@ -197,7 +221,7 @@ class _Pairer:
     """Remembers the unused answers of each prompt."""
 
     def __init__(self) -> None:
-        self._unused: dict[str, deque[AnswerOf]] = defaultdict(deque)
+        self._unused: dict[str, deque[tuple[AnswerOf, float]]] = defaultdict(deque)
 
     def add(self, run: int, askings: Sequence[Asking]) -> list[Pairing]:
         """Pair one answer of each prompt of a run; keep the others for later runs."""
@@ -205,17 +229,19 @@ class _Pairer:
 
     def _pair(self, run: int, asking: Asking) -> list[Pairing]:
         answers = [
-            AnswerOf(run=run, case_id=asking.case_id, repeat=repeat, quality=quality)
+            (AnswerOf(run=run, case_id=asking.case_id, repeat=repeat, quality=quality), quality)
             for repeat, quality in enumerate(asking.qualities)
             if quality is not None
         ]
         unused = self._unused[asking.prompt]
-        while unused and unused[0].run < run - REACH:
+        while unused and unused[0][0].run < run - REACH:
             unused.popleft()
         paired = []
         if answers and unused:
-            now, before = answers.pop(0), unused.popleft()
-            paired.append(Pairing(prompt=asking.prompt, unit=asking.unit, now=now, before=before))
+            (now, after), (before, was) = answers.pop(0), unused.popleft()
+            paired.append(
+                Pairing(prompt=asking.prompt, unit=asking.unit, now=now, before=before, difference=after - was)
+            )
         unused.extend(answers)
         return paired
 
@@ -225,7 +251,6 @@ class _Track:
 
     def __init__(self, alpha: float) -> None:
         self._alpha = alpha
-        self._pairer = _Pairer()
         self.runs: list[int] = []
         """Those that could be compared."""
         self._pairs: list[list[Pairing]] = []
@@ -233,11 +258,10 @@ class _Track:
         self._won: Mapping[Direction, list[list[float]]] = {"worse": [], "better": []}
         """Logarithm of what each bet won, run by run."""
 
-    def add(self, run: int, askings: Sequence[Asking]) -> None:
-        found = self._pairer.add(run, askings)
+    def add(self, run: int, found: Sequence[Pairing]) -> None:
         if found:
             self.runs.append(run)
-            self._pairs.append(found)
+            self._pairs.append(list(found))
             values = _unit_means(found)
             self._count("worse", _histogram(map(rounded_up, values)))
             self._count("better", _histogram(map(rounded_down, values)))

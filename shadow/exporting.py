@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
 from shadow.spreadsheet import defused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 Format = Literal["jsonl", "csv"]
 
@@ -24,7 +24,7 @@ COLUMNS: Mapping[str, Sequence[str]] = {
         "id", "started_at", "task", "conversation", "model", "model_answered", "dialect", "method", "path", "status",
         "outcome", "stop_reason", "streamed", "latency_ms", "ttft_ms", "first_text_ms", *_USAGE, *_COSTS,
         "request_bytes", "response_bytes", "first_turn", "has_tools", "client_retry", "version", "eligible", "error",
-        "gateway_error",
+        "gateway_error", "overhead_us",
     ),
     "pairs": (
         "id", "exchange_id", "exchange_started_at", "task", "conversation", "first_turn", "has_tools", "version",
@@ -51,17 +51,29 @@ CONTENT = frozenset(
 )  # fmt: skip
 """Columns that hold what people and models wrote."""
 _WRITTEN = CONTENT | {"error"}
+_REQUEST = "prompt"
+"""Is a request as an API takes it: names of models and tools are left in it."""
+
+
+class Redacting(Protocol):
+    """What takes out personal data and keys, `shadow.redaction.Redactor` for one."""
+
+    def redact_written(self, text: str) -> str:
+        """Give what a person or a model wrote without them."""
+        ...
+
+    def redact_request(self, text: str) -> str:
+        """Give a request without them, so that an API still takes it."""
+        ...
 
 
 class Lines:
-    """Makes one line of every row. `redact` is applied to all that people and models wrote, inside JSON too."""
+    """Makes one line of every row. `redactor` takes out of all that people and models wrote what it finds."""
 
-    def __init__(
-        self, kind: str, form: Format, *, redact: Callable[[str], str] | None, with_content: bool = True
-    ) -> None:
+    def __init__(self, kind: str, form: Format, *, redactor: Redacting | None, with_content: bool = True) -> None:
         self._columns = [name for name in COLUMNS[kind] if with_content or name not in CONTENT]
         self._csv = form == "csv"
-        self._redact = redact
+        self._redactor = redactor
 
     def head(self) -> str:
         """Give the first line: CSV names its columns, JSON Lines begins at once."""
@@ -77,11 +89,13 @@ class Lines:
         return msgspec.json.encode(values).decode() + "\n"
 
     def _told(self, name: str, value: Any) -> Any:
-        if self._redact is None:
+        if self._redactor is None:
             return value
         if name == "scores" and value is not None:
-            return [{**score, "reason": self._redact(score["reason"])} for score in value]
-        return self._redact(value) if name in _WRITTEN and isinstance(value, str) else value
+            return [{**score, "reason": self._redactor.redact_written(score["reason"])} for score in value]
+        if name not in _WRITTEN or not isinstance(value, str):
+            return value
+        return self._redactor.redact_request(value) if name == _REQUEST else self._redactor.redact_written(value)
 
 
 def _csv_line(cells: Sequence[Any]) -> str:

@@ -24,6 +24,7 @@ _TEXT_BLOCKS = frozenset({"text", "input_text", "output_text"})
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _NOT_SAID = frozenset({"role", "content", "cache_control", "id", "status"})
 """Keys of a message that do not tell what was said in it."""
+_JSON = json.JSONEncoder(sort_keys=True)
 
 
 class GoldenError(ValueError):
@@ -106,6 +107,15 @@ def prompt_keys(request: Mapping[str, Any]) -> PromptKeys | None:
     try:
         system, messages = _asked(request)
         return PromptKeys(whole=_hash([system, messages]), messages=_hash(messages)) if messages else None
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def prompt_key(request: Mapping[str, Any]) -> str | None:
+    """Hash what a request of any dialect asks, its system prompt included: `whole` of `prompt_keys`, alone."""
+    try:
+        system, messages = _asked(request)
+        return _hash([system, messages]) if messages else None
     except (ValueError, TypeError, RecursionError):
         return None
 
@@ -207,4 +217,4 @@ def _text(text: str) -> str:
 
 
 def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_JSON.encode(value).encode()).hexdigest()

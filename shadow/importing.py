@@ -27,6 +27,8 @@ MAX_LINE_CHARS = 8 << 20
 MAX_YAML_CHARS = 16 << 20
 
 _LINE = "__line__"
+_TABS = re.compile(r"^\t+", re.MULTILINE)
+"""Tabs that lines begin with, which YAML forbids and people write all the same."""
 _EXPECTED_TYPES = frozenset({"equals", "contains", "icontains", "starts-with", "levenshtein", "contains-json", "regex"})
 """promptfoo assertions whose value is what the answer should be (or hold); the evaluator is chosen when it is run."""
 _PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][\w.]*)\s*\}\}")
@@ -314,7 +316,7 @@ def _promptfoo(text: str, read: Callable[[str], str] | None) -> _Read:
         yield _FaultError(1, f"is longer than {MAX_YAML_CHARS} characters")
         return
     try:
-        config = yaml.load(text.replace("\t", "  "), _Loader)  # noqa: S506  (a SafeLoader)
+        config = yaml.load(_TABS.sub(lambda found: "  " * len(found[0]), text), _Loader)  # noqa: S506  (a SafeLoader)
         prompts = list(_prompts(config, read))
         tests = _list_of(config, "tests")
         default = _default_test(config)
@@ -391,7 +393,14 @@ def _default_test(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    return {key: each for key, each in value.items() if key != _LINE} if isinstance(value, dict) else {}
+    return _without_lines(value) if isinstance(value, dict) else {}
+
+
+def _without_lines(value: Any) -> Any:
+    """Give a value of the file as it was written."""
+    if isinstance(value, dict):
+        return {key: _without_lines(each) for key, each in value.items() if key != _LINE}
+    return [_without_lines(each) for each in value] if isinstance(value, list) else value
 
 
 def _asserts(test: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -430,16 +439,12 @@ def _filled(template: str, variables: Mapping[str, Any], line: int) -> str:
             value = value[part]
         if isinstance(value, str) and value.startswith("file://"):
             raise _FaultError(line, f"variable {found[1]!r} names a file; write its text out")
-        return value if isinstance(value, str) else json.dumps(_plain_json(value), ensure_ascii=False)
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     filled = _PLACEHOLDER.sub("", template)
     if _TEMPLATE.search(filled):
         raise _FaultError(line, "the prompt uses more of the template language than {{ variable }}")
     return _PLACEHOLDER.sub(value_of, template)
-
-
-def _plain_json(value: Any) -> Any:
-    return _mapping(value) if isinstance(value, dict) else value
 
 
 def _asked(text: str, line: int) -> dict[str, Any]:

@@ -202,12 +202,13 @@ class Rebenchmark:
         run = result.run
         why = f" ({run.reason})" if run.reason else ""
         _log.info(
-            "weekly run %s is %s%s: %d of %d answers, $%.4f of $%.2f",
+            "weekly run %s is %s%s: %d of %d answers, %d errors, $%.4f of $%.2f",
             run.id,
             run.state,
             why,
             run.answered,
             run.cells,
+            result.errors,
             run.spent_usd,
             run.max_cost_usd or 0.0,
         )

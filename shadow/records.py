@@ -234,6 +234,8 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Set when the answer was our own: `connect`, `first_byte_timeout`, …"""
     prompt: str | None = None
     """Keyed hash of what a sampled exchange asked, hex: tells a prompt that was asked before."""
+    overhead_us: int | None = None
+    """What the gateway itself added, microseconds (`gateway.recording`); None: no answer of the upstream passed."""
 
 
 class JobBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -115,6 +115,22 @@ class Redactor:
             return (text.encode() if changed else body), changed
         return (body, False) if redacted is None else (redacted, True)
 
+    def redact_written(self, text: str) -> str:
+        """Return what a person or a model wrote with every find taken out, and every known key, wherever it stands.
+
+        JSON stays JSON, but nothing in it is exempt, names of its objects neither; the rest is redacted as text.
+        """
+        try:
+            found = _JsonRedaction(self.redact_text, names=True).run(text, free=True)
+        except (ValueError, RecursionError):
+            return self.redact_text(text)[0]
+        return text if found is None else found.decode()
+
+    def redact_request(self, text: str) -> str:
+        """Return a kept request as `redact_json` gives it, and without any known key, wherever it stands."""
+        redacted, changed = self.redact_json(text.encode("utf-8", "replace"))
+        return self._scrubber.scrub(redacted.decode() if changed else text)
+
 
 class _JsonRedaction:
     """One walk through one body."""
@@ -136,8 +152,9 @@ class _JsonRedaction:
         }
     )
 
-    def __init__(self, redact: Callable[[str], tuple[str, bool]]) -> None:
+    def __init__(self, redact: Callable[[str], tuple[str, bool]], *, names: bool = False) -> None:
         self._redact = redact
+        self._names = names
         self._changed = False
 
     def run(self, text: str, *, free: bool) -> bytes | None:
@@ -158,7 +175,7 @@ class _JsonRedaction:
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, dict):
-            return {name: self._member(value, name, free=free) for name in value}
+            return {self._name(name): self._member(value, name, free=free) for name in value}
         if isinstance(value, list):
             return [self._value(entry, free=free) for entry in value]
         if free and type(value) is int:
@@ -173,6 +190,9 @@ class _JsonRedaction:
             return self._arguments(value)
         begins_free = isinstance(value, dict) and name in {"arguments", "input", "metadata"}
         return self._value(value, free=free or begins_free)
+
+    def _name(self, name: str) -> str:
+        return self._text(name) if self._names else name
 
     def _text(self, text: str) -> str:
         if text.startswith("data:") and ";base64," in text[:100]:
@@ -200,6 +220,8 @@ class _JsonRedaction:
 
 _ASCII_ESCAPE = re.compile(r"(?:\\{1,4}u00|%)([2-7][0-9A-Fa-f])|\\{1,4}/")
 _ESCAPE_SIGNS = ("\\u00", "\\/", "%")
+_ESCAPE_IN_BYTES = rb"(?:\\u00|%)[2-7][0-9A-Fa-f]|\\/"
+"""RE2 syntax: where this matches nothing, `_ASCII_ESCAPE` matches nothing."""
 _ESCAPE_DEPTH = 2
 """JSON and URLs may write any letter as an escape; JSON holds JSON again in the arguments of tool calls."""
 
@@ -214,6 +236,7 @@ class Scrubber:
         forms = {form for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS for form in _forms(secret)}
         # Longest first: the form that contains another one must not be broken by it.
         self._forms = sorted(forms, key=lambda form: (-len(form), form))
+        self._suspect: Any = None
 
     def scrub(self, text: str) -> str:
         """Return the text with every known secret replaced by `[secret]`."""
@@ -226,6 +249,27 @@ class Scrubber:
             if (found := self._replace(plain)) != plain:
                 return found
         return scrubbed
+
+    def finds(self, body: bytes) -> bool:
+        """Say whether a known secret stands in a body, in any spelling that `scrub` knows."""
+        if self._suspect is None:
+            self._suspect = self._compiled_suspect()
+        if not self._suspect.Match(body):
+            return False
+        text = body.decode("utf-8", "replace")
+        return self.scrub(text) != text
+
+    def _compiled_suspect(self) -> Any:
+        """One automaton for all forms, and for escapes that might hide one: a single pass over the body."""
+        import re2  # noqa: PLC0415  (the live process scrubs but looks through no bodies, and need not load it)
+
+        options = re2.Options()
+        options.encoding = re2.Options.Encoding.LATIN1  # bytes are looked for as they are, whatever they mean
+        forms = [re2.escape(form.encode()) for form in self._forms]
+        suspect = re2.Set.SearchSet(options)  # asks whether, not where, which is quicker
+        suspect.Add(b"|".join([_ESCAPE_IN_BYTES, *forms]))
+        suspect.Compile()
+        return suspect
 
     def _replace(self, text: str) -> str:
         for form in self._forms:

@@ -200,6 +200,7 @@ class Totals:
         self.last = 0
         """The start of the last bucket that has anything of it, where buckets are known."""
         self._packed: dict[str, list[bytes]] = {}
+        self._summed: dict[str, histogram.Distribution] = {}
 
     def add(self, numbers: Mapping[str, float], packed: Mapping[str, bytes], *, bucket: int = 0) -> None:
         """Add one row."""
@@ -228,8 +229,11 @@ class Totals:
         return {name: found[name] for name in sorted(found) if found[name]}
 
     def spread(self, name: str) -> histogram.Distribution:
-        """Add one histogram up."""
-        return histogram.Distribution(self._packed.get(name, ()))
+        """Add one histogram up, once: nothing is added to it afterwards."""
+        found = self._summed.get(name)
+        if found is None:
+            found = self._summed[name] = histogram.Distribution(self._packed.get(name, ()))
+        return found
 
     def compact(self) -> Totals:
         """Give the same with every histogram in one piece, to be added to often."""

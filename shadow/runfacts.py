@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 GOLDEN = "golden"
@@ -45,6 +45,8 @@ class AnswerFact:
     reserve_usd: float
     """What it could cost at most, known before it was asked."""
     scores: tuple[ScoreFact, ...] = ()
+    kept: bool = True
+    """True while the answer's content is kept."""
 
     def quality(self) -> float | None:
         """Give the deciding evaluator's value of this answer alone; None when there is none."""
@@ -53,6 +55,68 @@ class AnswerFact:
     def compared(self) -> float | None:
         """Give what a deciding evaluator that compares says of it against the primary's."""
         return next((score.value for score in self.scores if score.quality and score.pairwise), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookFact:
+    """One answer beside an earlier one of the same model to the same prompt, as a judge that only compares saw them."""
+
+    task: str
+    prompt: str
+    cluster: str | None
+    case_id: str
+    model: str
+    repeat: int
+    before_run: str
+    """Id of the earlier run; the run itself for two answers of one run, where nothing can have changed."""
+    before_case_id: str
+    before_repeat: int
+    evaluator: str
+    version: str
+    status: str
+    value: float | None
+    """From -1 to 1; positive: the later answer is better."""
+    reason: str = ""
+    """Why there is no value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedFact:
+    """What one judge that decides did about one task in one run, counted; see `shadow.judge.trust.Tally`."""
+
+    task: str
+    evaluator: str
+    version: str
+    judge: str
+    """The model that judges."""
+    grades: bool = False
+    """True: it grades single answers; False: it compares two."""
+    ruled: int = 0
+    identical: int = 0
+    failed: int = 0
+    flips: int = 0
+    ties: int = 0
+    unreadable_calls: int = 0
+    failed_calls: int = 0
+    calls: int = 0
+    controls: int = 0
+    controls_passed: int = 0
+    controls_failed_to_rule: int = 0
+    primary_chars: int = 0
+    candidate_chars: int = 0
+    cost_usd: float = 0.0
+    control_cost_usd: float = 0.0
+    unpriced_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decider:
+    """The evaluator that decided about a task in a run."""
+
+    evaluator: str
+    version: str
+    absolute: bool
+    """False: it only compares, and says nothing of one answer alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +135,10 @@ class RunFacts:
     spent_usd: float
     max_cost_usd: float | None
     answers: tuple[AnswerFact, ...]
+    deciders: Mapping[str, Decider] = field(default_factory=dict)
+    """By task."""
+    looks: tuple[LookFact, ...] = ()
+    judged: tuple[JudgedFact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

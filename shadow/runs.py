@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from shadow.records import ENDED_WELL, CandidateAnswer, Cost, Dialect, Outcome, StoredScore
+from shadow.records import ENDED_WELL, CandidateAnswer, Cost, Dialect, Outcome, Score, StoredScore
 
 RunKind = Literal["bench", "replay", "weekly"]
 """Where the cases came from: a file, production prompts asked for once, or the schedule."""
@@ -169,6 +169,29 @@ class RunAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """One answer of a run, seen from a later answer of the same model to the same prompt."""
+
+    run_id: str
+    case_id: str
+    repeat: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLook:
+    """What an evaluator that only compares says of an answer beside an earlier one of the same model.
+
+    The score's value is positive where the later answer is better. An answer of the same run as `before` tells noise.
+    """
+
+    cell: Cell
+    before: Earlier
+    evaluator: str
+    version: str
+    score: Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A run as the store keeps it. Money is USD."""
 
@@ -209,6 +232,11 @@ class RunResult:
     run: Run
     cases: tuple[Case, ...]
     answers: tuple[RunAnswer, ...]
+
+    @property
+    def errors(self) -> int:
+        """How many answers are errors."""
+        return sum(answer.is_error for answer in self.answers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

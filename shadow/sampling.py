@@ -32,13 +32,25 @@ def conversation_key(
     the exchange stands alone. `header`: only `x-shadow-conversation`. `request`: every exchange stands alone.
     Header names may be in any case. Keys of different origin never meet.
     """
+    return declared_conversation(headers, mode=mode) or undeclared_conversation(
+        facts, mode=mode, exchange_id=exchange_id
+    )
+
+
+def declared_conversation(headers: Mapping[str, str], *, mode: ConversationMode) -> str | None:
+    """Return what the header fields alone make of `conversation_key`; None: they say nothing."""
     if mode == "request":
-        return f"request:{exchange_id}"
+        return None
     given = {name.lower(): value for name, value in headers.items()}
     if given.get(_KEY_HEADER):
         return f"header:{given[_KEY_HEADER]}"
     if mode == "auto" and given.get(_SESSION_HEADER):
         return f"session:{given[_SESSION_HEADER]}"
+    return None
+
+
+def undeclared_conversation(facts: RequestFacts | None, *, mode: ConversationMode, exchange_id: str) -> str:
+    """Return the raw key where no header field names one."""
     if mode == "auto" and facts is not None and facts.conversation:
         return facts.conversation
     return f"request:{exchange_id}"

@@ -7,8 +7,8 @@ something about the traffic, the same prompts again only about themselves. For d
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from shadow.benchmark.intervals import (
@@ -17,16 +17,29 @@ from shadow.benchmark.intervals import (
     quantile_interval,
     ratio_interval,
 )
-from shadow.drift import ALPHA, Asking, DriftReport, drift_of
+from shadow.drift import (
+    ALPHA,
+    REACH,
+    SAME,
+    AnswerOf,
+    Asking,
+    DriftReport,
+    NoiseFloor,
+    Pairing,
+    drift_of,
+    drift_of_pairings,
+)
+from shadow.judge.figures import tally_of
+from shadow.judge.trust import Trust, trust_of
 from shadow.records import ENDED_WELL, Outcome
 from shadow.runfacts import AnswerFact
 from shadow.verdict import AlphaBook, CostTest, Rules, log_e_value, rounded_down, rounded_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from shadow.runfacts import RunFacts, ShadowWeek
+    from shadow.runfacts import LookFact, RunFacts, ShadowWeek
 
 Interval = tuple[float, float]
 
@@ -51,6 +64,17 @@ class ModelDrift:
     report: DriftReport
     answered: tuple[tuple[int, str], ...]
     """(number of the run, model name the provider answered under), where it was a new one."""
+    compared: bool = False
+    """True where no answer has a quality of its own: a judge set the answers side by side."""
+    judge: Trust | None = None
+    """Of that judge; None where no language model judges, or none was ever asked."""
+    reason: str | None = None
+    """Why the latest run says nothing, or not all, about it; None: it says all it could."""
+
+    @property
+    def withheld(self) -> str | None:
+        """Why a change that is proved is not told: its judge has not shown that it looks; None: nothing is withheld."""
+        return None if self.judge is None or self.judge.trusted else self.judge.reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +106,8 @@ class Lead:
 def drifts_of(runs: Sequence[RunFacts], *, alpha: float = ALPHA) -> list[ModelDrift]:
     """Look for drift of every model on every task, by every evaluator that judges one answer alone.
 
-    The evaluator that decides has the whole `alpha`; the others share as much among them. The primary comes first,
-    and of one model the deciding evaluator.
+    Where the one that decides only compares, it is asked about the answers of two runs. It has the whole `alpha`; the
+    others share as much among them. The primary comes first, and of one model the deciding evaluator.
     """
     primary = runs[-1].primary if runs else None
     askings: dict[tuple[str, str, str, str, bool], list[Asking]] = defaultdict(list)
@@ -114,12 +138,128 @@ def drifts_of(runs: Sequence[RunFacts], *, alpha: float = ALPHA) -> list[ModelDr
             is_primary=model == primary,
             report=drift_of(asked, alpha=alpha if decides else alpha / others[task, model]),
             answered=tuple(answered[task, model]),
+            judge=judge_trust(runs, task, evaluator, version) if decides else None,
         )
         for (task, model, evaluator, version, decides), asked in askings.items()
     ]
+    found += _compared_drifts(runs, answered, alpha=alpha)
     return sorted(
         found, key=lambda each: (not each.is_primary, not each.decides, each.task, each.model, each.evaluator)
     )
+
+
+def _compared_drifts(
+    runs: Sequence[RunFacts], answered: Mapping[tuple[str, str], list[tuple[int, str]]], *, alpha: float
+) -> list[ModelDrift]:
+    """Look for drift where a judge compares: by what it said of the answers of two runs."""
+    numbers = {run.id: number for number, run in enumerate(runs)}
+    latest = runs[-1] if runs else None
+    looks: dict[tuple[str, str, str, str], list[tuple[int, LookFact]]] = defaultdict(list)
+    for number, run in enumerate(runs):
+        for look in run.looks:
+            looks[look.task, look.model, look.evaluator, look.version].append((number, look))
+    if latest is not None:
+        for task, decider in latest.deciders.items():
+            if not decider.absolute:
+                for model in dict.fromkeys(answer.model for answer in latest.answers if answer.task == task):
+                    looks.setdefault((task, model, decider.evaluator, decider.version), [])
+    found = []
+    for (task, model, evaluator, version), of_model in looks.items():
+        noise = [look.value for number, look in of_model if look.before_run == runs[number].id]
+        found.append(
+            ModelDrift(
+                task=task,
+                model=model,
+                evaluator=evaluator,
+                version=version,
+                decides=True,
+                is_primary=latest is not None and model == latest.primary,
+                report=drift_of_pairings(_pairings(of_model, numbers), noise=_judged_noise(noise), alpha=alpha),
+                answered=tuple(answered.get((task, model), ())),
+                compared=True,
+                judge=judge_trust(runs, task, evaluator, version),
+                reason=None if latest is None else _unsaid(runs, task, model, evaluator, version),
+            )
+        )
+    return found
+
+
+def _pairings(looks: Iterable[tuple[int, LookFact]], numbers: Mapping[str, int]) -> Iterator[Pairing]:
+    for number, look in looks:
+        before = numbers.get(look.before_run)
+        if look.value is not None and before is not None and before < number:
+            yield Pairing(
+                prompt=look.prompt,
+                unit=look.cluster or look.prompt,
+                now=AnswerOf(run=number, case_id=look.case_id, repeat=look.repeat, quality=None),
+                before=AnswerOf(run=before, case_id=look.before_case_id, repeat=look.before_repeat, quality=None),
+                difference=look.value,
+            )
+
+
+def _judged_noise(values: Iterable[float | None]) -> NoiseFloor:
+    known = [abs(value) >= SAME for value in values if value is not None]
+    return NoiseFloor(n=len(known), discordance=sum(known) / len(known) if known else None)
+
+
+def judge_trust(runs: Sequence[RunFacts], task: str, evaluator: str, version: str) -> Trust | None:
+    """Say whether a judge has shown, in all weekly runs together, that it looks; None: no judge, or never asked.
+
+    What one that compares said of two answers of the primary in one run must show no difference.
+    """
+    key = (task, evaluator, version)
+    tally = tally_of(fact for run in runs for fact in run.judged if (fact.task, fact.evaluator, fact.version) == key)
+    if tally is None:
+        return None
+    same = Counter(
+        round(look.value, 2)
+        for run in runs
+        for look in run.looks
+        if look.value is not None and look.before_run == run.id and look.model == run.primary
+        if (look.task, look.evaluator, look.version) == key
+    )
+    return trust_of(tally, max_missing=Rules().max_missing, aa_counts=same or None)
+
+
+def _unsaid(runs: Sequence[RunFacts], task: str, model: str, evaluator: str, version: str) -> str | None:
+    """Say why the latest run compared nothing, or not all, of a model with before; None when it did."""
+    latest = runs[-1]
+    looks = [
+        look
+        for look in latest.looks
+        if (look.task, look.model, look.evaluator, look.version) == (task, model, evaluator, version)
+        if look.before_run != latest.id
+    ]
+    lost = Counter(look.reason for look in looks if look.value is None)
+    if lost:
+        ((reason, _),) = lost.most_common(1)
+        return f"{lost.total()} of {len(looks)} comparisons of the latest run have no result: {reason}"
+    return None if looks else _unlooked(runs, task, model)
+
+
+def _unlooked(runs: Sequence[RunFacts], task: str, model: str) -> str:
+    """Say why the latest run compared no answer of a model with an earlier one."""
+    if len(runs) == 1:
+        return "this is the first weekly run: there is nothing yet to compare its answers with"
+    latest = runs[-1]
+    answers = [each for each in latest.answers if (each.task, each.model) == (task, model) and each.outcome in _WELL]
+    if not answers:
+        return "no answer of it in the latest run ended well"
+    prompts = {answer.prompt for answer in answers}
+    earlier = [
+        answer
+        for run in runs[-1 - REACH : -1]
+        for answer in run.answers
+        if answer.model == model and answer.prompt in prompts and answer.outcome in _WELL
+    ]
+    if not earlier:
+        return "no prompt of the latest run was answered by it in the two runs before, too"
+    if not any(answer.kept for answer in answers) or not any(answer.kept for answer in earlier):
+        kept = "shadow.content: none, or older than shadow.retention_days"
+        return f"the answers are not kept ({kept}), so that a judge has nothing to compare"
+    if latest.state == "stopped":
+        return f"the latest run ended before its answers were compared: {latest.reason}"
+    return "the latest run compared none of its answers with earlier ones"
 
 
 def leads_of(
@@ -142,12 +282,24 @@ def leads_of(
         book = book.join([model for model in run.models if model != primary])
     wanted = [model for model in runs[-1].models if model != primary] if candidates is None else candidates
     tasks = sorted({answer.task for run in same for answer in run.answers})
+    deciders = runs[-1].deciders
+    judges = {task: judge_trust(runs, task, decider.evaluator, decider.version) for task, decider in deciders.items()}
     return [
-        _lead(same, task, primary=primary, candidate=candidate, alpha=book.of(candidate), rules=chosen)
+        _waiting(
+            _lead(same, task, primary=primary, candidate=candidate, alpha=book.of(candidate), rules=chosen),
+            judges.get(task),
+        )
         for task in tasks
         for candidate in wanted
         if any(candidate in run.models for run in same)
     ]
+
+
+def _waiting(lead: Lead, judge: Trust | None) -> Lead:
+    """Hold a lead back that rests on a judge which has not shown that it looks."""
+    if judge is None or judge.trusted or lead.state not in {"promote", "better_costlier"}:
+        return lead
+    return replace(lead, state="withheld", why=f"It would be proved, but {judge.reason}.")
 
 
 @dataclass(slots=True)

@@ -205,6 +205,23 @@ def quiet_years(chance: Chance, size: Size) -> Iterator[Row]:
         )
 
 
+def judged_years(chance: Chance, size: Size) -> Iterator[Row]:
+    """A year without change, before a judge that tells a fifth of equal answers apart and leans to one place."""
+    apart, lean = 0.2, 0.8  # the share of those in which the one in the candidate's place wins
+    shape = (size.streams, WEEKS)
+    drawn = drift_log_e(chance.multinomial(AGAIN, (apart / 2, apart / 2, 1 - apart), shape)[..., :2])
+    fixed = drift_log_e(chance.multinomial(AGAIN, (apart * (1 - lean), apart * lean, 1 - apart), shape)[..., :2])
+    line = math.log(1 / ALPHA)
+    told, untrue = (((worse >= line) | (better >= line)).any(axis=1) for worse, better in (drawn, fixed))
+    yield rate(
+        f"nothing changes, a judge that leans, {WEEKS} runs",
+        "told that the model became worse or better",
+        told,
+        at_most=2 * ALPHA,
+        others={"the later answer always in the candidate's place": untrue},
+    )
+
+
 def _raw_weeks(counts: Array) -> Array:
     return ((counts[:, 1:, 0] - counts[:, 1:, 1]) / AGAIN >= 0.03).any(axis=1)
 
@@ -286,4 +303,4 @@ def _year(chance: Chance, zone: str) -> tuple[int, int, int]:
     return len(made) - len(set(made)), len(due - set(made)), len(made)
 
 
-SIMULATIONS = (equal_years, worse_but_cheap, real_leads, quiet_years, real_drift, never_twice)
+SIMULATIONS = (equal_years, worse_but_cheap, real_leads, quiet_years, judged_years, real_drift, never_twice)

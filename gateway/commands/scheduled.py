@@ -80,6 +80,13 @@ def _told(result: RunResult | None, left: Run | None) -> dict[str, Any]:
     run = result.run
     why = "" if run.reason is None else f" ({run.reason})"
     sentence = (
-        f"run {run.id} is {run.state}{why}: {run.answered} of {run.cells} answers, ${run.spent_usd:.4f}; {run.note}"
+        f"run {run.id} is {run.state}{why}: {run.answered} of {run.cells} answers, {result.errors} errors, "
+        f"${run.spent_usd:.4f}; {run.note}"
     )
-    return {"state": run.state, "run": run.id, "spent_usd": run.spent_usd, "sentence": sentence}
+    return {
+        "state": run.state,
+        "run": run.id,
+        "errors": result.errors,
+        "spent_usd": run.spent_usd,
+        "sentence": sentence,
+    }

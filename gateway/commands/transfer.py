@@ -11,11 +11,12 @@ import typer
 from gateway.terminal import ConfigOption, JsonOption, chosen_file, for_us_alone, loaded_config, note, refuse, told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
     from typing import TextIO
 
     from gateway.config import Config
+    from shadow.redaction import Redactor
     from shadow.web.parameters import Window
 
 _DATE_CHARACTERS = len("2026-11-01")
@@ -50,7 +51,7 @@ def export(
 
     async def write() -> int:
         loaded = loaded_config(chosen_file(config, quiet=output is None), load_python=False)
-        lines = Lines(kind, chosen, redact=None if unredacted else _redaction(loaded), with_content=content)
+        lines = Lines(kind, chosen, redactor=None if unredacted else _redactor(loaded), with_content=content)
         count = 0
         async with await open_store(loaded.measuring.store) as store:
             with _whole_file(output) as file:
@@ -145,20 +146,13 @@ def _whole_file(output: str | None) -> Iterator[TextIO]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _redaction(loaded: Config) -> Callable[[str], str]:
-    """Take out what the configuration names, inside of JSON texts too, and every key it holds."""
+def _redactor(loaded: Config) -> Redactor:
+    """Take out what the configuration names, and every key it holds."""
     from shadow.redaction import Redactor  # noqa: PLC0415
 
     measuring = loaded.measuring
     keys = {*measuring.secrets, *(each.api_key for each in measuring.candidates if each.api_key)}
-    redactor = Redactor(measuring.redact, secrets=keys)
-
-    def redact(text: str) -> str:
-        if text.startswith(("{", "[")):
-            return redactor.redact_json(text.encode("utf-8", "replace"))[0].decode("utf-8", "replace")
-        return redactor.redact_text(text)[0]
-
-    return redact
+    return Redactor(measuring.redact, secrets=keys)
 
 
 def _window(since: str | None, until: str | None, now: datetime) -> Window:

@@ -51,6 +51,17 @@ def standing_observations(
     return found
 
 
+def is_news(standing: Standing, told: Mapping[str, str]) -> bool:
+    """Tell whether a verdict may be about to be told: then all that can be known of it is worth reading."""
+    if standing.state == "withheld":
+        return told.get(_subject("trust", standing)) != "lost"
+    return standing.state in DECIDED and told.get(_subject("verdict", standing)) != standing.state
+
+
+def _subject(kind: AlertKind, standing: Standing) -> str:
+    return f"{kind}/{standing.task}/{standing.primary}/{standing.candidate}"
+
+
 def lead_observations(
     standings: Iterable[Standing], *, config_file: str | None, several_tasks: bool
 ) -> list[Observation]:
@@ -82,7 +93,7 @@ def _decision(
     silent = standing.state not in told_states
     return Observation(
         kind=kind,
-        subject=f"{kind}/{standing.task}/{standing.primary}/{standing.candidate}",
+        subject=_subject(kind, standing),
         state="open" if silent else standing.state,
         silent=silent,
         task=standing.task,
@@ -96,7 +107,7 @@ def _decision(
 
 
 def _trust(standing: Standing, told: Mapping[str, str]) -> list[Observation]:
-    subject = f"trust/{standing.task}/{standing.primary}/{standing.candidate}"
+    subject = _subject("trust", standing)
     lost = standing.state == "withheld"
     if not lost and subject not in told:
         return []
@@ -126,6 +137,8 @@ def drift_observations(drifts: Iterable[ModelDrift], runs: Sequence[RunFacts]) -
     """Observe every model's behaviour; `drifts` come with the primary's first, and so do the observations."""
     found = []
     for each in drifts:
+        if each.withheld is not None:
+            continue  # what was told of it before still stands
         latest = each.report.drifts[-1] if each.report.drifts else None
         part = "" if each.decides else f"/{each.evaluator}"
         state = "steady" if latest is None else f"{latest.direction} since run {runs[latest.found_run].id}"
@@ -148,6 +161,36 @@ def drift_observations(drifts: Iterable[ModelDrift], runs: Sequence[RunFacts]) -
     return found
 
 
+def judge_observations(
+    drifts: Iterable[ModelDrift], runs: Sequence[RunFacts], told: Mapping[str, str]
+) -> list[Observation]:
+    """Observe the judges of the latest run: one that is shown not to look, and when it is shown that it does."""
+    found: dict[str, Observation] = {}
+    for each in drifts:
+        judge, subject = each.judge, f"trust/{each.task}/weekly runs"
+        decider = runs[-1].deciders.get(each.task)
+        current = decider is not None and (decider.evaluator, decider.version) == (each.evaluator, each.version)
+        if not current or judge is None or judge.trusted is None:
+            continue
+        lost = not judge.trusted
+        if lost or subject in told:
+            again = "" if lost else " again"
+            held = " Until it can, drift and leads that rest on it are kept back." if lost else ""
+            cannot = "cannot" if lost else "can"
+            found[subject] = Observation(
+                kind="trust",
+                subject=subject,
+                state="lost" if lost else "trusted",
+                silent=not lost and told.get(subject) != "lost",
+                task=each.task,
+                title=f"Quality data of the weekly runs {cannot} be relied on{again}",
+                sentence=f"Task {name(each.task)}, weekly runs: {judge.reason}.{held}",
+                details=(("Task", name(each.task)), ("Evaluator", f"{name(each.evaluator)} {name(each.version)}")),
+                facts={"task": each.task, "evaluator": each.evaluator, "version": each.version, "reason": judge.reason},
+            )
+    return list(found.values())
+
+
 def _drift_sentence(each: ModelDrift, drift: Drift, runs: Sequence[RunFacts], who: str) -> str:
     change = drift.change
     low, high = change.interval
@@ -158,17 +201,24 @@ def _drift_sentence(each: ModelDrift, drift: Drift, runs: Sequence[RunFacts], wh
     )
     return (
         f"Task {name(each.task)}: asked the same prompts again, {who} answers {drift.direction} than before by "
-        f"{name(each.evaluator)}: {signed(change.mean)} over {change.pairs:,} conversations "
+        f"{name(each.evaluator)}{_how(each)}: {signed(change.mean)} over {change.pairs:,} conversations "
         f"({share(change.level)} interval {signed(low)} to {signed(high)}), since the run of "
         f"{runs[change.since_run].started_at:%Y-%m-%d}. {_noise(each)} {_names(each, change.since_run)}{advice}"
     )
 
 
+def _how(each: ModelDrift) -> str:
+    """Say what a judge's figure means: wins minus losses of the later answers."""
+    return " (answers of now against those of before, wins minus losses)" if each.compared else ""
+
+
 def _noise(each: ModelDrift) -> str:
     noise = each.report.noise
     if noise.discordance is None:
-        return "Its noise is not known: no prompt was answered twice in one run."
-    return f"Noise floor: two answers of one run differ in {share(noise.discordance)} of {noise.n:,} prompts."
+        twice = "compared with itself" if each.compared else "answered twice"
+        return f"Its noise is not known: no prompt was {twice} in one run."
+    how = "the judge tells two answers of one run apart" if each.compared else "two answers of one run differ"
+    return f"Noise floor: {how} in {share(noise.discordance)} of {noise.n:,} prompts."
 
 
 def _names(each: ModelDrift, since: int) -> str:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 Interval = tuple[float, float]
 MAX_NAME_CHARS = 80
 
+OFF_POLICY = "conversations led by the candidate (later turns hold the primary's answers)"
+"""What neither shadowing nor a weekly run can test."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
@@ -71,7 +74,7 @@ def standing_of(task: str, comparison: Mapping[str, Any], models: Sequence[Mappi
         saving_usd_per_month=saving.get("value"),
         saving_interval=_pair(saving.get("ci")),
         cost_per_quality_point=_points_of(comparison, models),
-        not_tested=_not_tested(comparison.get("coverage") or {}),
+        not_tested=(*_not_tested(comparison.get("coverage")), OFF_POLICY),
     )
 
 
@@ -100,7 +103,7 @@ def standing_of_lead(lead: Lead) -> Standing:
         not_tested=(
             *told,
             "latency under live load",
-            "conversations led by the candidate (later turns hold the primary's answers)",
+            OFF_POLICY,
         ),
     )
 
@@ -206,8 +209,10 @@ def _cpq(models: Sequence[Mapping[str, Any]], model: str, role: str) -> float | 
     return value
 
 
-def _not_tested(coverage: Mapping[str, Any]) -> tuple[str, ...]:
-    """Tell what of the eligible traffic no candidate was asked, by reason."""
+def _not_tested(coverage: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Tell what of the eligible traffic the candidate was not asked, by reason."""
+    if coverage is None:
+        return ("how much of the traffic it was asked is not known",)
     eligible = coverage.get("eligible") or 0
     told = []
     if eligible and coverage.get("not_sampled"):
@@ -245,6 +250,8 @@ def _cost(standing: Standing) -> str:
 def _saving(standing: Standing) -> str:
     if standing.cost_ratio is None:
         return "Cost: not known."
+    if standing.saving_usd_per_month is None:
+        return f"Cost: {_cost(standing)}; what that saves a month is not known."
     return f"Cost: {_cost(standing)}, saving {_monthly(standing)} a month."
 
 

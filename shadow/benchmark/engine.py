@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from shadow.benchmark.scoring import NO_MONEY, Scorer, told_again, told_of
+from shadow.benchmark.scoring import NO_MONEY, Scorer, kept_score, told_again, told_of
+from shadow.benchmark.together import together
 from shadow.candidates import UnsendableError
 from shadow.records import Candidate, CandidateAnswer, Cost, EvalCase, Outcome
 from shadow.runs import Cell, RunAnswer, RunPlan, RunResult
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from shadow.benchmark.asking import Asker, Attempts, Question
+    from shadow.benchmark.lookback import Lookback
     from shadow.records import StoredScore
     from shadow.runs import Case, Run
     from shadow.store.base import Runs
@@ -137,6 +139,7 @@ class Engine:
     """Runs plans, one at a time. Everything it needs is handed in; the store is the only memory.
 
     `keep` makes of a text what may be stored of it; None: nothing of prompts and answers is. `stop` ends a run early.
+    `lookback` compares a run's answers with those of the runs before it; None: nothing is.
     """
 
     def __init__(
@@ -147,6 +150,7 @@ class Engine:
         contestants: Sequence[Candidate],
         scorer: Scorer,
         keep: Callable[[str], str] | None,
+        lookback: Lookback | None = None,
         concurrency: int = CONCURRENCY,
         progress: Callable[[Progress], None] = lambda _: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -157,6 +161,7 @@ class Engine:
         self._lanes = {contestant.model: _Lane(contestant) for contestant in contestants}
         self._scorer = scorer
         self._keep = keep
+        self._lookback = lookback
         self._concurrency = concurrency
         self._progress = progress
         self._now = now
@@ -227,8 +232,8 @@ class Engine:
         try:
             await self._score_again(plan, cases, answers)
             await self._ask_all(plan, cases)
-            await self._compare_all(plan, cases)
-            unfinished = self._counts["done"] < plan.cells or self._stopped == NO_MONEY
+            await self._judge_all(plan, cases)
+            unfinished = self._counts["done"] < plan.cells or self._stopped is not None
             state, reason = ("stopped" if unfinished else "done"), self._stopped if unfinished else None
         finally:
             holding.cancel()
@@ -249,7 +254,7 @@ class Engine:
 
     async def _ask_all(self, plan: RunPlan, cases: Mapping[str, Case]) -> None:
         self._report()
-        async with _together() as group:
+        async with together() as group:
             for model in plan.models:
                 lane = self._lanes[model]
                 for _ in range(min(self._concurrency, len(lane.waiting))):
@@ -311,19 +316,7 @@ class Engine:
 
     def _kept(self, scores: Sequence[StoredScore]) -> tuple[StoredScore, ...]:
         """Cut reasons to what may be kept: evaluators quote what they saw."""
-        keep = self._keep
-        return tuple(
-            replace(
-                stored,
-                score=replace(
-                    stored.score,
-                    reason=("" if stored.score.status == "scored" else stored.score.reason)
-                    if keep is None
-                    else keep(stored.score.reason),
-                ),
-            )
-            for stored in scores
-        )
+        return tuple(replace(stored, score=kept_score(stored.score, self._keep)) for stored in scores)
 
     async def _finish(self, run_id: str, answer: RunAnswer) -> None:
         """Store a paid answer, again while the store is busy. Raises StoreError when it stays so."""
@@ -425,26 +418,72 @@ class Engine:
             await self._runs.rescore(run_id, cell, self._scorer.content_is_gone(case))
             return
         worst_usd = self._scorer.of_task(case.task).worst_case_alone_usd(told)
-        if await self._reserved_scoring(run_id, worst_usd):
-            scores = await self._scorer.alone(case, told)
-            await self._runs.rescore(run_id, cell, self._kept(scores), reserved_usd=worst_usd)
-            self._spent_usd += sum(stored.score.cost_usd for stored in scores)
+        async with self.scoring(run_id, worst_usd) as fits:
+            if fits:
+                scores = await self._scorer.alone(case, told)
+                await self._runs.rescore(run_id, cell, self._kept(scores), reserved_usd=worst_usd)
+                self._spent_usd += sum(stored.score.cost_usd for stored in scores)
 
     async def _reserved_scoring(self, run_id: str, worst_usd: float) -> bool:
-        """Reserve what scoring a stored answer may cost; where it does not fit, the run stops."""
-        if not worst_usd:
-            return True
-        got = await self._runs.reserve_scoring(run_id, worst_case_usd=worst_usd, worker=self._worker)
-        if got != "ok":
-            self.stop(NO_MONEY if got == "over_budget" else _TAKEN_OVER)
-        return got == "ok"
+        while worst_usd and self._stopped is None:
+            wake = self._wake
+            self._busy += 1
+            got = await self._runs.reserve_scoring(run_id, worst_case_usd=worst_usd, worker=self._worker)
+            if got == "ok":
+                return True
+            self._busy -= 1
+            if got != "over_budget":
+                self.stop(_TAKEN_OVER)
+            elif self._busy == 0 and not wake.is_set():
+                self.stop(NO_MONEY)
+            else:
+                await wake.wait()
+        return self._stopped is None
+
+    async def _judge_all(self, plan: RunPlan, cases: Mapping[str, Case]) -> None:
+        """Set answers side by side: the primary's and its own earlier ones, candidates and the primary, then theirs.
+
+        Everything rests on the primary, so it has the money first.
+        """
+        if self._lookback is None or self._stopped not in {None, NO_MONEY}:
+            await self._compare_all(plan, cases)
+            return
+        agenda = await self._lookback.agenda(plan)
+        await self._lookback.examine(plan.id, agenda.exams, self)
+        await self._lookback.look(plan.id, agenda.of_primary, self)
+        await self._compare_all(plan, cases)
+        await self._lookback.look(plan.id, agenda.of_others, self)
+
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing is sent any more; None while it is."""
+        return self._stopped
+
+    def spend(self, usd: float) -> None:
+        """Count what scoring cost."""
+        self._spent_usd += usd
+        self._report()
+
+    @contextlib.asynccontextmanager
+    async def scoring(self, run_id: str, worst_usd: float) -> AsyncIterator[bool]:
+        """Reserve what scoring stored answers may cost, and wait for others to settle where that may make room.
+
+        Gives False where it does not fit: the run stops then. Whoever scores settles before leaving.
+        """
+        fits = await self._reserved_scoring(run_id, worst_usd)
+        try:
+            yield fits
+        finally:
+            if fits and worst_usd:
+                self._busy -= 1
+                self._signal()
 
     async def _compare_all(self, plan: RunPlan, cases: Mapping[str, Case]) -> None:
         """Compare every candidate's answer with the primary's, where an evaluator does so."""
         if plan.primary is None:
             return
         room = asyncio.Semaphore(self._concurrency)
-        async with _together() as group:
+        async with together() as group:
             for cell in self._told:
                 beside = replace(cell, model=plan.primary)
                 if cell != beside and beside in self._told:
@@ -456,12 +495,11 @@ class Engine:
                 return
             one, other = replace(self._told[beside], role="primary"), replace(self._told[cell], role="candidate")
             worst_usd = self._scorer.of_task(case.task).worst_case_beside_usd(one, candidate=cell.model)
-            if not await self._reserved_scoring(run_id, worst_usd):
-                return
-            scores = await self._scorer.beside(case, one, other)
-            await self._runs.add_scores(run_id, cell, self._kept(scores), reserved_usd=worst_usd)
-            self._spent_usd += sum(stored.score.cost_usd for stored in scores)
-            self._report()
+            async with self.scoring(run_id, worst_usd) as fits:
+                if fits:
+                    scores = await self._scorer.beside(case, one, other)
+                    await self._runs.add_scores(run_id, cell, self._kept(scores), reserved_usd=worst_usd)
+                    self.spend(sum(stored.score.cost_usd for stored in scores))
 
     def _note(self, answer: RunAnswer) -> None:
         self._counts.update(done=1, errors=answer.is_error, unpriced=answer.cost.billed_usd is None)
@@ -480,16 +518,6 @@ class Engine:
                 resting=tuple(model for model, lane in self._lanes.items() if lane.rest_until_s > at_s),
             )
         )
-
-
-@contextlib.asynccontextmanager
-async def _together() -> AsyncIterator[asyncio.TaskGroup]:
-    """Run tasks together; the first fault ends all of them and is raised as itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as faults:
-        raise faults.exceptions[0] from None
 
 
 def _ordered(plan: RunPlan) -> list[Cell]:

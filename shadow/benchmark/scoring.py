@@ -13,13 +13,20 @@ from shadow.records import EvalCase, StoredScore, ToolCall
 from shadow.runs import EvaluatorOfRun
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from shadow.benchmark.asking import Attempts
+    from shadow.records import Score
     from shadow.runs import Case, RunAnswer
 
 NO_MONEY = "what scoring may cost does not fit under the run's bound any more"
 NO_CONTENT = "the answer's content is not kept, so it cannot be scored any more"
+
+
+NOT_KEPT = "what was said is not kept (content: none)"
+
+MAX_REASON_CHARS = 2_000
+"""Most that is kept of what a judge says in one call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +101,16 @@ class Scorer:
     def over_budget(self, case: Case) -> tuple[StoredScore, ...]:
         """Say of every evaluator that needs one answer that its money did not fit any more."""
         return tuple(replace(stored, score=failed(NO_MONEY)) for stored in self.content_is_gone(case))
+
+
+def kept_score(score: Score, keep: Callable[[str], str] | None) -> Score:
+    """Cut a score's reason and what its judge said to what may be kept: both quote what they saw. None: nothing."""
+    if keep is None:
+        reason = "" if score.status == "scored" else score.reason
+        said = tuple(replace(each, reason=NOT_KEPT) for each in score.judgements)
+        return replace(score, reason=reason, judgements=said)
+    said = tuple(replace(each, reason=keep(each.reason[:MAX_REASON_CHARS])) for each in score.judgements)
+    return replace(score, reason=keep(score.reason), judgements=said)
 
 
 def _there(answer: RunAnswer) -> set[tuple[str, str]]:

@@ -58,9 +58,12 @@ def is_event_stream(content_type: str | None) -> bool:
     return (content_type or "").partition(";")[0].strip().lower() == "text/event-stream"
 
 
-def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
-    """Say what a (decoded) request body asks for; raises UnreadableError."""
-    return _WIRES[dialect].read_request(body)
+def read_request(dialect: Dialect, body: bytes, *, skip: bool = True) -> RequestFacts:
+    """Say what a (decoded) request body asks for; raises UnreadableError.
+
+    Without `skip`, which has all of the body looked through, nothing is said about whether it may be repeated.
+    """
+    return _WIRES[dialect].read_request(body, skip=skip)
 
 
 def max_output_tokens(dialect: Dialect, body: bytes) -> int | None:
@@ -103,8 +106,7 @@ def read_reply(dialect: Dialect, body: bytes, *, status: int, streamed: bool, as
 def _read_stream(dialect: Dialect, body: bytes, *, assemble: bool) -> Reply:
     reader = _WIRES[dialect].stream_reader()
     if assemble:
-        for event in split_events(body):
-            reader.take(event)
+        reader.read_wholly(body)
         reader.assemble()
     else:
         reader.read_quickly(body)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from shadow.dialects.alike import AlikeEvents
 from shadow.dialects.answer import Answer
 from shadow.dialects.requests import (
     Tool,
@@ -50,6 +51,7 @@ _QUICK = NamedEvents(
     text_events=("content_block_delta",),
     idle_events=("content_block_stop", "ping"),
 )
+_ALIKE = AlikeEvents(name="content_block_delta", grows=("text", "partial_json", "thinking"), text="text")
 
 
 class _Head(msgspec.Struct):
@@ -70,8 +72,8 @@ class _Head(msgspec.Struct):
 _HEAD = msgspec.json.Decoder(_Head)
 
 
-def read_request(body: bytes) -> RequestFacts:
-    """Say what a request asks for; raises UnreadableError."""
+def read_request(body: bytes, *, skip: bool) -> RequestFacts:
+    """Say what a request asks for, with `skip` also whether it may be repeated; raises UnreadableError."""
     head, well_formed = read_head(_HEAD, body)
     system = content_text(head.system)
     return RequestFacts(
@@ -82,7 +84,7 @@ def read_request(body: bytes) -> RequestFacts:
         # A last turn of the assistant is a prefill: the app's own beginning of the answer that is asked for.
         first_turn=not any(turn.role == "assistant" for turn in head.messages[:-1]),
         has_tools=bool(head.tools),
-        skip=_skip_reason(head, body) if well_formed else "unreadable",
+        skip=None if not skip else _skip_reason(head, body) if well_formed else "unreadable",
         system=system,
     )
 
@@ -173,6 +175,10 @@ class MessageStream:
     def read_quickly(self, body: bytes) -> None:
         """Read a complete body without text and tool calls."""
         _QUICK.read(self, body)
+
+    def read_wholly(self, body: bytes) -> None:
+        """Read a complete body, text and tool calls included."""
+        _ALIKE.read(self, body)
 
     def assemble(self) -> None:
         """Put text and tool calls into the answer, blocks in the order in which they began."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from shadow.dialects.alike import AlikeEvents
 from shadow.dialects.answer import Answer
 from shadow.dialects.requests import (
     FALSE,
@@ -60,6 +61,8 @@ _FOREIGN_BLOCKS = frozenset({"thinking", "redacted_thinking"})
 # What compatible providers call the model's reasoning in an assistant's message; none is in OpenAI's reference.
 _REASONING_MEMBERS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
 # A string of a chunk that changes from chunk to chunk: text, tool arguments or reasoning, with something in it.
+_GROWING = ("content", "arguments", "reasoning_content", "reasoning")
+_ALIKE = AlikeEvents(name=None, grows=_GROWING, text="content")
 _GROWING_STRING = re.compile(rb'"(content|arguments|reasoning_content|reasoning)": ?"[^"\\]+(?=")')
 
 
@@ -85,8 +88,8 @@ class _Head(msgspec.Struct):
 _HEAD = msgspec.json.Decoder(_Head)
 
 
-def read_request(body: bytes) -> RequestFacts:
-    """Say what a request asks for; raises UnreadableError."""
+def read_request(body: bytes, *, skip: bool) -> RequestFacts:
+    """Say what a request asks for, with `skip` also whether it may be repeated; raises UnreadableError."""
     head, well_formed = read_head(_HEAD, body)
     system = "\n".join(
         content_text(decoded_content(turn)) for turn in _leading(head.messages) if turn.role in _SYSTEM_ROLES
@@ -98,7 +101,7 @@ def read_request(body: bytes) -> RequestFacts:
         conversation=session_of(head.metadata) or prompt_identity(system, _first_user_text(head.messages)),
         first_turn=not any(turn.role == "assistant" for turn in head.messages[:-1]),
         has_tools=bool(head.tools or head.functions),
-        skip=_skip_reason(head, body) if well_formed else "unreadable",
+        skip=None if not skip else _skip_reason(head, body) if well_formed else "unreadable",
         system=system,
     )
 
@@ -248,6 +251,10 @@ class ChatStream:
                 self.take(event)
                 before, after = self._frame(line)
                 start, stop = len(before), -len(after)
+
+    def read_wholly(self, body: bytes) -> None:
+        """Read a complete body, text and tool calls included."""
+        _ALIKE.read(self, body)
 
     def assemble(self) -> None:
         """Put text and tool calls into the answer, calls in the order in which they began."""

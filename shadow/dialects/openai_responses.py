@@ -40,7 +40,7 @@ from shadow.dialects.untrusted import (
     decode_object,
     error_sentence,
 )
-from shadow.dialects.wire import NamedEvents
+from shadow.dialects.wire import NamedEvents, read_all
 from shadow.records import RequestFacts, ToolCall, Usage
 
 if TYPE_CHECKING:
@@ -102,11 +102,12 @@ _HEAD = msgspec.json.Decoder(_Head)
 _TURNS = msgspec.json.Decoder(list[Turn])
 
 
-def read_request(body: bytes) -> RequestFacts:
-    """Say what a request asks for; raises UnreadableError."""
+def read_request(body: bytes, *, skip: bool) -> RequestFacts:
+    """Say what a request asks for, with `skip` also whether it may be repeated; raises UnreadableError."""
     head, well_formed = read_head(_HEAD, body)
     turns = _turns(head.input)
     system = _system_text(head, turns or [])
+    sound = well_formed and turns is not None
     return RequestFacts(
         model=as_name(head.model),
         stream=head.stream is True,
@@ -114,7 +115,7 @@ def read_request(body: bytes) -> RequestFacts:
         conversation=session_of(head.metadata) or prompt_identity(system, _first_user_text(turns or [])),
         first_turn=head.previous_response_id is None and not any(_is_output(turn) for turn in turns or []),
         has_tools=bool(head.tools),
-        skip=_skip_reason(head, turns, body) if well_formed and turns is not None else "unreadable",
+        skip=None if not skip else _skip_reason(head, turns, body) if sound else "unreadable",
         system=system,
     )
 
@@ -256,6 +257,10 @@ class ResponseStream:
     def read_quickly(self, body: bytes) -> None:
         """Read a complete body without text and tool calls."""
         _QUICK.read(self, body)
+
+    def read_wholly(self, body: bytes) -> None:
+        """Read a complete body, text and tool calls included; no two events are alike, for each has its number."""
+        read_all(self, body)
 
     def assemble(self) -> None:
         """Put text and tool calls into the answer, from the events where the last one does not repeat them."""

@@ -85,8 +85,26 @@ class SseSplitter:
 
 def split_events(body: bytes) -> list[Event]:
     """Return all events of a complete body, a last one without its blank line included."""
+    if b"\r" not in body and body.endswith(b"\n\n") and not body.startswith(_BYTE_ORDER_MARK):
+        return _events_of_lines(body.split(b"\n"))
     splitter = SseSplitter()
     return [*splitter.feed(body), *splitter.close()]
+
+
+def _events_of_lines(lines: list[bytes]) -> list[Event]:
+    events: list[Event] = []
+    block: list[bytes] = []
+    position = 0
+    for line in lines:
+        position += len(line) + 1
+        if line:
+            block.append(line)
+        elif block:
+            event = event_of_lines(block, position)
+            block = []
+            if event is not None:
+                events.append(event)
+    return events
 
 
 def event_of_lines(lines: Iterable[bytes], end: int) -> Event | None:

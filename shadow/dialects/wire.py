@@ -28,6 +28,10 @@ class StreamReader(Protocol):
         """Read a complete body as `take` on every event would, except for text and tool calls."""
         ...
 
+    def read_wholly(self, body: bytes) -> None:
+        """Read a complete body as `take` on every event would, in less time."""
+        ...
+
     def assemble(self) -> None:
         """Put text and tool calls into the answer."""
         ...
@@ -39,8 +43,8 @@ class Wire(Protocol):
     LAST_EVENT: str
     """What ends a stream that is whole."""
 
-    def read_request(self, body: bytes) -> RequestFacts:
-        """Say what a request asks for; raises UnreadableError."""
+    def read_request(self, body: bytes, *, skip: bool) -> RequestFacts:
+        """Say what a request asks for, with `skip` also whether it may be repeated; raises UnreadableError."""
         ...
 
     def request_for(self, body: bytes, *, model: str, drop_params: Sequence[str]) -> bytes:

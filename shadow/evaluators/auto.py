@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from shadow.evaluators.base import Measures, Paid, compared, failed, not_applicable
+from shadow.evaluators.base import Examinable, Measures, Paid, compared, failed, not_applicable
 from shadow.evaluators.is_json import IsJson
 from shadow.evaluators.is_valid_tool_call import IsValidToolCall
 from shadow.evaluators.json_schema import JsonSchema
@@ -91,6 +91,16 @@ class JudgedChecks:
     def worst_case_usd(self, primary: EvalCase, *, candidate: str) -> float:
         """Say what the judge may cost for one pair; the checks cost nothing."""
         return self.judge.worst_case_usd(primary, candidate=candidate) if isinstance(self.judge, Paid) else 0.0
+
+    async def examine(self, primary: EvalCase) -> Score:
+        """Put the judge to the test; the checks need none."""
+        if isinstance(self.judge, Examinable):
+            return await self.judge.examine(primary)
+        return not_applicable("this judge has no test")
+
+    def examination_usd(self, primary: EvalCase) -> float:
+        """Say what that may cost at most."""
+        return self.judge.examination_usd(primary) if isinstance(self.judge, Examinable) else 0.0
 
 
 def _quality(score: Score) -> float:

@@ -73,6 +73,19 @@ class Paid(Protocol):
         ...
 
 
+@runtime_checkable
+class Examinable(Protocol):
+    """A judge that can be put to the test: an answer that was made to lose is set beside one of the primary's."""
+
+    async def examine(self, primary: EvalCase) -> Score:
+        """Test it once. The score's value says nothing: what came of it is in its judgements."""
+        ...
+
+    def examination_usd(self, primary: EvalCase) -> float:
+        """Say what that may cost at most."""
+        ...
+
+
 class Check(Protocol):
     """A built-in evaluator: plain, without I/O, picklable, run off the event loop under a time limit.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from shadow.evaluators.base import EvaluatorConfigError, Measures, failed
 from shadow.judge.hire import Agency, NoJudgeError
-from shadow.judge.options import OptionsError, PairwiseOptions, read_options
+from shadow.judge.options import JudgeOptions, OptionsError, read_options
 from shadow.judge.pairwise import Pairwise
 from shadow.judge.prompt import PAIRWISE_SYSTEM
 
@@ -56,8 +56,8 @@ class LlmPairwise:
         return failed(self.unusable)
 
 
-def _read(options: Mapping[str, Any]) -> PairwiseOptions:
+def _read(options: Mapping[str, Any]) -> JudgeOptions:
     try:
-        return read_options(options, PairwiseOptions)
+        return read_options(options)
     except OptionsError as error:
         raise EvaluatorConfigError(f"llm-pairwise: {error}") from error

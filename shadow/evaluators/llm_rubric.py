@@ -57,6 +57,6 @@ class LlmRubric:
 
 def _read(options: Mapping[str, Any]) -> JudgeOptions:
     try:
-        return read_options(options, JudgeOptions)
+        return read_options(options)
     except OptionsError as error:
         raise EvaluatorConfigError(f"llm-rubric: {error}") from error

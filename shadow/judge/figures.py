@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from shadow.judge.trust import Winner
+    from shadow.runfacts import JudgedFact
 
 Key = tuple[str, str | None, str]
 """Task, primary, candidate."""
@@ -98,6 +99,19 @@ class JudgeBook:
             labels=None if tally is None else self._labels.get((task, primary, candidate, tally.model, tally.version)),
             relatives=() if tally is None else relatives(tally.model, compared),
         )
+
+
+def tally_of(facts: Iterable[JudgedFact]) -> Tally | None:
+    """Add up what one judge did in several weekly runs; None when it was never asked."""
+    found = list(facts)
+    if not found:
+        return None
+    sums = {
+        name: sum(getattr(fact, name) for fact in found)
+        for name in (*_COUNTS, "identical", "cost_usd", "control_cost_usd")
+    }
+    last = found[-1]
+    return Tally(model=last.judge, version=last.version, pairwise=not last.grades, **sums)
 
 
 def _newest(rows: Iterable[Mapping[str, Any]]) -> dict[Key, _Judged]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -29,11 +29,12 @@ class JudgeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     api_key: Text | None = None
     api_key_header: KeyForm | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=LEAST_MAX_TOKENS, le=100_000)] = DEFAULT_MAX_TOKENS
+    control_rate: Annotated[float, msgspec.Meta(ge=0.01, le=1.0)] = DEFAULT_CONTROL_RATE
 
     @property
     def terms(self) -> Terms:
         """How it judges."""
-        return Terms(model=self.model, rubric=self.rubric, max_tokens=self.max_tokens)
+        return Terms(model=self.model, rubric=self.rubric, max_tokens=self.max_tokens, control_rate=self.control_rate)
 
     @property
     def place(self) -> Place:
@@ -44,17 +45,6 @@ class JudgeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             api_key_header=self.api_key_header,
             api=self.api,
         )
-
-
-class PairwiseOptions(JudgeOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A judge of two answers, which is tested by controls."""
-
-    control_rate: Annotated[float, msgspec.Meta(ge=0.01, le=1.0)] = DEFAULT_CONTROL_RATE
-
-    @property
-    def terms(self) -> Terms:
-        """How it judges."""
-        return Terms(model=self.model, rubric=self.rubric, max_tokens=self.max_tokens, control_rate=self.control_rate)
 
 
 _RIGHT: Mapping[str, str] = {
@@ -68,16 +58,14 @@ _RIGHT: Mapping[str, str] = {
 }
 """What would be right, for each option whose value can be wrong."""
 
-Options = TypeVar("Options", JudgeOptions, PairwiseOptions)
-
 
 class OptionsError(Exception):
     """A judge's options are wrong; the message says which, and what would be right."""
 
 
-def read_options(options: Mapping[str, Any], kind: type[Options]) -> Options:
+def read_options(options: Mapping[str, Any]) -> JudgeOptions:
     """Check options as a configuration writes them. Raises OptionsError with a sentence."""
-    known = [field.name for field in msgspec.structs.fields(kind)]
+    known = [field.name for field in msgspec.structs.fields(JudgeOptions)]
     unknown = next((name for name in options if name not in known), None)
     if unknown is not None:
         close = difflib.get_close_matches(str(unknown), known, n=1)
@@ -86,7 +74,7 @@ def read_options(options: Mapping[str, Any], kind: type[Options]) -> Options:
     if "api" in options and options["api"] not in {"anthropic", "openai"}:
         raise OptionsError(f"api must be anthropic or openai, not {options['api']!r}")
     try:
-        return msgspec.convert(dict(options), kind)
+        return msgspec.convert(dict(options), JudgeOptions)
     except msgspec.ValidationError as error:
         name = str(error).rpartition("`$.")[2].rstrip("`")
         if name not in _RIGHT:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from shadow.judge.bench import Hearing, nonce_for, share
+from shadow.judge.bench import Hearing, nonce_for
+from shadow.judge.controls import Losers
 from shadow.judge.prompt import PAIRWISE_SCHEMA, PAIRWISE_SYSTEM, Shown, pairwise_prompt, request_of
-from shadow.records import Judgement, Score, ToolCall
+from shadow.records import Judgement, Score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,24 +20,10 @@ if TYPE_CHECKING:
     from shadow.judge.prompt import Request
     from shadow.records import Control, EvalCase, JudgementOrder
 
-RESERVOIR = 50
-"""Answers to recent prompts of one task that controls choose from; in memory only."""
-
-MAX_TASKS = 200
-
 _CALLS_PER_PAIR = 3
 """Both orders, and one of them once more."""
 
 _VALUES = {"primary": -1.0, "candidate": 1.0, "tie": 0.0}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Said:
-    """What was answered to one prompt."""
-
-    prompt: str
-    text: str
-    tool_calls: tuple[ToolCall, ...]
 
 
 class Pairwise:
@@ -54,7 +39,7 @@ class Pairwise:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self.version = bench.terms.version(PAIRWISE_SYSTEM)
-        self._said: dict[str, deque[_Said]] = {}
+        self._losers = Losers(bench)
 
     @property
     def judge_model(self) -> str:
@@ -63,13 +48,16 @@ class Pairwise:
 
     def worst_case_usd(self, primary: EvalCase, *, candidate: str) -> float:
         """Say what judging this live answer against a candidate's may cost at most: both orders, retry and control."""
+        due = self._bench.terms.control_due(primary.exchange_id, candidate)
+        # In a control, too, one side is the primary's answer and the other at most as long as it may be.
+        return self.examination_usd(primary) * (2 if due else 1)
+
+    def examination_usd(self, primary: EvalCase) -> float:
+        """Say what one comparison with this answer may cost at most, such as a control."""
         request = request_of(primary, redact=self._bench.redact)
         longest = Shown(text="x" * request.max_answer_bytes, chars=0)
         trial = _Trial(self._bench, request, self._bench.shown(primary, request), longest)
-        call_usd = self._bench.call_usd(trial.question("primary_first"))
-        due = self._bench.terms.control_due(primary.exchange_id, candidate)
-        # In a control, too, one side is the primary's answer and the other at most as long as it may be.
-        return call_usd * _CALLS_PER_PAIR * (2 if due else 1)
+        return self._bench.call_usd(trial.question("primary_first")) * _CALLS_PER_PAIR
 
     async def compare(self, primary: EvalCase, candidate: EvalCase) -> Score:
         """Compare; the judgements come with the score, whatever it is."""
@@ -85,13 +73,26 @@ class Pairwise:
             control = Hearing(self._bench)
             await self._control(control, primary, request, of_primary)
             judgements, cost_usd = [*judgements, *control.judgements], cost_usd + control.cost_usd
-        self._remember(primary, request)
+        self._losers.remember(primary, request)
         return Score(
             status=score.status,
             value=score.value,
             reason=score.reason,
             cost_usd=cost_usd,
             judgements=tuple(judgements),
+        )
+
+    async def examine(self, primary: EvalCase) -> Score:
+        """Put one control before the judge, whatever its turn; not applicable where no answer can be made to lose."""
+        request = request_of(primary, redact=self._bench.redact)
+        hearing = Hearing(self._bench)
+        await self._control(hearing, primary, request, self._bench.shown(primary, request))
+        self._losers.remember(primary, request)
+        return Score(
+            status="not_applicable",
+            reason="a test of the judge" if hearing.judgements else "no answer can be made to lose here",
+            cost_usd=hearing.cost_usd,
+            judgements=tuple(hearing.judgements),
         )
 
     def _identical(self, answer: Shown) -> Score:
@@ -109,35 +110,11 @@ class Pairwise:
 
     async def _control(self, hearing: Hearing, primary: EvalCase, request: Request, of_primary: Shown) -> None:
         """Put an answer before the judge that must lose; what comes of it is in the judgements."""
-        chosen = self._loser(primary, request)
+        chosen = self._losers.choose(primary, request)
         if chosen is None:
             return
         kind, loser = chosen
         await _Trial(self._bench, request, of_primary, loser, control=kind).run(hearing)
-
-    def _loser(self, primary: EvalCase, request: Request) -> tuple[Control, Shown] | None:
-        """Choose the answer to another prompt, or half of this one; None where there is neither."""
-        drawn = share("control kind", primary.exchange_id)
-        others = [
-            said
-            for said in self._said.get(primary.task, ())
-            if said.prompt != request.turn and (said.text, said.tool_calls) != (primary.output, _calls(primary))
-        ]
-        half = _half(primary)
-        if others and (drawn < 0.5 or half is None):  # noqa: PLR2004  (every second one)
-            other = others[int(len(others) * share("control answer", primary.exchange_id))]
-            return "other_prompt", self._bench.shown_answer(other.text, other.tool_calls, request)
-        if half is None:
-            return None
-        return "half", self._bench.shown_answer(*half, request)
-
-    def _remember(self, primary: EvalCase, request: Request) -> None:
-        if primary.task not in self._said and len(self._said) >= MAX_TASKS:
-            return
-        kept = self._said.setdefault(primary.task, deque(maxlen=RESERVOIR))
-        # What a judge is never shown is not kept either.
-        text = primary.output[: 2 * request.max_answer_bytes]
-        kept.append(_Said(prompt=request.turn, text=text, tool_calls=_calls(primary)))
 
 
 class _Trial:
@@ -199,10 +176,6 @@ def _reader(order: JudgementOrder) -> Callable[[Mapping[str, Any]], Ruling | Non
     return read
 
 
-def _calls(case: EvalCase) -> tuple[ToolCall, ...]:
-    return tuple(case.tool_calls)
-
-
 def _identity(case: EvalCase) -> tuple[object, ...]:
     """What makes two answers the same: the text, and what tools were called with."""
     return (case.output, tuple((call.name, _canonical(call.arguments)) for call in case.tool_calls))
@@ -213,15 +186,3 @@ def _canonical(arguments: str) -> str:
         return msgspec.json.encode(msgspec.json.decode(arguments), order="sorted").decode()
     except (ValueError, RecursionError):
         return arguments
-
-
-def _half(case: EvalCase) -> tuple[str, tuple[ToolCall, ...]] | None:
-    """Cut an answer in half: of a text its beginning, of tool calls the first half, of a single one its arguments."""
-    text, calls = case.output, tuple(case.tool_calls)
-    if not calls:
-        return (text[: len(text) // 2], ()) if len(text) > 1 else None
-    if len(calls) > 1:
-        return text, calls[: len(calls) // 2]
-    only = calls[0]
-    cut = ToolCall(name=only.name, arguments=only.arguments[: len(only.arguments) // 2], id=only.id)
-    return text, (cut,)

@@ -45,7 +45,7 @@ class Tally:
     model: str
     version: str
     pairwise: bool = True
-    """False when it grades single answers: there are no orders and no controls then."""
+    """False when it grades single answers: there are no orders then, and a control passes with a lower grade."""
     ruled: int = 0
     """Pairs with a ruling: in both orders, or a grade for both answers."""
     identical: int = 0
@@ -167,9 +167,6 @@ def trust_of(
     faults = _faults(tally, max_missing=max_missing, alpha=alpha, aa_counts=aa_counts)
     if faults:
         return Trust(trusted=False, reason=f"the judge {tally.model} cannot be trusted: {'; '.join(faults)}")
-    if not tally.pairwise:
-        unproven = f"the judge {tally.model} grades single answers: no control tells whether it looks at them"
-        return Trust(trusted=None, reason=f"{unproven}; llm-pairwise is tested by controls")
     if not tally.ruled:
         nothing = "no pair is judged yet" if not tally.identical else "all pairs were identical, it was never asked"
         return Trust(
@@ -181,7 +178,7 @@ def trust_of(
     passed = (
         f"it passed {tally.controls_passed} of {tally.controls} controls (at least {_at_least(low)} in the long run)"
     )
-    told = f"{passed}, and its orders disagree in {_of(tally.flips, tally.ruled)} pairs"
+    told = f"{passed}, and its orders disagree in {_of(tally.flips, tally.ruled)} pairs" if tally.pairwise else passed
     return Trust(trusted=True, reason=f"the judge {tally.model} can be trusted: {told}")
 
 

@@ -179,6 +179,7 @@ class _Window:
             quality=quality,
             graded=self._graded_primary(scored),
             missing_line=self._missing_line,
+            overheads=[each.overhead_ms for each in exchanges if each.overhead_ms is not None],
         )
 
     def _graded_primary(self, exchanges: Iterable[Exchange]) -> list[Graded]:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from shadow.records import Outcome
-from shadow.stats.figures import bounded, mean, ratio, total
+from shadow.stats.figures import bounded, distribution, mean, ratio, total
 from shadow.stats.quality import ALPHA, PAIRWISE
 from shadow.stats.rows import FAILURES
 from shadow.verdict import Sums, headline, rounded_down
@@ -25,6 +25,7 @@ MIN_QUALITY = 0.05
 
 _ERRORS = FAILURES | {Outcome.INCOMPATIBLE}
 
+NO_OVERHEAD = "no answer of the upstream was passed on yet"
 MEASURED = {"primary": "live", "candidate": "off the live path"}
 """Where a model's times were taken: a candidate's calls wait for nobody and carry no client's connection."""
 
@@ -40,8 +41,9 @@ def model_row(
     quality: dict[str, Any],
     graded: Sequence[Graded],
     missing_line: Callable[[str], str | None],
+    overheads: Sequence[float] = (),
 ) -> dict[str, Any]:
-    """Build the row. `graded` are the counted calls whose quality is known."""
+    """Build the row. `graded` are the counted calls whose quality is known, `overheads` what the gateway added, ms."""
     latency_ms = _latency(calls) | {"measured": MEASURED[role]}
     cost_usd = _cost(calls, model=model, missing_line=missing_line)
     cost_per_point = cost_per_quality_point(graded, pairwise=quality["reason"] == PAIRWISE)
@@ -54,6 +56,7 @@ def model_row(
         "error_rate": error_rate(calls),
         "latency_ms": latency_ms,
         "ttft_ms": _ttft(calls) | {"measured": MEASURED[role]},
+        "overhead_ms": distribution(sorted(overheads), none_because=NO_OVERHEAD) if role == "primary" else None,
         "tokens": _tokens(calls),
         "cost_usd": cost_usd,
         "quality": quality,

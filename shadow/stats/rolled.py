@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from shadow.rollups import Window
     from shadow.stats.besides import Besides
     from shadow.stats.coverage import ComparisonKey
     from shadow.stats.rows import RolledRows
@@ -206,6 +207,23 @@ class Rolled:
                 self._jobs.get((task, primary, candidate), []), eligible=self._eligible.get((task, primary), 0)
             ),
         }
+
+
+def traffic_figures(
+    window: Window, *, task: str, primary: str | None, candidate: str, cost_ratio: Mapping[str, Any], hours: float
+) -> dict[str, Any]:
+    """Give what a window's traffic says beside an epoch: how much of it the candidate was asked, and what it may save.
+
+    `hours` is how long the window's traffic lasted.
+    """
+    totals = window.totals()
+    live = totals.get(Series(task, primary, "")) or Totals()
+    spent = finite(live["uncached.sum"]) if live.count("uncached.n") else None
+    jobs = _jobs(totals.get(Series(task, primary, candidate)) or Totals())
+    return {
+        "coverage": coverage_of(jobs, eligible=live.count("eligible")),
+        "projected_saving_usd_per_month": projected_saving(spent, cost_ratio, hours=hours),
+    }
 
 
 class _Pairs:

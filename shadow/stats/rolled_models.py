@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shadow.records import FAILURES, Outcome
 from shadow.stats.figures import finite, percentile_bounds, ratio
-from shadow.stats.models import MEASURED, OF_THE_EPOCH, no_cost_per_point, why_unpriced
+from shadow.stats.models import MEASURED, NO_OVERHEAD, OF_THE_EPOCH, no_cost_per_point, why_unpriced
 from shadow.stats.quality import PAIRWISE
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def rolled_model_row(
         "error_rate": _error_rate(totals),
         "latency_ms": latency_ms,
         "ttft_ms": spread(totals, "ttft_ms", none_because="no streamed answer ended well yet") | measured,
+        "overhead_ms": spread_of(totals, "overhead_ms", none_because=NO_OVERHEAD) if role == "primary" else None,
         "tokens": {
             name: totals.count(f"tokens.{name}") for name in ("input", "cache_read", "cache_write", "output", "unknown")
         },
@@ -63,14 +64,17 @@ def outcomes(totals: Totals) -> dict[str, int]:
 
 
 def spread(totals: Totals, name: str, *, none_because: str) -> dict[str, Any]:
+    """Give `spread_of` with the bounds of its percentiles."""
+    figures = spread_of(totals, name, none_because=none_because)
+    return figures | percentile_bounds(figures["n"], totals.spread(name).values_at)
+
+
+def spread_of(totals: Totals, name: str, *, none_because: str) -> dict[str, Any]:
     """`{n, avg, p50, p95, p99, reason}`: the mean is exact, percentiles are nearest ranks within 1 %."""
-    values = totals.spread(name)
-    p50, p95, p99 = values.quantiles((50, 95, 99))
+    p50, p95, p99 = totals.spread(name).quantiles((50, 95, 99))
     mean = average(totals, name)
     reason = none_because if mean is None else None
-    n = totals.count(f"{name}.n")
-    figures = {"n": n, "avg": mean, "p50": p50, "p95": p95, "p99": p99, "reason": reason}
-    return figures | percentile_bounds(n, values.values_at)
+    return {"n": totals.count(f"{name}.n"), "avg": mean, "p50": p50, "p95": p95, "p99": p99, "reason": reason}
 
 
 def average(totals: Totals, name: str) -> float | None:

@@ -108,6 +108,7 @@ class Exchange:
     conversation: str
     first_turn: bool
     has_tools: bool
+    overhead_ms: float | None
     call: Call
 
 
@@ -170,6 +171,7 @@ def _exchange(row: Row) -> Exchange:
         conversation=row["conversation"] or row["id"],
         first_turn=bool(row["first_turn"]),
         has_tools=bool(row["has_tools"]),
+        overhead_ms=_milliseconds(row.get("overhead_us")),  # not of the ledger's rows
         call=_call(row, model=row["model"], is_retry=bool(row["client_retry"])),
     )
 
@@ -226,3 +228,7 @@ def _score(row: Row) -> ReadScore:
         value=value if usable else None,
         reason=row.get("reason") or "",
     )
+
+
+def _milliseconds(microseconds: int | None) -> float | None:
+    return None if microseconds is None else microseconds / 1000

@@ -11,10 +11,22 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from shadow.notices import Alert, Delivery, DeliveryState, Mute, Watched
-    from shadow.records import Batch, Cost, ExchangeRecord, Feedback, LeasedJob, PairResult, StoredScore
+    from shadow.records import Batch, Cost, ExchangeRecord, Feedback, LeasedJob, PairResult, Score, StoredScore
     from shadow.rollups import Window
     from shadow.runfacts import CaseFact, RunFacts, ShadowWeek
-    from shadow.runs import Case, Cell, EvaluatorOfRun, Run, RunAnswer, RunKind, RunPlan, RunResult, StoredPrompt
+    from shadow.runs import (
+        Case,
+        Cell,
+        Earlier,
+        EvaluatorOfRun,
+        Run,
+        RunAnswer,
+        RunKind,
+        RunLook,
+        RunPlan,
+        RunResult,
+        StoredPrompt,
+    )
 
 
 class StoreError(Exception):
@@ -246,7 +258,10 @@ class Reader(Judging, Protocol):
         ...
 
     async def holds_more_than(self, limit: int, *, since: datetime, until: datetime) -> bool:
-        """Tell whether more exchanges than `limit` lie in the window; costs no more than counting that far."""
+        """Tell whether more exchanges than `limit` lie in the window, or some of them are deleted: sums know then.
+
+        Costs no more than counting that far.
+        """
         ...
 
     async def eligible_sample(self, limit: int, *, since: datetime, until: datetime) -> list[dict[str, Any]]:
@@ -690,6 +705,20 @@ class Runs(Protocol):
         """Add scores to those of one answer; what they cost is added to what was spent."""
         ...
 
+    async def add_look(self, run_id: str, look: RunLook, *, reserved_usd: float = 0.0) -> None:
+        """Keep what was said of an answer beside an earlier one, and settle what was reserved for it."""
+        ...
+
+    async def add_control(
+        self, run_id: str, cell: Cell, *, evaluator: str, version: str, score: Score, reserved_usd: float = 0.0
+    ) -> None:
+        """Keep the calls of a test of a judge on one answer, and settle what was reserved for it."""
+        ...
+
+    async def looks(self, run_id: str) -> list[RunLook]:
+        """What was said of a run's answers beside earlier ones."""
+        ...
+
     async def end(
         self,
         run_id: str,
@@ -753,6 +782,12 @@ class Trends(Protocol):
 
     async def output(self, run_id: str, *, case_id: str, model: str, repeat: int) -> str | None:
         """Give what is kept of one answer of a run; None when nothing is."""
+        ...
+
+    async def look_reason(
+        self, run_id: str, *, case_id: str, model: str, repeat: int, before: Earlier, evaluator: str, version: str
+    ) -> str | None:
+        """Why a judge ruled so of an answer beside an earlier one; None when nothing is kept."""
         ...
 
     async def shadow_weeks(self, *, since: datetime, until: datetime, task: str | None = None) -> list[ShadowWeek]:

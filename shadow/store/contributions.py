@@ -71,6 +71,7 @@ def add_exchange(deltas: Deltas, record: ExchangeRecord, *, model: str | None) -
     name, ended_well = _ENDS[outcome]
     numbers["requests"] += 1
     numbers[name] += 1
+    _add_overhead(sums, record.overhead_us)
     if record.client_retry:
         numbers["retries"] += 1
     if ended_well:
@@ -135,6 +136,7 @@ def add_bundle(deltas: Deltas, bundle: Bundle) -> None:
         return
     read = _Read(bundle)
     _add_call(deltas.at(key("")), read.primary)
+    _add_overhead(deltas.at(key("")), exchange["overhead_us"])
     read.add_primary_quality(deltas.at(key("")))
     for answer in read.answers:
         sums = deltas.at(key(answer.candidate))
@@ -192,6 +194,11 @@ def _add_call(sums: Sums, call: _Call) -> None:
     elif ended_well:
         numbers["tokens.unknown"] += 1
     _add_costs(numbers, call, is_retry=call.is_retry)
+
+
+def _add_overhead(sums: Sums, overhead_us: int | None) -> None:
+    if overhead_us is not None:
+        sums.observe("overhead_ms", overhead_us / 1000)
 
 
 def _add_costs(numbers: dict[str, float], call: _Call, *, is_retry: bool) -> None:

@@ -129,12 +129,14 @@ class _Trial:
         self._is_single = any(call["judge_order"] == "single" for call in calls)
 
     def _winner(self, order: str) -> str | None:
-        said = [call["winner"] for call in self._calls if call["judge_order"] == order and call["winner"] is not None]
+        """Say who won in this order; a control of a judge that grades has one call, which says it for both."""
+        orders = {order, "single"} if any(call["control"] for call in self._calls) else {order}
+        said = [call["winner"] for call in self._calls if call["judge_order"] in orders and call["winner"] is not None]
         return max(said, default=None)
 
     def _grade(self, role: str) -> int | None:
-        single = (call for call in self._calls if call["judge_order"] == "single" and call["role"] == role)
-        return max((call["grade"] for call in single if call["grade"] is not None), default=None)
+        of_role = (call["grade"] for call in self._calls if call["role"] == role)
+        return max((grade for grade in of_role if grade is not None), default=None)
 
     @property
     def is_compared(self) -> bool:
@@ -154,6 +156,7 @@ class _Trial:
         return self.first if self.first == self.second else "tie"
 
     def add_calls(self, numbers: dict[str, float], *, is_control: bool) -> None:
+        numbers["trials"] += 1  # kept even where there was no call and nothing counts: it may be the newest judge's
         numbers["single"] += self._is_single
         for call in self._calls:
             numbers["calls"] += call["judge_order"] != "none"
@@ -165,7 +168,8 @@ class _Trial:
                 numbers["control_cost_usd"] += call["cost_usd"] or 0.0
 
     def add_pair(self, numbers: dict[str, float]) -> None:
-        is_identical = any(call["judge_order"] == "none" for call in self._calls)
+        # Without a call, and with a grade: the primary's answer had been graded before.
+        is_identical = any(call["judge_order"] == "none" and call["grade"] is None for call in self._calls)
         numbers["ruled"] += self.is_compared or self.is_graded
         numbers["identical_pairs"] += is_identical
         numbers["failed"] += not is_identical and not (self.is_graded if self._is_single else self.is_compared)
@@ -187,7 +191,8 @@ def _labelled(bundle: Bundle) -> list[tuple[Row, str, str, str]]:
         return []
     trials: dict[tuple[str, str, str], list[Row]] = {}
     for row in bundle.judgements:
-        if row["quality"] and row["control"] is None and row["judge_order"] != "none":
+        asked = row["judge_order"] != "none" or row["grade"] is not None
+        if row["quality"] and row["control"] is None and asked:
             trials.setdefault((row["candidate"], row["version"], row["model"]), []).append(row)
     rulings = {of: _Trial(calls).ruling() for of, calls in trials.items()}
     return [

@@ -52,6 +52,8 @@ class AdminSettings:
     demo: bool = False
     loaded_at: datetime | None = None
     """When the configuration in force was read."""
+    config_version: str | None = None
+    """How the SHA-256 of its file begins; None where only the environment was read."""
     breakers: Mapping[str, bool] = field(default_factory=dict)
     """Candidate -> whether its circuit breaker lets calls through; one that is missing is asked by nobody here."""
     keep_text: Callable[[str], tuple[str, bool]] | None = None

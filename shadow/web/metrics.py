@@ -5,6 +5,7 @@ Names of models come from clients, so their number is bounded: the busiest ones 
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from datetime import UTC
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ class MetricsApi:
         window = await self._reader.rollups.window(since=midnight, until=now)
         health = await self._reader.health()
         found = _Scrape(
-            totals=window.totals(),
+            totals=await asyncio.to_thread(window.totals),
             dropped=await self._reader.dropped(),
             budget=await self._reader.budget(day=midnight.date().isoformat()),
             pending=health["pending_jobs"],

@@ -146,6 +146,19 @@ def _model() -> Schema:
             "error_rate": _share("Errors, timeouts and refused requests among those not aborted by the client."),
             "latency_ms": ref("Distribution"),
             "ttft_ms": ref("Distribution"),
+            "overhead_ms": maybe(
+                object_of(
+                    {
+                        "n": count("How many answers of the upstream were passed on."),
+                        "avg": maybe(number("Arithmetic mean.")),
+                        "p50": maybe(number("Median, nearest rank.")),
+                        "p95": maybe(number("95th percentile.")),
+                        "p99": maybe(number("99th percentile.")),
+                        "reason": _reason(),
+                    },
+                    "What the gateway itself added to live answers, in milliseconds; null for candidates.",
+                )
+            ),
             "tokens": object_of(
                 {
                     "input": count("Fresh input tokens."),
@@ -715,6 +728,7 @@ def _exchange() -> Schema:
             "version": maybe(text("x-shadow-version, when the app sent one.")),
             "eligible": flag("True when coverage counts it."),
             "gateway_error": maybe(text("Set when the answer was the gateway's own.")),
+            "overhead_us": maybe(count("What the gateway itself added, in microseconds.")),
             "jobs": list_of(ref("ShadowJob")),
             "answers": list_of(answer),
             "scores": list_of(ref("Score")),

@@ -31,6 +31,11 @@ _BARE_TOP = 6.0
 _MARK_PX = 5.0
 _KEY_PX = 16.0
 """Room for a series' shape before its name."""
+_GAP_PX = 12.0
+_NEAR_PX = 20.0
+"""How far from its mark a name needs no shape of its own."""
+_BESIDE_SHARE = 0.3
+"""How much of a chart its names may take beside the plot; longer ones stand below it."""
 _THIN_PX = 0.8
 """Points of a curve nearer than this to the one before are not drawn: nobody could see them."""
 _SQUARE_PX = 5.0
@@ -181,6 +186,7 @@ def scale_over(values: Iterable[float], *, start: float, end: float, log: bool =
 # ---- words and where they go
 
 
+@lru_cache(maxsize=1024)
 def text_width(text: str, size: float = FONT_PX) -> float:
     """Estimate the width of a text in pixels, on the wide side: a label that is thought too wide is never clipped."""
     return size * sum(_char_width(char) for char in text)
@@ -235,8 +241,8 @@ class Room:
 
     bounds: Box
     taken: list[Box] = field(default_factory=list)
-    dots: set[tuple[int, int]] = field(default_factory=set)
-    """Squares of the plot a curve passes through: asking them is quick, however long the curve is."""
+    passed: dict[int, int] = field(default_factory=dict)
+    """Squares of the plot a curve passes through, by column, a bit for each row: asking them is quick."""
 
     def take(self, box: Box) -> None:
         """Keep a mark's or a whisker's place free of labels."""
@@ -244,14 +250,18 @@ class Room:
 
     def pass_through(self, x: float, y: float) -> None:
         """Keep a place on a curve free of labels."""
-        self.dots.add((int(x // _SQUARE_PX), int(y // _SQUARE_PX)))
+        column = int(x // _SQUARE_PX)
+        self.passed[column] = self.passed.get(column, 0) | 1 << int(max(y, 0) // _SQUARE_PX)
 
     def _is_free(self, box: Box) -> bool:
-        if not box.within(self.bounds) or any(box.meets(other) for other in self.taken):
+        if not box.within(self.bounds):
             return False
-        across = range(int(box.left // _SQUARE_PX), int(box.right // _SQUARE_PX) + 1)
-        down = range(int(box.top // _SQUARE_PX), int(box.bottom // _SQUARE_PX) + 1)
-        return self.dots.isdisjoint({(a, b) for a in across for b in down}) if self.dots else True
+        first, last = int(max(box.top, 0) // _SQUARE_PX), int(box.bottom // _SQUARE_PX)
+        rows = ((1 << last - first + 1) - 1) << first
+        for column in range(int(box.left // _SQUARE_PX), int(box.right // _SQUARE_PX) + 1):
+            if column in self.passed and self.passed[column] & rows:
+                return False
+        return not any(box.meets(other) for other in self.taken)
 
     def place(
         self, text: str, x: float, y: float, *, lead: float = 0.0, reach: float = 190.0
@@ -321,17 +331,16 @@ def scatter(frame: Frame, points: Sequence[Point], *, x: Axis, y: Axis, frontier
     return plot.drawn()
 
 
-def curves(
-    frame: Frame,
-    lines: Sequence[Line],
-    *,
-    x: Axis,
-    y: Axis,
-    y_range: tuple[float, float] | None = None,
-    beside: bool = False,
-) -> str:
-    """Draw curves with their bands; each is named at a free place near its middle, or all in a column `beside`."""
-    plot = _Plot(frame, x=x, y=y, right=_names_width(frame, lines) if beside else _RIGHT)
+def curves(frame: Frame, lines: Sequence[Line], *, x: Axis, y: Axis, y_range: tuple[float, float] | None = None) -> str:
+    """Draw curves with their bands. Short names stand beside the plot, long ones in rows below it."""
+    named = _in_order(lines)
+    beside = _KEY_PX + 14 + max((text_width(line.label) for line in named), default=0.0)
+    are_short = beside <= _BESIDE_SHARE * frame.width
+    if are_short:
+        plot = _Plot(frame, x=x, y=y, right=beside)
+    else:
+        below = LINE_PX * len(_rows(named, width=frame.width))
+        plot = _Plot(_sized(frame, frame.height + below), x=x, y=y, below=below)
     across = [a for line in lines for a, _ in line.points] + [value for value, _ in x.marks]
     plot.xs = scale_over(across, start=plot.left + 4, end=plot.right - 4, log=x.log, zero=x.zero)
     if y_range is None:
@@ -345,11 +354,10 @@ def curves(
         plot.band(line)
     for line in lines:
         plot.curve(line)
-    if beside:
-        plot.names_beside(lines)
+    if are_short:
+        plot.names_beside(named)
     else:
-        for line in lines:
-            plot.curve_label(line)
+        plot.names_below(named)
     return plot.drawn()
 
 
@@ -388,10 +396,30 @@ def _sized(frame: Frame, height: float) -> Frame:
     return Frame(name=frame.name, title=frame.title, description=frame.description, width=frame.width, height=height)
 
 
-def _names_width(frame: Frame, lines: Sequence[Line]) -> float:
-    """Room for names right of the plot: as much as they need, at most three tenths of the chart."""
-    longest = max((text_width(line.label) for line in lines), default=0.0)
-    return min(longest + _KEY_PX + 14, 0.3 * frame.width)
+def _rows(lines: Sequence[Line], *, width: float) -> list[list[Line]]:
+    """Fill rows with lines' names, each after the shape of its series."""
+    rows: list[list[Line]] = [[]]
+    left = width
+    for line in lines:
+        needed = _KEY_PX + text_width(line.label) + _GAP_PX
+        if rows[-1] and needed > left:
+            rows.append([])
+            left = width
+        rows[-1].append(line)
+        left -= needed
+    return rows
+
+
+def _in_order(lines: Sequence[Line]) -> list[Line]:
+    """One line for each name, from top to bottom as they end; distributions, which all end together, by their half."""
+    shown: dict[str, Line] = {}
+    for line in lines:
+        known = shown.get(line.label)
+        if line.points and (known is None or line.points[-1][0] >= known.points[-1][0]):
+            shown[line.label] = line
+    return sorted(
+        shown.values(), key=lambda line: line.points[_half(line.points)][0] if line.stepped else -line.points[-1][1]
+    )
 
 
 def _label_width(frame: Frame, labels: Sequence[str]) -> float:
@@ -403,11 +431,20 @@ class _Plot:
     """A drawing under way: the pieces so far, the scales, and the room that is left for labels."""
 
     def __init__(
-        self, frame: Frame, *, x: Axis, y: Axis | None, left: float = _LEFT, right: float = _RIGHT, top: float = _TOP
+        self,
+        frame: Frame,
+        *,
+        x: Axis,
+        y: Axis | None,
+        left: float = _LEFT,
+        right: float = _RIGHT,
+        top: float = _TOP,
+        below: float = 0.0,
     ) -> None:
         self._frame, self._x, self._y = frame, x, y
         self._pieces: list[str] = []
-        self.left, self.right, self.top, self.bottom = left, frame.width - right, top, frame.height - _BOTTOM
+        self.left, self.right = left, frame.width - right
+        self.top, self.bottom = top, frame.height - _BOTTOM - below
         self.xs = Scale(low=0, high=1, start=self.left, end=self.right)
         self.ys = Scale(low=0, high=1, start=self.bottom, end=self.top)
         self.room = Room(Box(self.left + 2, self.top - 16, frame.width - 2, self.bottom - 2))
@@ -477,10 +514,14 @@ class _Plot:
         kind = f"mark {_series(point.series)}{' hollow' if point.hollow else ''}"
         shape = f'<path class="{kind}" d="{_shape(point.series, x, y)}"/>'
         self.add(_linked(shape, href=point.href, told=point.told))
-        self._label(point.label, x, y, series=point.series, near_px=40)
+        self._label(point, x, y, kind=kind)
 
     def band(self, line: Line) -> None:
-        if line.band:
+        if len(line.band) == 1:  # an area of one moment has no width
+            at, low, high = line.band[0]
+            outline = _whisker(self.ys(high), self.ys(low), self.xs(at), upright=True)
+            self.add(f'<path class="whisker {_series(line.series)}" d="{outline}"/>')
+        elif line.band:
             there = [(self.xs(a), self.ys(high)) for a, _, high in line.band]
             back = [(self.xs(a), self.ys(low)) for a, low, _ in reversed(line.band)]
             self.add(f'<path class="band {_series(line.series)}" d="{_path([*there, *back])}Z"/>')
@@ -495,39 +536,33 @@ class _Plot:
         if marked:
             marks = "".join(_shape(line.series, a, b) for a, b in marked)
             drawn += f'<path class="mark {_series(line.series)}" d="{marks}"/>'
-        if line.stepped:
-            self.room.take(_around(*marked[0]))
         self.add(_linked(drawn, href=line.href, told=line.told or line.label))
-        for a, b in _along(points):
-            self.room.pass_through(a, b)
-
-    def curve_label(self, line: Line) -> None:
-        """Name a curve at its last point, a distribution (all of which end together) where it passes the half."""
-        if line.points:
-            x, y = line.points[-1] if not line.stepped else line.points[_half(line.points)]
-            self._label(line.label, self.xs(x), self.ys(y), series=line.series)
 
     def names_beside(self, lines: Sequence[Line]) -> None:
-        """Name every line right of the plot, at the height it ends or as near as the others leave room."""
-        ends: dict[str, tuple[float, Line]] = {}
-        for line in lines:
-            known = ends.get(line.label)
-            if line.points and (known is None or line.points[-1][0] >= known[0]):
-                ends[line.label] = (line.points[-1][0], line)
+        """Name lines right of the plot: at the height each ends, or as near as the others leave room."""
+        wished = [self.top if line.stepped else self.ys(line.points[-1][1]) for line in lines]
         most = int((self.bottom - self.top) / LINE_PX)
-        named = sorted(
-            ((self.ys(line.points[-1][1]), line) for _, line in list(ends.values())[:most]), key=lambda end: end[0]
-        )
-        heights = _apart([height for height, _ in named], low=self.top, high=self.bottom)
-        left = self.right + 8
-        for height, (wished, line) in zip(heights, named, strict=True):
-            end = self.xs(line.points[-1][0])
-            way = f"M{number(end + _MARK_PX + 2)} {number(wished)}L{number(left - 3)} {number(height)}"
-            self.add(f'<path class="leader {_series(line.series)}" d="{way}"/>')
-            key = _shape(line.series, left + _MARK_PX, height)
-            self.add(f'<path class="mark {_series(line.series)}" d="{key}"/>')
-            short = fitted(line.label, self._frame.width - left - _KEY_PX - 2)
-            self._text(short, left + _KEY_PX - 2, height + 4, "start", "label")
+        heights = _apart(wished[:most], low=self.top, high=self.bottom)
+        for height, end, line in zip(heights, wished, lines, strict=False):
+            if not line.stepped:
+                start = self.xs(line.points[-1][0]) + _MARK_PX + 2
+                way = f"M{number(start)} {number(end)}L{number(self.right + 5)} {number(height)}"
+                self.add(f'<path class="leader {_series(line.series)}" d="{way}"/>')
+            self._named(line, self.right + 8, height)
+
+    def names_below(self, lines: Sequence[Line]) -> None:
+        """Name lines in rows below the plot."""
+        for number_, row in enumerate(_rows(lines, width=self._frame.width)):
+            left = 2.0
+            for line in row:
+                self._named(line, left, self.bottom + _BOTTOM + 4 + LINE_PX * number_)
+                left += _KEY_PX + text_width(line.label) + _GAP_PX
+
+    def _named(self, line: Line, left: float, middle: float) -> None:
+        key = _shape(line.series, left + _MARK_PX, middle)
+        self.add(f'<path class="mark {_series(line.series)}" d="{key}"/>')
+        short = fitted(line.label, self._frame.width - left - _KEY_PX)
+        self._text(short, left + _KEY_PX - 2, middle + 4, "start", "label")
 
     def bar(self, row: Bar, *, top: float) -> None:
         self._text(fitted(row.label, self.left - 8), self.left - 6, top + 13, "end", "row")
@@ -568,16 +603,15 @@ class _Plot:
                 self._text(words, middle, self.top - 4, "middle", "muted")
                 return
 
-    def _label(self, text: str, x: float, y: float, *, series: int, near_px: float = 0.0) -> None:
-        """Name a mark near it; a name that is further away than `near_px` bears the shape of its series as well."""
-        short = fitted(text, 0.5 * self._frame.width)
-        spot = self.room.place(short, x, y, reach=near_px) if near_px else None
+    def _label(self, point: Point, x: float, y: float, *, kind: str) -> None:
+        """Name a mark beside it; a name that has to stand further away bears the mark's shape as well."""
+        short = fitted(point.label, 0.5 * self._frame.width)
+        spot = self.room.place(short, x, y, reach=_NEAR_PX)
         if spot is None:
             spot = self.room.place(short, x, y, lead=_KEY_PX)
             if spot is None:  # without room the name is in the mark's title, and in the table
                 return
-            key = _shape(series, spot[0] + _MARK_PX + 2, spot[1] - 4)
-            self.add(f'<path class="mark {_series(series)}" d="{key}"/>')
+            self.add(f'<path class="{kind}" d="{_shape(point.series, spot[0] + _MARK_PX + 2, spot[1] - 4)}"/>')
             spot = (spot[0] + _KEY_PX, spot[1])
         self._text(short, spot[0], spot[1], "start", "label")
 
@@ -679,11 +713,20 @@ _SHAPES: Sequence[Sequence[tuple[float, float]]] = (
 )  # fmt: skip
 
 
-def _shape(series: int, x: float, y: float) -> str:
-    corners = _SHAPES[series % SERIES]
+def _outline(corners: Sequence[tuple[float, float]]) -> tuple[float, float, str]:
+    """Where a shape begins beside its middle, and the rest of it as steps from corner to corner."""
     if not corners:
-        return f"M{number(x - _MARK_PX)} {number(y)}a5 5 0 1 0 10 0a5 5 0 1 0 -10 0Z"
-    return _path([(x + a, y + b) for a, b in corners]) + "Z"
+        return -_MARK_PX, 0.0, "a5 5 0 1 0 10 0a5 5 0 1 0 -10 0Z"
+    steps = [f"l{number(c - a)} {number(d - b)}" for (a, b), (c, d) in pairwise(corners)]
+    return *corners[0], "".join(steps) + "Z"
+
+
+_OUTLINES = tuple(_outline(corners) for corners in _SHAPES)
+
+
+def _shape(series: int, x: float, y: float) -> str:
+    left, top, steps = _OUTLINES[series % SERIES]
+    return f"M{number(x + left)} {number(y + top)}{steps}"
 
 
 def shape_key(series: int) -> str:

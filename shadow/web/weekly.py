@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.routing import Route
 
+from shadow.runs import Earlier
 from shadow.stats.weeks import week_points, weeks
-from shadow.trends import Lead, ModelDrift, drifts_of, in_order, leads_of, trend_points
+from shadow.trends import in_order, trend_points
 from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer
+from shadow.web.runpoints import RunPoints
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from shadow.drift import AnswerOf, Drift
     from shadow.notices import Mute
     from shadow.rollups import Summed
-    from shadow.runfacts import RunFacts
+    from shadow.runfacts import RunFacts, ShadowWeek
     from shadow.store.base import Reader, Trends
+    from shadow.trends import Lead, ModelDrift
     from shadow.web.parameters import Window
 
 MAX_OUTPUT_CHARS = 1000
@@ -74,7 +75,8 @@ class Outbox(Protocol):
 class WeeklyApi:
     """`GET /trends`, `GET /alerts` and `POST /runs`. `timetable` gives None where no runs are made.
 
-    What runs come to is kept until another one has ended, points of live weeks made of sums until these change.
+    Points of live weeks that were made of sums are kept until the sums change, what runs come down to until there are
+    others.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class WeeklyApi:
         self._trends = trends
         self._reader = reader
         self._known: dict[datetime, tuple[Sequence[Summed], list[dict[str, Any]]]] = {}
-        self._of_runs = _OfRuns()
+        self._of_runs = RunPoints()
         self._outbox = outbox
         self._timetable = timetable
         self._now = now
@@ -108,32 +110,19 @@ class WeeklyApi:
         window = parameters.window(given, now=self._now(), default=parameters.DEFAULT_TREND)
         task, model = parameters.text(given, "task"), parameters.text(given, "model")
         runs = await self._trends.weekly_runs(limit=MAX_RUNS)
-        if _seen(runs) != self._of_runs.seen:
-            self._of_runs = await asyncio.to_thread(_of_runs, runs)
-        of_runs = self._of_runs
+        inside = [run for run in runs if window.since <= run.started_at < window.until]
+        rows: Sequence[ShadowWeek] = ()
+        live: Sequence[dict[str, Any]] = ()
         rolled = await self._reader.holds_more_than(parameters.ROW_BY_ROW, since=window.since, until=window.until)
-        live = await (self._rolled_weeks(window) if rolled else self._single_rows(window, task=task))
-        points = [*(point for point in of_runs.points if window.since <= point["at"] < window.until), *live]
-        told = {
-            "points": in_order(points, task=task, model=model),
-            # Leads and drift rest on all runs, whatever the window.
-            "leads": [
-                _lead(lead) for lead in of_runs.leads if task in {None, lead.task} and model in {None, lead.candidate}
-            ],
-            "drift": [
-                _drift(each, runs)
-                for each in of_runs.drifts
-                if task in {None, each.task} and model in {None, each.model}
-            ],
-        }
+        if rolled:
+            live = await self._rolled_weeks(window)
+        else:
+            rows = await self._trends.shadow_weeks(since=window.since, until=window.until, task=task)
+        told = await asyncio.to_thread(_told, self._of_runs, runs, inside, rows, live, task=task, model=model)
         await self._show_outputs(told["drift"])
         read = {"from": "sums" if rolled else "rows", "reason": await self._why_sums() if rolled else None}
         answer = {"since": window.since, "until": window.until, "read": read, **told, "next_run": self._next()}
         return JsonAnswer(answer)
-
-    async def _single_rows(self, window: Window, *, task: str | None) -> list[dict[str, Any]]:
-        rows = await self._trends.shadow_weeks(since=window.since, until=window.until, task=task)
-        return await asyncio.to_thread(trend_points, (), rows)
 
     async def _why_sums(self) -> str:
         due = await self._reader.rollups.due()
@@ -161,9 +150,23 @@ class WeeklyApi:
                 for example in change["examples"]:
                     for side in (example["before"], example["now"]):
                         output = await self._trends.output(
-                            side["run"], case_id=example["case"], model=drift["model"], repeat=side["repeat"]
+                            side["run"], case_id=side["case"], model=drift["model"], repeat=side["repeat"]
                         )
                         side["output"] = None if output is None else output[:MAX_OUTPUT_CHARS]
+                    example["reason"] = await self._why(drift, example) if drift["compared"] else None
+
+    async def _why(self, drift: Mapping[str, Any], example: Mapping[str, Any]) -> str | None:
+        now, before = example["now"], example["before"]
+        said = await self._trends.look_reason(
+            now["run"],
+            case_id=now["case"],
+            model=drift["model"],
+            repeat=now["repeat"],
+            before=Earlier(run_id=before["run"], case_id=before["case"], repeat=before["repeat"]),
+            evaluator=drift["evaluator"],
+            version=drift["version"],
+        )
+        return None if said is None else said[:MAX_OUTPUT_CHARS]
 
     async def alerts(self, request: Request) -> Response:
         """List the newest alerts, how each travelled, and what is muted."""
@@ -203,24 +206,24 @@ def _same(known: Sequence[Summed], found: Sequence[Summed]) -> bool:
     return len(known) == len(found) > 0 and all(one is other for one, other in zip(known, found, strict=True))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _OfRuns:
-    """What weekly runs come to."""
-
-    seen: Sequence[tuple[str, datetime | None]] = ()
-    """Which runs, and when each ended."""
-    points: Sequence[dict[str, Any]] = ()
-    leads: Sequence[Lead] = ()
-    drifts: Sequence[ModelDrift] = ()
-
-
-def _of_runs(runs: Sequence[RunFacts]) -> _OfRuns:
-    """Add it all up. CPU work: runs in a thread."""
-    return _OfRuns(seen=_seen(runs), points=trend_points(runs, ()), leads=leads_of(runs), drifts=drifts_of(runs))
-
-
-def _seen(runs: Sequence[RunFacts]) -> list[tuple[str, datetime | None]]:
-    return [(run.id, run.finished_at) for run in runs]
+def _told(
+    of_runs: RunPoints,
+    runs: Sequence[RunFacts],
+    inside: Sequence[RunFacts],
+    rows: Sequence[ShadowWeek],
+    live: Sequence[dict[str, Any]],
+    *,
+    task: str | None,
+    model: str | None,
+) -> dict[str, Any]:
+    """Add it all up. CPU work: runs in a thread. Leads and drift rest on all runs, whatever the window."""
+    points = [*of_runs.points(inside), *trend_points((), rows), *live]
+    leads, drifts = of_runs.proved(runs)
+    return {
+        "points": in_order(points, task=task, model=model),
+        "leads": [_lead(lead) for lead in leads if task in {None, lead.task} and model in {None, lead.candidate}],
+        "drift": [_drift(each, runs) for each in drifts if task in {None, each.task} and model in {None, each.model}],
+    }
 
 
 def _lead(lead: Lead) -> dict[str, Any]:
@@ -251,7 +254,11 @@ def _drift(each: ModelDrift, runs: Sequence[RunFacts]) -> dict[str, Any]:
             "log_e_better": report.log_e_better,
             "needed_log_e": report.needed_log_e,
         },
-        "changes": [_change(drift, runs) for drift in report.drifts],
+        "changes": [] if each.withheld is not None else [_change(drift, runs) for drift in report.drifts],
+        "compared": each.compared,
+        "judge": None if each.judge is None else {"trusted": each.judge.trusted, "reason": each.judge.reason},
+        "withheld": each.withheld,
+        "reason": each.reason,
         "model_answered": [{"run": runs[number].id, "name": name} for number, name in each.answered],
     }
 
@@ -269,6 +276,7 @@ def _change(drift: Drift, runs: Sequence[RunFacts]) -> dict[str, Any]:
         "examples": [
             {
                 "case": example.now.case_id,
+                "difference": example.difference,
                 "before": _answer(example.before, runs),
                 "now": _answer(example.now, runs),
             }
@@ -278,4 +286,9 @@ def _change(drift: Drift, runs: Sequence[RunFacts]) -> dict[str, Any]:
 
 
 def _answer(answer: AnswerOf, runs: Sequence[RunFacts]) -> dict[str, Any]:
-    return {"run": runs[answer.run].id, "repeat": answer.repeat, "quality": answer.quality}
+    return {
+        "run": runs[answer.run].id,
+        "case": answer.case_id,
+        "repeat": answer.repeat,
+        "quality": answer.quality,
+    }

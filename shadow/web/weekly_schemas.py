@@ -146,7 +146,11 @@ def _drift() -> Schema:
     )
     noise = {
         "n": count("Prompts answered twice in one run."),
-        "discordance": maybe(number("Share of them whose two answers had different qualities.")),
+        "discordance": maybe(number("Share of them whose two answers differed: in quality, or by the judge's word.")),
+    }
+    judge = {
+        "trusted": {"type": ["boolean", "null"], "description": "Null: not known yet."},
+        "reason": text("What that rests on."),
     }
     evidence = {
         "log_e_worse": number("Logarithm of the evidence that it became worse."),
@@ -161,6 +165,12 @@ def _drift() -> Schema:
             "evaluator": text("By which it is judged."),
             "version": text("The evaluator's version."),
             "decides": flag("True for the evaluator that decides about quality."),
+            "compared": flag(
+                "True where no answer has a quality of its own: a judge set answers of two runs side by side."
+            ),
+            "judge": {"anyOf": [object_of(judge), {"type": "null"}], "description": "Of that judge; null without one."},
+            "withheld": maybe(text("Why a change would not be told: its judge has not shown that it looks.")),
+            "reason": maybe(text("Why the latest run says nothing, or not all; null when it says all it could.")),
             "noise_floor": object_of(noise),
             "now": {"anyOf": [now, {"type": "null"}], "description": "Since the last change; null without a pair."},
             "evidence": object_of(evidence),
@@ -176,11 +186,21 @@ def _drift_change() -> Schema:
     answer = object_of(
         {
             "run": text("The run."),
+            "case": text("The case's id there."),
             "repeat": count("Which answer."),
-            "quality": number("Its quality."),
+            "quality": maybe(number("Its quality; null where a judge compared the two.")),
             "output": maybe(text("What is kept of it, at most 1,000 characters; null when nothing is.")),
         }
     )
+    example = {
+        "case": text("The case's id."),
+        "difference": number("Now against before, from -1 to 1."),
+        "before": answer,
+        "now": answer,
+        "reason": maybe(
+            text("What the judge said, at most 1,000 characters; null where none compared or none is kept.")
+        ),
+    }
     return object_of(
         {
             "direction": text("Which way.", enum=["worse", "better"]),
@@ -190,7 +210,7 @@ def _drift_change() -> Schema:
             "mean": number("Mean difference since then."),
             "ci": _bounds("the mean, as if the beginning had been known"),
             "level": number("Of the interval."),
-            "examples": list_of(object_of({"case": text("The case's id."), "before": answer, "now": answer})),
+            "examples": list_of(object_of(example)),
         }
     )
 

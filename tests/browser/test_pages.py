@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from shadow.web.answers import ErrorAnswer
 from shadow.web.dashboard.formats import FORMATS
+from shadow.web.dashboard.report import report_html, run_html
 from tests.browser.chromium import chromium, keep_shot, visiting
 from tests.support import dashboard
+from tests.support.admin import NOW
 from tests.support.dashboard import HOSTILE, OPEN, FakeApi, chosen_settings, dashboard_app, filled_api, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser
 
@@ -46,9 +50,29 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
-    chosen = chosen_settings()
-    with served(dashboard_app(filled_api(), lambda: chosen)) as url:
+    """Two tasks, in the second of which everything is odd; marked as made up, with shadowing off."""
+    api = filled_api()
+    api.answers["/stats"]["tasks"].append(dashboard.odd_task())
+    api.answers["/stats"]["tasks"][0]["models"][0]["overhead_ms"] = {"p50": 0.18, "p95": 0.9, "p99": 2.1, "n": 16_400}
+    api.answers["/alerts"]["alerts"] = [
+        {"created_at": dashboard.UNTIL, "title": "gemini leads", "sentence": "It does."}
+    ]
+    chosen = chosen_settings(tasks=("support", "search"), demo=True, shadow_off_reason="there is no API key")
+    with served(dashboard_app(api, lambda: chosen)) as url:
         yield f"{url}/ui/"
+
+
+_NAMED = """(it) => (it.closest("nav") ? "nav " : "") + (it.closest("svg") ? "svg " : "") + it.tagName + " "
+  + (it.getAttribute("class") || "") + " " + (it.getAttribute("aria-label") || it.textContent).trim().slice(0, 60)"""
+_FOCUSED = f"""() => {{
+  const it = document.activeElement;
+  if (!it || it === document.body) return null;
+  const style = getComputedStyle(it);
+  return {{what: ({_NAMED})(it), outlined: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2}};
+}}"""
+_FOCUSABLE = f"""() => [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex]")]
+  .filter((it) => it.checkVisibility() && it.tabIndex >= 0 && !it.classList.contains("skip")).slice(0, 150)
+  .map({_NAMED})"""
 
 
 def assert_accessible(visit: Visit) -> None:
@@ -81,6 +105,7 @@ def test_every_page_works_without_scripts(browser: Browser, site: str) -> None:
             visit.page.goto(site + path)
             assert visit.page.locator("h1").inner_text()
             assert visit.page.locator("nav[aria-label=Pages] a").count() == (0 if name == "report" else 8)
+            assert visit.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, name
             times = visit.page.locator("main time").all_inner_texts()
             assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", each) for each in times)
 
@@ -99,6 +124,88 @@ def test_numbers_on_the_page_are_those_of_the_answer(browser: Browser, site: str
             value = value[int(part)] if isinstance(value, list) else value[part]
         assert float(exact) == value
         assert shown == FORMATS[form](value)
+
+
+def test_states_without_data_are_pages_as_good_as_any(browser: Browser) -> None:
+    api = filled_api()
+    empty = {"tasks": [{"task": "support", "models": [], "comparisons": [], "insights": []}], "dropped": {}}
+    api.answers |= {
+        "/stats": {**dashboard.filled_stats(), **empty},
+        "/latency": {"tasks": []},
+        "/pairs": {"pairs": [], "next_cursor": None},
+        "/runs": {"runs": [], "next_cursor": None},
+        "/labels/next": {"pairs": [], "seed": "blind-1"},
+        "/readyz": ErrorAnswer(status=503, kind="not_ready", message="the store is being opened"),
+        "/runs/r1": ErrorAnswer(status=503, kind="store", message="the disk is full: /data/shadow.db"),
+    }
+    for path in ("/trends", "/alerts"):
+        del api.answers[path]
+    chosen = chosen_settings()
+    expected = {
+        "": "shadow-gateway demo",
+        "pairs": "shadow-gateway check",
+        "review": "shadow-gateway label",
+        "latency": "shadow-gateway doctor",
+        "cost": "shadow.candidates",
+        "runs": "shadow-gateway bench",
+        "health": "shadow-gateway doctor",
+        "report": "shadow-gateway doctor",
+        "runs/r1": "shadow-gateway doctor",
+        "nowhere": "overview",
+    }
+    with served(dashboard_app(api, lambda: chosen)) as url, visiting(browser, f"{url}/ui/", width=360) as visit:
+        for path, next_step in expected.items():
+            visit.page.goto(f"{url}/ui/{path}")
+            assert next_step in visit.page.locator("main").inner_text(), path
+            assert_accessible(visit)
+            assert visit.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, path
+            assert visit.page.evaluate("window.violations") == []
+            keep_shot(visit, f"empty-{path.replace('/', '-') or 'overview'}-light-360")
+
+
+def test_files_open_offline_and_ask_for_nothing(browser: Browser, tmp_path: Path) -> None:
+    stats, written = dashboard.filled_stats(), NOW
+    report = report_html(
+        stats, version="1", written=written, latency=dashboard.latency(), trend=dashboard.trends(), demo=True
+    )
+    for name, html in (
+        ("report", report),
+        ("run", run_html(dashboard.run_summary("r1"), version="1", written=written)),
+    ):
+        file = tmp_path / f"{name}.html"
+        file.write_text(html)
+        with visiting(browser, file.as_uri(), width=360, offline=True) as visit:
+            assert visit.requests == [file.as_uri()]
+            assert visit.errors == []
+            assert visit.page.evaluate("window.violations") == []
+            assert_accessible(visit)
+            visit.assert_fits()
+            assert visit.page.locator("svg.chart").count() == (5 if name == "report" else 2)
+            assert visit.page.locator("svg.chart").first.bounding_box()["width"] > 200  # the style sheet is in the file
+            keep_shot(visit, f"file-{name}-light-360")
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser: Browser, site: str) -> None:
+    with visiting(browser, site) as visit:
+        visit.page.keyboard.press("Tab")
+        assert visit.page.evaluate("document.activeElement.className") == "skip"
+        assert visit.page.locator(".skip").bounding_box()["x"] >= 0  # it comes into sight
+        visit.page.keyboard.press("Enter")
+        assert visit.page.url.endswith("#main")
+    with visiting(browser, site) as visit:
+        seen: list[str] = []
+        for _ in range(200):
+            visit.page.keyboard.press("Tab")
+            at = visit.page.evaluate(_FOCUSED)
+            if at is None:
+                break
+            assert at["outlined"], at
+            seen.append(at["what"])
+        wanted = visit.page.evaluate(_FOCUSABLE)
+        start = seen.index(wanted[0])
+        assert seen[start : start + len(wanted)] == wanted  # in the order of the page, none left out
+        for kind in ("nav A", "scroll", "SUMMARY", "svg"):
+            assert any(kind in each for each in wanted), kind
 
 
 def test_times_are_shown_in_the_readers_zone(browser: Browser, site: str) -> None:
@@ -173,11 +280,14 @@ def test_whatever_a_model_says_nothing_of_it_runs(browser: Browser) -> None:
     for one in api.answers["/stats"]["tasks"][0]["comparisons"]:
         one["why"] = said
     chosen = chosen_settings()
-    with served(dashboard_app(api, lambda: chosen)) as url:
-        for name in ("overview", "pair"):
-            with visiting(browser, f"{url}/ui/{PAGES[name]}", width=360) as visit:
-                visit.assert_clean()
-                visit.assert_fits()
+    api.answers["/labels/next"]["pairs"] = [{**dashboard.to_label(1), **pair["content"]}]
+    api.answers["/runs/r1"]["run"] |= {"name": said, "note": said}
+    api.answers["/trends"]["drift"][0]["changes"][0]["examples"][0]["now"]["output"] = said
+    with served(dashboard_app(api, lambda: chosen)) as url, visiting(browser, f"{url}/ui/", width=360) as visit:
+        for name in ("overview", "pair", "review", "runs", "run", "compare"):
+            visit.page.goto(f"{url}/ui/{PAGES[name]}")
+            visit.assert_clean()
+            visit.assert_fits()
 
 
 def test_signing_in_and_out_in_a_browser(browser: Browser) -> None:

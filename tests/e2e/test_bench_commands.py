@@ -1,7 +1,9 @@
-"""`bench`, `replay` and `compare` as people run them: the installed command, the simulator, real files."""
+"""`bench`, `replay` and `compare` as people run them: the simulator, real files, and the installed command itself where
+what is shown takes a process of its own: exit codes, a terminal, signals, a kill, standard input."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import json
@@ -12,11 +14,14 @@ import sqlite3
 import subprocess
 import xml.etree.ElementTree as ET
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
+from gateway.cli import app
 from shadow.simulator import FaultRate, Quality, Script, SimModel, Simulator, Timing
 from tests.support.serving import SCRIPT, Serve, ask, plain_environment, question
 from tests.support.waiting import eventually
@@ -44,16 +49,29 @@ def simulator() -> Iterator[Simulator]:
         yield running
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """One command that has ended."""
 
-    def __init__(self, process: subprocess.CompletedProcess[str]) -> None:
-        self.code, self.out, self.err = process.returncode, process.stdout, process.stderr
-        self.run_id = self.err.partition("run ")[2].partition(":")[0]
+    code: int
+    out: str
+    err: str
+
+    @property
+    def run_id(self) -> str:
+        return self.err.partition("run ")[2].partition(":")[0]
 
 
-def shadow(folder: Path, *arguments: str, stdin: str | None = None) -> Ended:
-    """Run the command in a folder with nothing of this machine's settings."""
+def shadow(folder: Path, *arguments: str) -> Ended:
+    """Run a command in this process and that folder, with nothing of this machine's settings."""
+    cleared = {name: None for name in os.environ if name not in plain_environment()}
+    with contextlib.chdir(folder):
+        done = CliRunner().invoke(app, list(arguments), env={**cleared, "COLUMNS": "200"})
+    return Ended(code=done.exit_code, out=done.stdout, err=done.stderr)
+
+
+def installed(folder: Path, *arguments: str, stdin: str | None = None) -> Ended:
+    """Run the installed command, in a process of its own."""
     done = subprocess.run(
         [SCRIPT, *arguments],
         cwd=folder,
@@ -64,7 +82,7 @@ def shadow(folder: Path, *arguments: str, stdin: str | None = None) -> Ended:
         text=True,
         timeout=100,
     )
-    return Ended(done)
+    return Ended(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
 @pytest.fixture
@@ -85,9 +103,9 @@ def cases(folder: Path, count: int) -> str:
 
 def test_the_example_prints_a_table_with_intervals_and_ends_by_its_gate(folder: Path, simulator: Simulator) -> None:
     run = ["bench", str(CASES), "--models", "good,bad"]
-    good = shadow(folder, *run, "--gate", "good:quality>=0.85", "--gate", "good: cost_per_quality_point<=0.01")
-    bad = shadow(folder, *run, "--gate", "quality>=0.85")
-    unsure = shadow(folder, *run, "--gate", "good:quality>=0.95")
+    good = installed(folder, *run, "--gate", "good:quality>=0.85", "--gate", "good: cost_per_quality_point<=0.01")
+    bad = installed(folder, *run, "--gate", "quality>=0.85")
+    unsure = installed(folder, *run, "--gate", "good:quality>=0.95")
 
     assert good.code == 0, good.err
     assert "pass: good: quality>=0.85, it is 1 (" in good.out
@@ -157,7 +175,7 @@ def test_what_cannot_work_is_refused_with_a_sentence_and_nothing_is_asked(
 
 def test_a_gate_that_would_compare_a_model_with_itself_is_refused(folder: Path, simulator: Simulator) -> None:
     gate = ("--gate", "good: quality_diff>=0")
-    ended = shadow(folder, "bench", cases(folder, 2), "--models", "good,bad", *gate)
+    ended = installed(folder, "bench", cases(folder, 2), "--models", "good,bad", *gate)
 
     assert ended.code == 2
     assert "would compare good with itself" in ended.err
@@ -288,7 +306,7 @@ def test_a_page_is_written_where_the_dashboard_is_there(folder: Path, simulator:
 
 def test_standard_input_and_the_other_api(folder: Path, simulator: Simulator) -> None:
     lines = "\n".join(CASES.read_text("utf-8").splitlines()[:3])
-    ended = shadow(folder, "bench", "-", "--models", "good", "--api", "openai", "--json", stdin=lines)
+    ended = installed(folder, "bench", "-", "--models", "good", "--api", "openai", "--json", stdin=lines)
 
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["tasks"][0]["models"][0]["avg_quality"] == 1.0
@@ -297,7 +315,7 @@ def test_standard_input_and_the_other_api(folder: Path, simulator: Simulator) ->
 
 
 def test_a_bar_with_the_cost_is_shown_on_a_terminal_and_lines_elsewhere(folder: Path) -> None:
-    plain = shadow(folder, "bench", cases(folder, 3), "--models", "good")
+    plain = installed(folder, "bench", cases(folder, 3), "--models", "good")
     assert "3 of 3 answers, $0.0" in plain.err
     assert "\x1b" not in plain.err + plain.out
 

@@ -135,7 +135,7 @@ async def test_the_event_loop_is_never_held_up_for_50_ms(services: Services) -> 
 
 
 async def test_a_child_that_dies_costs_one_score_and_the_next_one_has_another(services: Services) -> None:
-    cells = Cells(limit_s=LIMIT_S)
+    cells = Cells()
     dead = await cells.run(_end_this_process)
     assert (dead.status, dead.reason) == ("failed", "ended the process that checked it")
     odd = await cells.run(_raise)

@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import subprocess
+import time
 from asyncio import gather, sleep
 from collections import Counter
 from pathlib import Path
@@ -256,6 +257,7 @@ def test_a_scorer_that_sleeps_blocks_spins_or_meets_hostile_text_holds_up_neithe
                 while states(tmp_path).get("done") != len(HOSTILE):
                     assert ask(serving.admin, "GET", "/healthz") == (200, b'{"status":"ok"}')
                     assert ask(serving.admin, "GET", "/stats")[0] == 200
+                    time.sleep(0.05)
             wait_until_stored(tmp_path, app.count)
             coverage = books(serving)
             scores = rows(tmp_path, "SELECT evaluator, role, candidate, status, value, reason FROM score")

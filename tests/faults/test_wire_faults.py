@@ -191,10 +191,10 @@ def test_the_upstream_is_asked_once_and_for_the_same(case: Case, table: Table, f
 
 
 def test_no_connection_is_told_within_the_connect_timeout(table: Table) -> None:
-    """Row 3: also where nobody answers at all; the room is for a busy machine."""
+    """Row 3: also where nobody answers at all. The room is for a busy machine; the kernel would try for minutes."""
     took = {key: seen.took_s for key, seen in table.seen.items() if key[0].startswith(("3-", "4-"))}
     assert len(took) == len(LANES) * 6
-    assert {key: took_s for key, took_s in took.items() if took_s > CONNECT_S + 2} == {}
+    assert {key: took_s for key, took_s in took.items() if took_s > CONNECT_S + 10} == {}
 
 
 def test_an_origin_that_asked_for_peace_is_left_alone_by_the_copies(table: Table, lanes: dict[str, Lane]) -> None:

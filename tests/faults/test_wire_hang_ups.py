@@ -19,6 +19,7 @@ from tests.faults.lanes import LANES, Lane
 from tests.faults.wire_cases import CHUNKS, JSON_TYPE, OF_CHUNKS, OF_CLOSE, PROMPT, WHOLE, always
 from tests.live.identity_cases import request
 from tests.support.client import Client, ask
+from tests.support.lateness import Lateness
 from tests.support.upstream import Answer, Gate, Part
 from tests.support.waiting import eventually
 
@@ -97,12 +98,12 @@ def test_upstream_is_closed_within_a_second_of_every_hang_up_and_it_is_recorded_
     phases = [*PHASES, *UPLOADS]
     visits = {
         (lane, phase, how): f"/hang-up-{number}/{lane}/{how.replace(' ', '-')}/v1/messages"
-        for lane in ("direct", *LANES)
         for number, phase in enumerate(phases)
         for how in LEAVE
+        for lane in ("direct", *LANES)
     }
     addresses: dict[str, Address] = {"direct": faults.address} | {name: lane.address for name, lane in lanes.items()}
-    with ThreadPoolExecutor(6) as pool:
+    with Lateness() as lateness, ThreadPoolExecutor(6) as pool:
         leaving = {
             (lane, phase, how): pool.submit(hang_up, faults, addresses[lane], target, phase, how)
             for (lane, phase, how), target in visits.items()
@@ -113,7 +114,8 @@ def test_upstream_is_closed_within_a_second_of_every_hang_up_and_it_is_recorded_
         assert (one.client, one.upstream) == (direct.client, direct.upstream), (lane, phase, how)
     took = sorted(one.seconds for (lane, _, _), one in left.items() if lane != "direct")
     assert len(took) == len(LANES) * 10 * 3
-    assert took[int(len(took) * 0.99) - 1] <= 1
+    # A deadline that closed it instead would be recorded as one, below.
+    assert took[int(len(took) * 0.99) - 1] <= lateness.bound(1)
     for (lane, _, _), target in visits.items():
         assert len(faults.visits(target)) == 1, target
         if lane not in ("direct", "locked"):
@@ -175,9 +177,11 @@ def test_two_thousand_hang_ups_leave_nothing_behind(faults: FaultServer, lanes: 
     eventually(lambda: all(log.closed_at for log in churned), within_s=20, what="closing every connection upstream")
     eventually(lambda: descriptors(pid) - before <= Counter(socket=2), within_s=20, what="closing every socket")
     assert lane.live == pid
-    began = time.monotonic()
-    assert ask(lane.address, request("POST", "/after", body=b"{}")).body == b"ok"
-    assert time.monotonic() - began < 1
+    with Lateness() as lateness:
+        began = time.monotonic()
+        assert ask(lane.address, request("POST", "/after", body=b"{}")).body == b"ok"
+        took_s = time.monotonic() - began
+    assert took_s < lateness.bound(1)
     asked = {one.target.decode() for log in churned for one in log.requests if b"/churn-" in one.target}
     query = "SELECT path, outcome FROM exchange WHERE path LIKE '/churn-%'"
     eventually(lambda: {row["path"] for row in lane.rows(query)} >= asked, within_s=30, what="every record")

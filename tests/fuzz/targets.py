@@ -11,9 +11,15 @@ from dataclasses import dataclass
 import brotli
 import zstandard
 
-from gateway.handover import end_frame, exchange_frame, lost_frame, settings_frame
+from gateway.handover import end_frame, lost_frame, pack_exchange, settings_frame
 from tests.fuzz.checks import bodies, connection, dialects, framing, heads, live, texts
 from tests.support.recordings import ANSWER, QUESTION, STREAM, recording, settings
+
+
+def _exchange_frame() -> bytes:
+    packed = bytearray()
+    pack_exchange(recording(), packed)
+    return bytes(packed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +331,7 @@ TARGETS = {
     "framing-length": Target(check=framing.length, seeds=[b"\5\0hello world"]),
     "handover-frames": Target(
         check=framing.frames,
-        seeds=[b"\0" + settings_frame(settings()) + exchange_frame(recording()) + lost_frame({"x": 1}) + end_frame()],
+        seeds=[b"\0" + settings_frame(settings()) + _exchange_frame() + lost_frame({"x": 1}) + end_frame()],
     ),
     "sse": Target(
         check=dialects.sse, seeds=[b"\0" + _STREAM, b"\1" + _CHAT.replace(b"\n", b"\r\n"), b"\2: a\rdata\r\r"]

@@ -236,16 +236,14 @@ async def test_a_receiver_that_asks_for_time_gets_it(tmp_path: Path) -> None:
 
 
 async def test_a_silent_or_missing_receiver_is_tried_again_and_no_word_names_its_address(tmp_path: Path) -> None:
-    async with hook("hang") as receiver:
+    async with hook("hang", "hang") as receiver:
         silent = await TargetPoster(timeout_s=0.2).post(slack(receiver), alert())
         dripping = await TargetPoster(timeout_s=30, total_s=0.2).post(slack(receiver), alert())
     missing = await TargetPoster(timeout_s=2).post(slack(receiver), alert())
     bad = await TargetPoster().post(AlertTarget(kind="slack", url="http://[::1/services/key"), alert())
-    assert silent.again
-    assert missing.again
-    assert not bad.again
-    assert (dripping.ok, silent.ok, missing.ok, bad.ok) == (True, False, False, False)
-    told = f"{silent} {missing} {bad} {slack(receiver)}"
+    assert [posted.again for posted in (silent, dripping, missing, bad)] == [True, True, True, False]
+    assert [posted.ok for posted in (silent, dripping, missing, bad)] == [False] * 4
+    told = f"{silent} {dripping} {missing} {bad} {slack(receiver)}"
     assert "services" not in told
     assert "key" not in told
 

@@ -223,7 +223,7 @@ async def test_a_process_that_dies_loses_only_what_was_under_way(tmp_path: Path)
 
         async def some() -> bool:
             run = await on.store.runs.find("run-1")
-            return run is not None and run.answered >= 3
+            return run is not None and run.answered >= 3 and run.reserved_usd > 0
 
         await eventually_async(some)
         await _kill(dying, on.store)

@@ -210,6 +210,8 @@ async def test_nothing_is_lost_to_a_scribe_that_dies_while_it_writes(tmp_path: P
             live.submit(ended(number, budget))
             if number % 100 == 50:  # some are written by now, some wait in the scribe, some on the way to it
                 await wait_until_stored(tmp_path, 1)
+                while live._transport is None:  # noqa: ASYNC110  (no event)
+                    await asyncio.sleep(0.001)
                 os.kill(scribe_of(live), signal.SIGKILL)
             await asyncio.sleep(0.005)
         await wait_until_stored(tmp_path, 300)

@@ -38,6 +38,14 @@ PAGES = (
     "report",
 )  # fmt: skip
 PAGE_BYTES = 150_000
+OUR_ELEMENTS = frozenset({
+    "html", "head", "meta", "title", "link", "script", "body", "a", "div", "header", "nav", "main", "footer",
+    "section", "form", "input", "button", "label", "select", "option", "h1", "h2", "h3", "h4", "p", "span",
+    "strong", "b", "bdi", "code", "kbd", "sup", "ul", "ol", "li", "dl", "dt", "dd", "table", "caption", "thead",
+    "tbody", "tr", "th", "td", "details", "summary", "figure", "figcaption", "svg", "desc", "g", "path", "text",
+    "data", "time", "del", "ins",
+})  # fmt: skip
+"""Every element of our templates and charts; none that loads, plays or sets the page apart."""
 
 
 class Read(HTMLParser):
@@ -96,7 +104,7 @@ class _Serving:
         self._server = dashboard.served(dashboard.dashboard_app(api, lambda: chosen))
 
     def __enter__(self) -> httpx2.Client:
-        self._client = httpx2.Client(base_url=self._server.__enter__(), trust_env=False, timeout=30)
+        self._client = httpx2.Client(base_url=self._server.__enter__(), trust_env=False, verify=False, timeout=30)
         return self._client
 
     def __exit__(self, *error: object) -> None:
@@ -123,10 +131,91 @@ def test_every_number_with_a_place_is_the_one_the_api_gave(client: httpx2.Client
     page = read(client, path)
     placed = [(given, text) for given, text in page.facts if "data-path" in given]
     assert len(placed) > {"": 50, "health": -1, "cost": 5, "review": 10}.get(path, 30)
+    bounds = [given["data-path"] for given in page.of("span") if given.get("class") == "ci" and "data-path" in given]
+    assert len(bounds) > {"health": -1, "cost": 1, "review": 2, "latency": 15}.get(path, 5)
+    assert all(isinstance(at(stats, bound), list) for bound in bounds)
     for given, text in placed:
         value = at(stats, given["data-path"])
         assert float(given["value"]) == value
         assert text == FORMATS[given["data-form"]](value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "form"),
+    [
+        ("", "quality.mean", "quality"),
+        ("report", "quality.mean", "quality"),
+        ("report", "cost_per_quality_point_usd.value", "usd_per_1k"),
+        ("runs", "quality.mean", "quality"),
+        ("cost", "cost_per_quality_point_usd.value", "usd_per_1k"),
+        ("latency", "latency_ms.p95", "ms"),
+        ("latency?weekly=p50", "latency_ms.p50", "ms"),
+    ],
+)
+def test_weekly_figures_are_those_of_the_trends(client: httpx2.Client, path: str, value: str, form: str) -> None:
+    points = client.get("/trends").json()["points"]
+    listed = rows_of(client.get(f"/ui/{path}").text)
+    for point in points:
+        told = FORMATS[form](at(point, value))
+        source = {"live": "live", "run": "run"}[point["source"]]
+        assert [point["at"][:10], point["model"], source, told] in [row[:4] for row in listed]
+    assert len(points) == 48
+    links = [given["href"] for given in Read(client.get(f"/ui/{path}").text).of("a")]
+    assert "/ui/runs/run-11" in links  # the latest run, behind the line of the runs
+
+
+def rows_of(html: str) -> list[list[str]]:
+    """Every row of every table as the texts of its cells."""
+    rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
+    return [[re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row)] for row in rows]
+
+
+def test_a_percentile_that_is_not_there_every_week_is_drawn_by_none(client: httpx2.Client) -> None:
+    assert "No week has a value yet" in read(client, "latency?weekly=ttft-p95").text
+    assert "Whole answer, p95 week by week" in read(client, "latency?weekly=nonsense").text
+
+
+def test_what_a_switch_would_have_cost_is_worked_out_of_the_answer(client: httpx2.Client) -> None:
+    (task,) = client.get("/stats").json()["tasks"]
+    paid = task["models"][0]["cost_usd"]["total"]
+    listed = rows_of(client.get("/ui/cost").text)
+    for one in task["comparisons"]:
+        ratio, (low, high) = one["cost_ratio"]["value"], one["cost_ratio"]["ci"]
+        usd = FORMATS["usd"]
+        would = f"{usd(paid * ratio)} [{usd(paid * low)}, {usd(paid * high)}]"
+        (row,) = [row for row in listed if row and row[0].startswith(f"{one['candidate']}for ")]
+        assert row[1:4] == [usd(paid), would, usd(paid * (1 - ratio))]
+    spent = sum(row["cost_usd"]["total"] for row in task["models"][1:])
+    assert ["shadow (candidates)", FORMATS["usd"](spent)] in listed
+    assert ["judge", FORMATS["usd"](3 * 0.35)] in listed
+
+
+def test_prices_stand_with_their_source(client: httpx2.Client) -> None:
+    listed = rows_of(client.get("/ui/cost").text)
+    assert [PRIMARY, "$100", "n/a", "$100", "config"] in listed
+    assert any(row[0] == BAD and "unknown: add" in row[1] for row in listed if row)
+
+
+def test_what_the_gateway_adds_is_shown_where_it_is_told(api: FakeApi) -> None:
+    with serving(api) as client:
+        assert "What the gateway adds is not in these figures" in read(client, "latency").text
+    own = {"p50": 0.1843, "p95": 0.92, "p99": None, "n": 16_400, "reason": "too few for a p99"}
+    stats = api.answers["/stats"]
+    stats["tasks"][0]["models"][0]["overhead_ms"] = own
+    stats["tasks"][0]["overhead_ms"] = {**own, "n": 16_401}
+    with serving(api) as client:
+        page = read(client, "latency")
+    assert "its own time, which is not in the figures above" in page.text
+    placed = {given["data-path"]: text for given, text in page.facts if "overhead_ms" in given.get("data-path", "")}
+    assert placed == {
+        "tasks.0.overhead_ms.n": "16,401",
+        "tasks.0.overhead_ms.p50": "0.184\u202fms",
+        "tasks.0.overhead_ms.p95": "0.920\u202fms",
+        "tasks.0.models.0.overhead_ms.n": "16,400",
+        "tasks.0.models.0.overhead_ms.p50": "0.184\u202fms",
+        "tasks.0.models.0.overhead_ms.p95": "0.920\u202fms",
+    }
+    assert "too few for a p99" in page.text
 
 
 def test_the_first_thing_on_the_overview_is_one_sentence_per_candidate(client: httpx2.Client) -> None:
@@ -137,6 +226,8 @@ def test_the_first_thing_on_the_overview_is_one_sentence_per_candidate(client: h
     assert order[-1] < said.index("Quality against cost")
     assert "At this traffic it saves $132 a month" in said
     assert "About 120 to 400 more conversations are needed" in said
+    assert "How to switch primary: model: gemini-2.5-pro in /etc/shadow/config.yaml set primary.model" in said
+    assert said.count("How to switch") == 1
     for badge in ("Promote", "Undecided", "Reject"):
         assert badge in said
 
@@ -349,7 +440,6 @@ def test_the_table_for_other_programs_holds_no_formula(api: FakeApi) -> None:
 @pytest.mark.parametrize("said", HOSTILE, ids=range(len(HOSTILE)))
 def test_whatever_a_model_says_arrives_as_text(api: FakeApi, said: str) -> None:
     sayable = said.encode("utf-8", "replace").decode()
-    plain = {PAGE: elements(read_of(api, PAGE)) for PAGE in PAGES}
     pair = dashboard.whole_pair(
         error=sayable,
         task=sayable[:300],
@@ -374,9 +464,16 @@ def test_whatever_a_model_says_arrives_as_text(api: FakeApi, said: str) -> None:
     stats = dashboard.filled_stats()
     for row in stats["tasks"][0]["models"]:
         row["model"] = f"{sayable[:500]}{row['model']}"
+        row["outcomes"] = {sayable[:100]: 1}
+        row["latency_ms"] |= {"p99_ci": None, "ci_reason": sayable}
+        row["overhead_ms"] = {"p50": None, "p95": None, "p99": None, "n": 0, "reason": sayable}
     for one in stats["tasks"][0]["comparisons"]:
         one |= {"candidate": f"{sayable[:500]}{one['candidate']}", "why": sayable, "primary": sayable[:400]}
         one["coverage"]["skipped"] = {sayable[:100]: 3}
+        one["left_out"] = {sayable[:100]: 2}
+        one["switch"] = {"yaml": sayable, "steps": [sayable]}
+        one["judge"] |= {"trusted": False, "reason": sayable}
+        one["add_to_config"] = sayable
     stats["tasks"][0]["task"] = sayable[:200]
     stats["tasks"][0]["insights"] = [{"reading": "x", "models": [], "text": sayable}]
     stats["dropped"] = {sayable[:100]: 1}
@@ -396,41 +493,27 @@ def test_whatever_a_model_says_arrives_as_text(api: FakeApi, said: str) -> None:
     told = dashboard.trends()
     for each in (*told["points"], *told["drift"], *told["leads"]):
         each |= {"task": sayable[:200], "model": sayable[:200], "why": sayable, "candidate": sayable[:300]}
+    told["drift"][0]["changes"][0]["examples"][0] |= {
+        "case": sayable, "reason": sayable, "now": {"run": sayable, "repeat": 0, "quality": 0.0, "output": sayable},
+    }  # fmt: skip
     told["next_run"]["reason"] = sayable
     api.answers["/trends"] = told
-    for path in PAGES:
-        page = read_of(api, path)
-        allowed = plain[path] | {
-            "del",
-            "ins",
-            "code",
-            "sup",
-            "p",
-            "strong",
-            "li",
-            "ol",
-            "ul",
-            "h2",
-            "h3",
-            "div",
-            "a",
-            "section",
-        }
-        allowed |= {"figure", "figcaption", "details", "summary"}
-        assert elements(page) <= allowed, path
+    api.answers["/alerts"]["alerts"] = [{"created_at": sayable, "title": sayable, "kind": "x", "sentence": sayable}]
+    with serving(api, shadow_off_reason=sayable[:5000]) as client:
+        pages = {path: read(client, path) for path in (*PAGES, "?clock=ttft", "latency?weekly=p50", "runs?task=x")}
+    for path, page in pages.items():
+        assert elements(page) <= OUR_ELEMENTS, path
         for tag, given in page.elements:
             assert not [name for name in given if name.startswith("on") or name == "style"], (tag, given)
-            assert not given.get("href", "").strip().lower().startswith(("javascript", "data:text", "//", "http")), (
-                given
-            )
+            for name in ("href", "src", "action", "hx-get", "hx-post"):
+                ours = given.get(name, "/").startswith(("/", "#", "data:image/svg+xml,", "data:,"))
+                assert ours, (path, tag, given)
+                assert not given.get(name, "").startswith("//")
+        for script in page.of("script"):
+            assert script["src"].startswith("/ui/static/"), path
         assert "49" not in [text for text in page.pieces if "7*7" in text]
         steering = set(page.text) & set("\x00\x1b\x07\u202e\u2066\u200f\u2028")
         assert not steering, path
-
-
-def read_of(api: FakeApi, path: str) -> Read:
-    with serving(api) as client:
-        return read(client, path)
 
 
 def elements(page: Read) -> set[str]:
@@ -508,6 +591,8 @@ def test_runs_are_listed_begun_read_and_compared(api: FakeApi) -> None:
         page = read(client, "runs")
         assert "40 of 100" in page.text
         assert "The primary claude-sonnet-4-5 drifted: \u22125.0 pts" in page.text
+        for words in ("Answers that changed, 2 of them", "```json", "no part of what was asked", "Nothing is kept of"):
+            assert words in page.text
         answer = client.post("/ui/runs", data=fields_of(page))
         assert (answer.headers["location"], api.posted) == ("/ui/runs?asked=1", [("/runs", {})])
         assert "begins within seconds" in read(client, "runs?asked=1").text
@@ -558,13 +643,14 @@ def test_a_run_is_written_as_one_file_by_the_same_functions() -> None:
 def test_candidates_and_the_schedule_are_on_the_health_page(api: FakeApi) -> None:
     api.answers["/readyz"] = ErrorAnswer(status=503, kind="not_ready", message="the store is being opened")
     api.answers["/alerts"]["alerts"] = [{"created_at": dashboard.UNTIL, "title": "gemini leads"}]
-    with serving(api, breakers={GOOD: True, BAD: False}, loaded_at=NOW) as client:
+    with serving(api, breakers={GOOD: True, BAD: False}, loaded_at=NOW, config_version="1f2e3d4c5b6a") as client:
         text = read(client, "health").text
     for words in (
         f"{GOOD} : is asked",
         f"{BAD} : keeps failing",
         f"{OPEN} : is asked by no worker",
         "2026-11-22 03:00 UTC",
+        "read 2026-11-20 12:00 UTC ; version 1f2e3d4c5b6a",
     ):
         assert words in text
     assert "the store is being opened" in text
@@ -677,7 +763,59 @@ def test_a_cookie_ends_and_belongs_to_one_token() -> None:
         assert not cookie_holds(forged, TOKEN, now_s=1000), forged
 
 
+# ---- many tasks, many models
+
+
+def test_a_page_of_many_tasks_and_models_stays_small_and_leads_to_the_rest(api: FakeApi) -> None:
+    stats = dashboard.many_stats(tasks=10, models=10)
+    api.answers |= {
+        "/stats": stats,
+        "/latency": dashboard.many_curves(stats),
+        "/trends": dashboard.many_trends({"tasks": stats["tasks"][:2]}),
+        **{f"/runs/{run}": {**dashboard.run_summary(run), "tasks": stats["tasks"]} for run in ("r1", "r2")},
+    }
+    with serving(api, tasks=tuple(task["task"] for task in stats["tasks"])) as client:
+        for path in (*PAGES, "?task=task-9", "latency?task=task-9", "runs/r1?task=task-9"):
+            page = read(client, path)  # which is no longer than a page may be
+            if path in {"latency", "health", "report", "runs/r1", "runs/compare?a=r1&b=r2"}:
+                hrefs = [given["href"] for given in page.of("a") if "task=task-9" in given.get("href", "")]
+                assert hrefs, path
+        first = read(client, "")
+        for number in range(10):
+            assert f"task-{number} " in first.text.partition("Task task-0")[0]
+        whole = client.get("/ui/report.html")  # a file may be as long as what it tells
+        assert whole.text.count("Quality difference to the primary") > 9
+    stats["tasks"] = dashboard.many_stats(tasks=1, models=60)["tasks"]
+    api.answers["/latency"] = dashboard.many_curves(stats)
+    with serving(api) as client:
+        for path in ("", "latency", "cost", "health", "report", "review"):
+            assert "more candidates of this task are not on this page" in read(client, path).text or path == "review"
+
+
 # ---- over the real API and a real store
+
+
+async def test_every_page_opens_over_an_empty_store_with_no_other_part_built(tmp_path: Path) -> None:
+    async with (
+        await open_store(url_of(tmp_path)) as store,
+        admin_port(store.reader, lambda: settings(tasks=("default", "support"))) as client,
+    ):
+        for path, words in (
+            ("", "No traffic in this window"),
+            ("pairs", "No pair matches"),
+            ("review", "Nothing is left to label"),
+            ("latency", "No task has any traffic"),
+            ("cost", "No model has answered"),
+            ("runs", "No run yet"),
+            ("runs/r1", "Not found"),
+            ("runs/compare?a=r1&b=r2", "Not found"),
+            ("health", "Nothing was lost"),
+            ("report", "No traffic in this window"),
+            ("report.html", "No traffic in this window"),
+        ):
+            answer = await client.get(f"/ui/{path}")
+            assert answer.status_code == (404 if words == "Not found" else 200), path
+            assert words in Read(answer.text).text, path
 
 
 async def test_pages_over_a_real_store_show_what_its_api_says(tmp_path: Path) -> None:

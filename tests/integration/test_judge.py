@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from shadow.simulator import LogEntry
     from tests.support.http1 import Message
+
 
 NO_CONTROL = "exchange-1"
 """Its pair with `rival` comes without a control."""
@@ -480,6 +482,58 @@ async def test_a_grade_from_1_to_5_becomes_quality_from_0_to_1(simulator: Simula
     assert judgement.order == "single"
     body = json.loads(simulator.log.calls()[0].body)
     assert body["tools"][0]["input_schema"]["properties"]["grade"]["enum"] == [1, 2, 3, 4, 5]
+
+
+async def test_a_grade_comes_with_one_of_an_answer_that_was_made_to_lose(simulator: Simulator) -> None:
+    async with judge(simulator.base_url, system=RUBRIC_SYSTEM, control_rate=1.0) as bench:
+        grading = Grading(bench)
+        scores, worst_usd = [], 0.0
+        for number in range(12):
+            asked = {"prompt": f"What is {number} + 10?", "exchange_id": f"exchange-{number}"}
+            told = case(f"The answer is {number + 10}.", **asked)
+            worst_usd += grading.worst_case_usd(told, candidate="rival")
+            scores.append(await grading.evaluate(told))
+        hopeless = await grading.evaluate(case("", exchange_id="none is lower"))
+
+    assert {score.value for score in scores} == {1.0}  # a control is no grade of the answer
+    assert [[each.control is None for each in score.judgements] for score in scores] == [[True, False]] * 12
+    controls = [score.judgements[1] for score in scores]
+    assert {(each.winner, each.grade in {2, 3}) for each in controls} == {("primary", True)}
+    assert {each.control for each in controls} == {"half", "other_prompt"}
+    assert sum(score.cost_usd for score in scores) < worst_usd
+    assert all(
+        score.cost_usd == pytest.approx(sum(each.cost_usd or 0 for each in score.judgements)) for score in scores
+    )
+    assert [each.grade for each in hopeless.judgements] == [1]
+
+
+async def test_a_judge_that_gives_everything_a_five_passes_no_control(simulator: Simulator) -> None:
+    async with judge(simulator.base_url, "always-a", system=RUBRIC_SYSTEM, control_rate=1.0) as bench:
+        score = await Grading(bench).evaluate(case("The answer is 42."))
+    assert [(each.grade, each.winner) for each in score.judgements] == [(5, None), (5, "tie")]
+
+
+async def test_an_answer_of_the_primary_is_graded_once_however_many_candidates_ask(simulator: Simulator) -> None:
+    async with judge(simulator.base_url, system=RUBRIC_SYSTEM, control_rate=1.0) as bench:
+        grading = Grading(bench)
+        first, *others = await asyncio.gather(*(grading.evaluate(case("The answer is 41.")) for _ in range(3)))
+        calls = len(simulator.log.calls())
+        await grading.evaluate(rival("The answer is 41."))  # a candidate's own is another matter
+        await grading.evaluate(case("The answer is 43."))  # and so is another answer
+
+    assert calls == 2  # the grade, and its control
+    assert len(simulator.log.calls()) == 2 + 1 + 2
+    for score in others:
+        assert (score.value, score.reason, score.cost_usd) == (first.value, first.reason, 0.0)
+        (judgement,) = score.judgements
+        assert (judgement.order, judgement.grade, judgement.cost_usd, judgement.control) == ("none", 3, 0.0, None)
+
+
+async def test_a_grade_that_failed_is_asked_for_again(simulator: Simulator) -> None:
+    async with judge(simulator.base_url, "prose", system=RUBRIC_SYSTEM) as bench:
+        grading = Grading(bench)
+        assert [(await grading.evaluate(case())).status for _ in range(2)] == ["failed", "failed"]
+    assert len(simulator.log.calls()) == 4
 
 
 @pytest.mark.parametrize("model", ["prose", "ten", "empty", "injected"])

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from shadow.records import Batch
     from tests.support.shadowing import Workshop
 
+
 RIVALS = (
     SimModel(name="right"),
     SimModel(name="wrong", quality=Quality(wrong=1.0)),
@@ -319,16 +320,38 @@ async def test_a_burst_with_the_judge_on_never_costs_more_than_the_cap(tmp_path:
     assert spent["spent_usd"] == pytest.approx(sum(row["cost_billed_usd"] for row in answers) + judge_usd, abs=1e-5)
 
 
-async def test_grades_of_both_answers_are_compared_and_their_calls_kept(tmp_path: Path, simulator: Simulator) -> None:
-    rival = candidate("wrong", simulator.base_url)
-    spec = (EvaluatorSpec(type="llm-rubric", options={"model": "truthful", "rubric": "Is it right?"}, quality=True),)
-    async with workshop(tmp_path, rival, evaluators=spec, judges=["truthful"], judges_at=simulator.base_url) as shop:
-        comparison = await judged(shop, 3, "wrong")
-        pair = await shop.store.reader.pair("exchange-0000:wrong")
+async def test_grades_of_both_answers_are_compared_and_the_primary_is_graded_once_with_a_control(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    names = ["half-wrong", "wrong"]
+    rivals = [candidate(name, simulator.base_url) for name in names]
+    options = {"model": "truthful", "rubric": "Is it right?", "control_rate": 1.0}
+    spec = (EvaluatorSpec(type="llm-rubric", options=options, quality=True),)
+    async with workshop(tmp_path, *rivals, evaluators=spec, judges=["truthful"], judges_at=simulator.base_url) as shop:
+        await shop.add(*(asked(number, *names) for number in range(20)))
+        async with running(shop.worker()):
+            await shop.ended(40, within_s=90)
+        (task,) = (await shop.stats())["tasks"]
+        pairs = [await shop.store.reader.pair(f"exchange-0000:{name}") for name in names]
+        spent, answers = await shop.spent(), await shop.answers()
+        judge_usd = await shop.store.reader.judge_spent_usd(day=shop.now().date().isoformat())
 
-    assert pair is not None
-    assert {(each["role"], each["value"]) for each in pair["scores"]} == {("primary", 1.0), ("candidate", 0.5)}
-    assert {(each["role"], each["grade"]) for each in pair["judgements"]} == {("primary", 5), ("candidate", 3)}
-    assert comparison["quality_diff"]["mean"] == -0.5
-    assert comparison["judge"]["judgements"] == 3
-    assert comparison["judge"]["trusted"] is None
+    wrong = next(each for each in task["comparisons"] if each["candidate"] == "wrong")
+    assert wrong["quality_diff"]["mean"] == -0.5
+    assert (wrong["scored"], wrong["judge"]["judgements"], wrong["judge"]["flip_rate"]) == (20, 20, None)
+    for comparison in task["comparisons"]:  # one control an exchange, whoever's pair it came with
+        block = comparison["judge"]
+        assert (block["control_pass_rate"]["n"], block["control_pass_rate"]["value"]) == (20, 1.0)
+        assert block["trusted"] is True, block["reason"]
+    assert len(simulator.log.calls(model="truthful")) == 20 * (1 + 1 + 2)  # primary, control, two candidates
+    assert None not in pairs
+    grades = [
+        sorted((each["role"], each["judge_order"], each["grade"]) for each in pair["judgements"])
+        for pair in pairs
+        if pair is not None
+    ]
+    graded, again = sorted(grades, key=len, reverse=True)
+    assert [each for each in again if each[0] == "primary"] == [("primary", "none", 5)]
+    assert [each[1] for each in graded if each[0] == "primary"] == ["single", "single"]
+    assert spent["spent_usd"] == pytest.approx(sum(row["cost_billed_usd"] for row in answers) + judge_usd, abs=1e-6)
+    assert spent["reserved_usd"] == 0

@@ -160,7 +160,7 @@ async def test_the_same_answer_twice_is_identical_and_goes_with_its_exchange(
     tmp_path: Path, simulator: Simulator
 ) -> None:
     headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01", "content-type": "application/json"}
-    async with httpx2.AsyncClient(base_url=simulator.base_url, trust_env=False) as app:
+    async with httpx2.AsyncClient(base_url=simulator.base_url, trust_env=False, verify=False) as app:
         live = (await app.post("/v1/messages", content=question(), headers=headers)).content
     async with workshop(tmp_path, candidate("rival", simulator.base_url)) as shop:
         await shop.add(turn(1, response=live))

@@ -450,15 +450,18 @@ def test_a_kill_loses_at_most_the_last_half_second(tmp_path: Path) -> None:
     path = tmp_path / "shadow.db"
     with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        submitted = [process.stdout.readline().split()]
-        first = float(submitted[0][1])
-        while float(submitted[-1][1]) < first + 2:
-            submitted.append(process.stdout.readline().split())
+        submitted: list[tuple[int, float]] = []
+        late_s = 0.0
+        while not submitted or submitted[-1][1] < submitted[0][1] + 2 + 4 * late_s:
+            number, at = process.stdout.readline().split()
+            submitted.append((int(number), float(at)))
+            if len(submitted) > 1:  # where it submits late, a busy machine lets it write late
+                late_s = max(late_s, submitted[-1][1] - submitted[-2][1] - 0.004)
         killed_at = time.monotonic()
         process.kill()
 
     stored = {row[0] for row in rows(path, "SELECT id FROM exchange")}
-    due = {f"x{int(number):06}" for number, at in submitted if float(at) < killed_at - 0.5}
+    due = {f"x{number:06}" for number, at in submitted if at < killed_at - 0.5 - 2 * late_s}
     assert due
     assert due <= stored
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]

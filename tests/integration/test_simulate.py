@@ -31,6 +31,8 @@ from shadow.verdict import CostTest, Differences, Evidence, FailureShares, Rules
 from shadow.verdict import rounded_down as product_rounded_down
 from shadow.verdict.headline import half_width
 
+pytestmark = pytest.mark.no_cover  # smaller tests cover the same lines
+
 SHORT = Size.short()
 MORNING = datetime(2026, 11, 2, 8, tzinfo=UTC)
 

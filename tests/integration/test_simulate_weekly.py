@@ -9,6 +9,8 @@ from bench.simulate import weekly
 from bench.simulate.streams import Size
 from shadow.drift import Asking, drift_of
 
+pytestmark = pytest.mark.no_cover  # smaller tests cover the same lines
+
 SHORT = Size.short()
 
 

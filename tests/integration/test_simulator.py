@@ -24,6 +24,8 @@ from shadow.simulator import FaultRate, Quality, Script, SimModel, Simulator, Ti
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.no_cover  # smaller tests cover the same lines
+
 SUM = [{"role": "user", "content": "What is 17 + 25?"}]
 ORDER = "Extract the order as JSON. customer: Maria Lopez; item: desk lamp; quantity: 3"
 ORDER_SCHEMA = {
@@ -48,7 +50,7 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def client(simulator: Simulator) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=simulator.base_url, trust_env=False, timeout=10) as open_client:
+    with httpx2.Client(base_url=simulator.base_url, trust_env=False, verify=False, timeout=10) as open_client:
         yield open_client
 
 
@@ -407,7 +409,10 @@ def test_unknown_paths_methods_and_encodings_are_refused_in_the_apis_shape(clien
 
 def test_only_listed_keys_and_models_are_let_in() -> None:
     script = Script(models=(SimModel(name="pebble"),), other=None, keys=frozenset({"good"}))
-    with Simulator(script) as simulator, httpx2.Client(base_url=simulator.base_url, trust_env=False) as client:
+    with (
+        Simulator(script) as simulator,
+        httpx2.Client(base_url=simulator.base_url, trust_env=False, verify=False) as client,
+    ):
         version = {"anthropic-version": "2023-06-01"}
         by_header = [
             client.post("/v1/messages", json=messages_body(), headers={**version, **header}).status_code
@@ -555,7 +560,7 @@ def test_faults_of_json_answers(client: httpx2.Client) -> None:
 @pytest.mark.parametrize("fault", ["hang", "stall; after=1"])
 def test_silence_lasts_until_the_client_leaves_and_the_log_says_so(simulator: Simulator, fault: str) -> None:
     with (
-        httpx2.Client(base_url=simulator.base_url, trust_env=False, timeout=0.2) as client,
+        httpx2.Client(base_url=simulator.base_url, trust_env=False, verify=False, timeout=0.2) as client,
         pytest.raises(httpx2.ReadTimeout),
     ):
         client.post("/v1/messages", json=messages_body(stream=True), headers={**ANTHROPIC, "x-sim-fault": fault})
@@ -606,7 +611,10 @@ def test_messages_refuse_and_pause_with_their_own_stop_reasons(client: httpx2.Cl
 def test_models_fail_at_the_rates_of_the_script() -> None:
     quality = Quality(wrong=0.3, refusal=0.1)
     script = Script(models=(SimModel(name="sloppy", quality=quality, faults=(FaultRate(fault="500", rate=0.2),)),))
-    with Simulator(script) as simulator, httpx2.Client(base_url=simulator.base_url, trust_env=False) as client:
+    with (
+        Simulator(script) as simulator,
+        httpx2.Client(base_url=simulator.base_url, trust_env=False, verify=False) as client,
+    ):
         for number in range(300):
             messages = [{"role": "user", "content": f"What is {number} + {number}?"}]
             client.post("/v1/chat/completions", json={"model": "sloppy", "messages": messages})
@@ -626,7 +634,7 @@ def test_the_clock_of_a_model_is_kept_and_pings_fill_the_wait() -> None:
     timing = Timing(header_delay_ms=40, ttft_ms=120, gap_ms=20, jitter=0.2, ping_ms=50)
     with (
         Simulator(Script(models=(SimModel(name="slow", timing=timing),))) as simulator,
-        httpx2.Client(base_url=simulator.base_url, trust_env=False) as client,
+        httpx2.Client(base_url=simulator.base_url, trust_env=False, verify=False) as client,
     ):
         started = time.monotonic()
         reply = client.post("/v1/messages", json=messages_body(model="slow", stream=True), headers=ANTHROPIC)
@@ -775,5 +783,8 @@ def test_alone_it_says_where_it_listens_and_ends_on_ctrl_c(host: str, shown: str
 
 
 async def test_a_simulator_also_starts_inside_a_running_loop() -> None:
-    async with Simulator() as simulator, httpx2.AsyncClient(base_url=simulator.base_url, trust_env=False) as client:
+    async with (
+        Simulator() as simulator,
+        httpx2.AsyncClient(base_url=simulator.base_url, trust_env=False, verify=False) as client,
+    ):
         assert (await client.post("/v1/messages", json=messages_body(), headers=ANTHROPIC)).status_code == 200

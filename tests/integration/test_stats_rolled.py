@@ -165,7 +165,10 @@ async def test_whether_a_judge_is_trusted_is_the_same_out_of_rows_and_of_sums(
             await source.refresh()
             told.append(
                 [
-                    (source.facts(task=task, primary=primary, candidate=candidate), source._differences(task, primary))
+                    (
+                        source.facts(task=task, primary=primary, candidate=candidate),
+                        source._differences(task, primary) or None,
+                    )
                     for task in ("default", "support")
                     for primary in ("primary", "other")
                     for candidate in ("a", "b")

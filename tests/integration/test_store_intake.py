@@ -56,6 +56,7 @@ if TYPE_CHECKING:
             eligible=True,
             error="overloaded",
             gateway_error="connect",
+            overhead_us=140,
         ),
     ],
 )

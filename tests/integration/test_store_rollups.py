@@ -90,6 +90,7 @@ class AnyDay:
             conversation=f"c{self.count % 9}",
             streamed=streamed,
             ttft_ms=chance.lognormvariate(4, 1) if streamed else None,
+            overhead_us=60 + 37 * self.count % 800 if self.count % 9 else None,
             usage=usage if chance.random() < 0.8 else None,
             first_turn=chance.random() < 0.5,
             has_tools=chance.random() < 0.3,
@@ -250,15 +251,15 @@ def judgements(chance: random.Random, held: LeasedJob, role: str) -> Iterator[Ju
     began = held.exchange.started_at
     model = "j" if began < NOW else "k"
     orders: tuple[str, ...] = ("primary_first", "candidate_first") if role == "pair" else ("single",)
-    if role == "pair" and chance.random() < 0.2:
-        orders = ("none",)
-    for control in (None, *(("half",) if role == "pair" and chance.random() < 0.4 else ())):
+    if role != "candidate" and chance.random() < 0.2:
+        orders = ("none",)  # identical answers, or (of the primary's alone) graded before
+    for control in (None, *(("half",) if role != "candidate" and chance.random() < 0.4 else ())):
         for order in orders:
             for _ in range(chance.choice([0, 1, 1, 1, 2])):
                 ruled = chance.random() < 0.8
-                status = (
-                    "identical" if order == "none" else "ruled" if ruled else chance.choice(["unreadable", "error"])
-                )
+                again = order == "none"
+                said = "ruled" if role == "primary" else "identical"
+                status = said if again else "ruled" if ruled else chance.choice(["unreadable", "error"])
                 won = chance.choice(["primary", "candidate", "tie"])
                 yield Judgement(
                     model=model,
@@ -266,8 +267,8 @@ def judgements(chance: random.Random, held: LeasedJob, role: str) -> Iterator[Ju
                     order=order,  # type: ignore[arg-type]
                     status=status,  # type: ignore[arg-type]
                     control=control,  # type: ignore[arg-type]
-                    winner=won if status == "ruled" and order != "single" else None,  # type: ignore[arg-type]
-                    grade=chance.randint(1, 5) if status == "ruled" and order == "single" else None,
+                    winner=won if status == "ruled" and (role == "pair" or control) else None,  # type: ignore[arg-type]
+                    grade=chance.randint(1, 5) if status == "ruled" and role != "pair" else None,
                     cost_usd=chance.choice([None, 0.0, 0.002]),
                     primary_chars=chance.randint(1, 90),
                     candidate_chars=chance.randint(1, 90),

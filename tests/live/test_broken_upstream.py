@@ -18,7 +18,7 @@ from tests.support.client import Client, NoAnswerError, Received, ask
 from tests.support.http1 import chunked, slices
 from tests.support.live import Live, running, settings_for
 from tests.support.upstream import OK, Answer, Gate, Upstream
-from tests.support.waiting import eventually
+from tests.support.waiting import AT_ONCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,7 +197,9 @@ def break_all(upstream: Upstream, live: Live, table: list[Break]) -> dict[str, t
         told = list(pool.map(lambda case: what_the_client_is_told(live, paths[case.name], gates[case.name]), table))
     asked = Counter(seen.target for seen in upstream.requests)
     assert asked == dict.fromkeys(answers, 1)
-    eventually(lambda: all(log.closed_at for log in upstream.connections), within_s=1, what="closing what is broken")
+    eventually(
+        lambda: all(log.closed_at for log in upstream.connections), within_s=AT_ONCE_S, what="closing what is broken"
+    )
     query = "SELECT * FROM exchange WHERE path LIKE ? || '%'"
     eventually(lambda: len(live.rows(query, series)) == len(table), what=f"{len(table)} records")
     recorded = {row["path"]: row for row in live.rows(query, series)}
@@ -292,7 +294,7 @@ def test_bytes_that_come_while_a_connection_is_idle_reach_nobody(impatient: tupl
     upstream.answer(Answer(parts=(OK, gate, forged)))
     assert ask(live.address, request(body=ASK)).body == b"ok"
     gate.open()
-    eventually(lambda: upstream.connections[0].closed_at, within_s=1, what="dropping the talkative connection")
+    eventually(lambda: upstream.connections[0].closed_at, within_s=AT_ONCE_S, what="dropping the talkative connection")
     upstream.answer(Answer())
     assert ask(live.address, request(body=ASK)).body == b"ok"
     assert len(upstream.connections) == 1
@@ -360,8 +362,8 @@ def test_a_client_that_stops_uploading_is_not_waited_for_for_ever(impatient: tup
         connection, seen = upstream.wait_for_request()
         received = client.receive()
         assert received.status in (400, 408)
-        assert client.closes_within(1)
-    eventually(lambda: connection.closed_at, within_s=1)
+        assert client.closes_within(AT_ONCE_S)
+    eventually(lambda: connection.closed_at, within_s=AT_ONCE_S)
     assert not seen.complete
 
 

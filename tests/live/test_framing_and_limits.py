@@ -21,7 +21,7 @@ from tests.support.client import Client, NoAnswerError, ask
 from tests.support.http1 import chunked
 from tests.support.live import DEPLOYMENT_ID, Live, bound_socket, running, settings_for
 from tests.support.upstream import OK, Answer, Upstream
-from tests.support.waiting import eventually
+from tests.support.waiting import AT_ONCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +118,7 @@ def test_a_bad_head_is_a_400_the_connection_is_closed_and_upstream_hears_nothing
         received = client.ask(REFUSED_HEADS[name] + SMUGGLED, size=size)
         assert received.status in (400, 501, 505)
         assert received.complete
-        assert client.closes_within(2)
+        assert client.closes_within(AT_ONCE_S)
     assert upstream.requests == []
 
 
@@ -134,7 +134,7 @@ def test_bad_chunks_close_the_connection_and_upstream_sees_no_whole_request(
             pass  # the request was under way already, so a reset is as good as a 400
         else:
             assert received.status == 400
-        assert client.closes_within(2)
+        assert client.closes_within(AT_ONCE_S)
     eventually(lambda: all(connection.closed_at for connection in upstream.connections))
     assert [seen for seen in upstream.requests if seen.complete] == []
     assert not any(b"smuggled" in connection.received for connection in upstream.connections)
@@ -155,7 +155,7 @@ def test_a_head_of_more_than_64_kib_is_refused(upstream: Upstream, live: Live) -
     with Client(live.address) as client:
         received = client.ask(request("GET", "/", b"X: " + b"v" * 70_000 + b"\r\n"))
         assert received.status in (400, 431)
-        assert client.closes_within(2)
+        assert client.closes_within(AT_ONCE_S)
     assert upstream.requests == []
 
 
@@ -163,7 +163,7 @@ def test_an_endless_head_is_refused_before_it_ends(upstream: Upstream, live: Liv
     with Client(live.address) as client:
         received = client.ask(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"v" * 3_000_000)
         assert received.status in (400, 431)
-        assert client.closes_within(2)
+        assert client.closes_within(AT_ONCE_S)
     assert upstream.requests == []
 
 
@@ -171,7 +171,7 @@ def test_an_endless_target_is_refused(upstream: Upstream, live: Live) -> None:
     with Client(live.address) as client:
         received = client.ask(b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n")
         assert received.status in (400, 414, 431)
-        assert client.closes_within(2)
+        assert client.closes_within(AT_ONCE_S)
     assert upstream.requests == []
 
 
@@ -179,7 +179,7 @@ def test_a_head_with_more_than_100_fields_is_refused(upstream: Upstream, live: L
     with Client(live.address) as client:
         received = client.ask(request("GET", "/", b"".join(b"X-%d: 1\r\n" % number for number in range(101))))
         assert received.status in (400, 431)
-        assert client.closes_within(2)
+        assert client.closes_within(AT_ONCE_S)
     assert upstream.requests == []
 
 
@@ -188,7 +188,7 @@ def test_endless_trailers_are_refused(upstream: Upstream, live: Live) -> None:
         client.send(POST + CHUNKED + b"\r\n5\r\nhello\r\n0\r\n")
         with suppress(NoAnswerError):  # a reset is as good as an answer
             client.ask(b"X: " + b"v" * 3_000_000)
-        assert client.closes_within(2)
+        assert client.closes_within(AT_ONCE_S)
     assert [seen for seen in upstream.requests if seen.complete] == []
 
 
@@ -391,8 +391,8 @@ def test_more_than_64_kib_sent_ahead_of_an_answer_close_the_connection(upstream:
         connection, _ = upstream.wait_for_request()
         with suppress(OSError):  # closed while we were still sending: just what is asked for
             client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 300_000)
-        assert client.closes_within(2)
-    eventually(lambda: connection.closed_at, within_s=1)
+        assert client.closes_within(AT_ONCE_S)
+    eventually(lambda: connection.closed_at, within_s=AT_ONCE_S)
     assert len(upstream.requests) == 1
 
 
@@ -409,14 +409,14 @@ def test_a_client_that_asks_for_the_close_gets_it(upstream: Upstream, live: Live
     with Client(live.address) as client:
         received = client.ask(request("GET", "/", b"Connection: close\r\n"))
         assert received.body == b"ok"
-        assert client.closes_within(1)
+        assert client.closes_within(AT_ONCE_S)
 
 
 def test_an_idle_client_is_closed_after_keep_alive(tmp_path: Path, upstream: Upstream) -> None:
     settings = settings_for(upstream.base_url, tmp_path / "shadow.db", keep_alive_s=0.5)
     with running(settings, tmp_path) as live, Client(live.address) as client:
         assert client.ask(request("GET", "/")).body == b"ok"
-        assert client.closes_within(3)
+        assert client.closes_within(AT_ONCE_S)
 
 
 def test_connections_beyond_the_maximum_are_refused_and_come_back(tmp_path: Path, upstream: Upstream) -> None:
@@ -544,7 +544,7 @@ def test_bytes_sent_right_behind_a_101_arrive(upstream: Upstream, live: Live) ->
         assert b"upgrade" in b",".join(received.values(b"connection")).lower()
         assert client.receive_tunnelled(13) == b"from upstream"
         connection = upstream.connections[-1]
-    eventually(lambda: connection.closed_at, within_s=1)
+    eventually(lambda: connection.closed_at, within_s=AT_ONCE_S)
 
 
 def test_a_tunnel_has_back_pressure_and_bounded_memory(upstream: Upstream, live: Live) -> None:
@@ -561,7 +561,7 @@ def test_a_tunnel_has_back_pressure_and_bounded_memory(upstream: Upstream, live:
             time.sleep(0.3)
     assert sent < 24 << 20
     assert live.peak_memory_bytes() - before < 12 << 20
-    eventually(lambda: connection.closed_at, within_s=2)
+    eventually(lambda: connection.closed_at, within_s=AT_ONCE_S)
 
 
 def test_nothing_of_an_own_error_repeats_what_the_client_sent(upstream: Upstream, live: Live) -> None:

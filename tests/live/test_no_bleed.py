@@ -11,7 +11,7 @@ from tests.live.identity_cases import request, upload
 from tests.support.client import Client, ask
 from tests.support.http1 import chunked
 from tests.support.upstream import Answer, Upstream
-from tests.support.waiting import eventually
+from tests.support.waiting import AT_ONCE_S, eventually
 
 if TYPE_CHECKING:
     from tests.support.http1 import Message
@@ -132,7 +132,7 @@ def test_a_connection_whose_close_was_announced_is_not_used_again(upstream: Upst
             assert client.ask(request("GET", "/")).body == b"ok"
             assert client.ask(request("GET", "/")).body == b"ok"
         assert [len(log.requests) for log in upstream.connections] == [1, 1]
-        eventually(lambda: all(log.closed_at for log in upstream.connections), within_s=1)
+        eventually(lambda: all(log.closed_at for log in upstream.connections), within_s=AT_ONCE_S)
 
 
 def test_connections_to_upstream_are_kept_and_shared(upstream: Upstream, live: Live) -> None:

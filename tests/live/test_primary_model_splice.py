@@ -192,9 +192,11 @@ def test_an_expecting_client_is_spliced_too(spliced: tuple[Upstream, Live]) -> N
     assert bytes(seen.body) == b'{"model": "claude-new-1"}'
 
 
-def test_the_record_names_the_model_that_was_asked(spliced: tuple[Upstream, Live]) -> None:
+def test_the_record_names_the_model_that_was_asked_and_what_the_gateway_added(spliced: tuple[Upstream, Live]) -> None:
     upstream, live = spliced
     upstream.start_over()
     body = b'{"model": "a", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}'
     received = ask(live.address, request(body=body))
-    assert live.exchange(request_id=received.request_id)["model"] == MODEL
+    exchange = live.exchange(request_id=received.request_id)
+    assert exchange["model"] == MODEL
+    assert 0 < exchange["overhead_us"] < 1000 * exchange["latency_ms"] + 10_000_000

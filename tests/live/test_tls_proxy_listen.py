@@ -19,7 +19,7 @@ from tests.support.client import Client, NoAnswerError, ask
 from tests.support.live import Live, bound_socket, running, settings_for
 from tests.support.proxy import ConnectProxy
 from tests.support.upstream import Answer, Upstream
-from tests.support.waiting import eventually
+from tests.support.waiting import AT_ONCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +120,7 @@ def test_a_client_that_hangs_up_closes_a_tls_upstream_too(secure: Upstream, trus
     with Client(trusting.address) as client:
         client.send(request(body=PROMPT))
         connection, _ = secure.wait_for_request()
-    eventually(lambda: connection.closed_at, within_s=1)
+    eventually(lambda: connection.closed_at, within_s=AT_ONCE_S)
 
 
 def test_certificates_are_verified_by_authority_name_and_address(
@@ -310,7 +310,7 @@ def test_a_unix_socket(upstream: Upstream, tmp_path: Path) -> None:
         client.send(request(body=PROMPT))
         connection, _ = upstream.wait_for_request()
         client.close()
-        eventually(lambda: connection.closed_at, within_s=1)
+        eventually(lambda: connection.closed_at, within_s=AT_ONCE_S)
         assert live.exchange(request_id=received.request_id)
 
 
@@ -390,7 +390,7 @@ def test_a_tls_client_that_hangs_up_closes_upstream(
     client.send(request(body=PROMPT))
     connection, _ = upstream.wait_for_request()
     client.close()
-    eventually(lambda: connection.closed_at, within_s=1)
+    eventually(lambda: connection.closed_at, within_s=AT_ONCE_S)
 
 
 def test_plain_bytes_on_a_tls_port_reach_nobody(upstream: Upstream, listening_tls: Live) -> None:

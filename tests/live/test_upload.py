@@ -15,7 +15,7 @@ from tests.live.identity_cases import request
 from tests.support.client import Client
 from tests.support.live import Live, running, settings_for
 from tests.support.upstream import OK, Answer, Upstream
-from tests.support.waiting import eventually
+from tests.support.waiting import AT_ONCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +119,7 @@ def test_an_early_answer_is_handed_on_and_stops_the_upload(upstream: Upstream, l
         feeder.start()
         try:
             received = client.receive()
-            assert client.closes_within(3)
+            assert client.closes_within(AT_ONCE_S)
         finally:
             gate.open()
             stop.set()
@@ -131,7 +131,7 @@ def test_an_early_answer_is_handed_on_and_stops_the_upload(upstream: Upstream, l
     assert not seen.complete
     assert len(seen.body) < KERNEL_BUFFERS
     connection = upstream.connections[0]
-    eventually(lambda: connection.closed_at, within_s=2, what="closing the connection of the stopped upload")
+    eventually(lambda: connection.closed_at, within_s=AT_ONCE_S, what="closing the connection of the stopped upload")
 
 
 def feed(client: Client, stop: threading.Event) -> None:
@@ -200,7 +200,7 @@ def test_a_client_that_stops_reading_is_aborted_after_the_write_stall_timeout(up
     with Client(strict.address, receive_buffer=65536) as client:
         client.send(request("POST", "/stalled/v1/messages", body=b'{"model": "m"}'))
         connection, _ = upstream.wait_for_request()
-        eventually(lambda: connection.closed_at, within_s=5, what="giving the stalled client up")
+        eventually(lambda: connection.closed_at, what="giving the stalled client up")
         received = client.receive()
         assert not received.complete
         assert received.ended == "reset"

@@ -97,7 +97,7 @@ async def admin_port(
     try:
         await server.listening.wait()
         base_url = f"http://{address}:{listening.getsockname()[1]}"
-        async with httpx2.AsyncClient(base_url=base_url, trust_env=False, timeout=20) as client:
+        async with httpx2.AsyncClient(base_url=base_url, trust_env=False, verify=False, timeout=20) as client:
             yield client
     finally:
         server.should_exit = True

@@ -185,6 +185,12 @@ def filled_stats() -> dict[str, Any]:
                         "812 pairs of 410 conversations.",
                         quality_diff={"mean": 0.012, "ci": [-0.011, 0.034]},
                         cost_ratio={"value": 0.49, "ci": [0.44, 0.55]},
+                        switch={
+                            "file": "/etc/shadow/config.yaml",
+                            "change": f"primary.model: {GOOD}",
+                            "yaml": f"primary:\n  model: {GOOD}\n",
+                            "steps": [f"in /etc/shadow/config.yaml set primary.model: {GOOD}", "reload"],
+                        },
                         more_needed={
                             "conversations": {"low": None, "high": None}, "days": None, "usd": None, "advice": None,
                             "reason": "nothing more is needed",
@@ -298,7 +304,8 @@ def many_trends(stats: dict[str, Any]) -> dict[str, Any]:
     point = told["points"][0]
     told["points"] = [
         {**point, "at": f"2026-{9 + week // 4:02}-{1 + 7 * (week % 4):02}T00:00:00Z", "source": source,
-         "task": task["task"], "model": row["model"], "role": row["role"]}
+         "run": f"weekly-{week}" if source == "run" else None, "task": task["task"],
+         "model": row["model"], "role": row["role"]}
         for task in stats["tasks"]
         for row in task["models"]
         for week in range(12)
@@ -508,8 +515,10 @@ def trends() -> dict[str, Any]:
         "examples": [
             {
                 "case": f"case-{number}",
-                "before": {"run": "run-2", "repeat": 0, "quality": 1.0, "output": '{"days": 30}'},
-                "now": {"run": "run-9", "repeat": 0, "quality": 0.0, "output": kept},
+                "difference": -1.0,
+                "reason": "the fence is no part of what was asked for",
+                "before": {"run": "run-2", "case": "c", "repeat": 0, "quality": 1.0, "output": '{"days": 30}'},
+                "now": {"run": "run-9", "case": "c", "repeat": 0, "quality": 0.0, "output": kept},
             }
             for number, kept in enumerate(('```json\n{"days": 30}\n```', None))
         ],

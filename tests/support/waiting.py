@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+AT_ONCE_S = 5.0
+"""By then the product has done what it does at once, even where many others want the machine, and none of its deadlines
+has passed that could have done it instead: the shortest that tests leave alone is a head's ten seconds."""
+
 
 def eventually(look: Callable[[], T], *, within_s: float = 20.0, what: str = "") -> T:
     """Look until the answer is true-ish and return it; AssertionError with the last answer after `within_s`."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shadow.benchmark import Asker, Engine, Scorer
+from shadow.benchmark import Asker, Engine, Lookback, Scorer
 from shadow.budget import budget_day
 from shadow.candidates import CallLimits, CandidateClient
-from shadow.evaluators import build_evaluators
+from shadow.evaluators import Services, build_evaluators
 from shadow.pricing import PriceBook
 from shadow.rebenchmark import Rebenchmark, WeeklyRules, WeeklyRuns
 from shadow.records import Candidate, CandidateAnswer, Cost, EvaluatorSpec, Outcome, PairResult, Price, StoredContent
@@ -23,7 +23,7 @@ from tests.support.shadowing import batch
 from tests.support.stored import url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from shadow.schedule import Schedule
@@ -93,10 +93,15 @@ class Weekly:
     def now(self) -> datetime:
         return self.at
 
-    def rebenchmark(self, *, specs: Sequence[EvaluatorSpec] = SPECS, **rules: Any) -> Rebenchmark:
+    def rebenchmark(
+        self, *, specs: Sequence[EvaluatorSpec] | None = SPECS, services: Services | None = None, **rules: Any
+    ) -> Rebenchmark:
         asker = Asker(client=self.client, prices=self.prices, redactor=Redactor([]), deployment_id="weekly")
-        scorer = Scorer(sets={"default": build_evaluators(tuple(specs), config_dir=".")})
+        chosen = None if specs is None else tuple(specs)
+        scorer = Scorer(sets={"default": build_evaluators(chosen, config_dir=".", services=services)})
         kept = rules.get("content_kept", True)
+        keep = (lambda text: text) if kept else None
+        lookback = Lookback(runs=self.store.runs, trends=self.store.trends, scorer=scorer, keep=keep)
 
         def engine(contestants: Sequence[Candidate], progress: Any) -> Engine:
             return Engine(
@@ -104,7 +109,8 @@ class Weekly:
                 asker=asker,
                 contestants=contestants,
                 scorer=scorer,
-                keep=(lambda text: text) if kept else None,
+                keep=keep,
+                lookback=lookback,
                 progress=progress,
                 now=self.now,
             )
@@ -135,10 +141,11 @@ class Weekly:
             now=self.now,
         )
 
-    async def traffic(self, start: int, count: int) -> None:
+    async def traffic(self, start: int, count: int, *, request: Callable[[int], dict[str, Any]] | None = None) -> None:
         """Live prompts of the week before now."""
         for number in range(start, start + count):
-            await remember(self.store, number, at=self.at - timedelta(hours=1 + number % 160))
+            at = self.at - timedelta(hours=1 + number % 160)
+            await remember(self.store, number, at=at, request=None if request is None else request(number))
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from shadow.alerts.lookout import (
     budget_observation,
     coverage_sums,
     drops_observation,
+    is_news,
     lead_observations,
     run_budget_observation,
     standing_observations,
@@ -19,7 +20,7 @@ from shadow.alerts.lookout import (
 from shadow.alerts.slack import slack_message
 from shadow.alerts.watch import changes
 from shadow.alerts.webhook import webhook_headers
-from shadow.alerts.words import Standing, name, sentence_of, standing_of, standing_of_lead, title_of, usd
+from shadow.alerts.words import OFF_POLICY, Standing, name, sentence_of, standing_of, standing_of_lead, title_of, usd
 from shadow.notices import Alert, AlertTarget, Mute, Observation, Watched
 from shadow.runfacts import RunFacts
 from shadow.trends import Lead
@@ -112,7 +113,8 @@ def test_what_is_not_known_is_said_to_be_so() -> None:
     assert "quality differs by +0.100 (interval +0.000 to +0.200)" in half
     assert "Cost: 50 % of the primary's, saving $12.50 a month." in half
     assert "differs by +0.100." in sentence_of(standing(difference=0.1))
-    assert "saving not known a month" in sentence_of(standing(cost_ratio=0.5, cost_ratio_interval=(0.4, 0.6)))
+    unknown = sentence_of(standing(cost_ratio=0.5, cost_ratio_interval=(0.4, 0.6)))
+    assert "Cost: 50 % of the primary's (40 % to 60 %); what that saves a month is not known." in unknown
 
 
 @pytest.mark.parametrize(
@@ -154,11 +156,13 @@ def test_a_comparison_is_read_as_stats_and_verdicts_tell_it() -> None:
         "95 % of the exchanges were not sampled",
         "7 skipped (server_tools 3, dialect 2, files 1)",
         "1 lost (too_old 1)",
+        OFF_POLICY,
     )
     compared = {"cost_per_quality_point_usd": {"primary": {"value": 1.0}, "candidate": {"value": 2.0}}}
     assert standing_of("t", comparison | compared).cost_per_quality_point == (1.0, 2.0)
     empty = standing_of("t", {"primary": "p", "candidate": "c"})
-    assert (empty.state, empty.n, empty.difference, empty.not_tested) == ("insufficient_data", 0, None, ())
+    assert (empty.state, empty.n, empty.difference) == ("insufficient_data", 0, None)
+    assert empty.not_tested == ("how much of the traffic it was asked is not known", OFF_POLICY)
 
 
 def test_money_has_as_many_digits_as_it_needs_and_names_are_cut_to_one_printable_line() -> None:
@@ -170,6 +174,14 @@ def test_money_has_as_many_digits_as_it_needs_and_names_are_cut_to_one_printable
 
 
 # --- lookout ---
+
+
+def test_all_that_can_be_known_is_read_only_for_what_is_about_to_be_told() -> None:
+    subject = "verdict/default/p/c"
+    assert [is_news(standing(state=state), {}) for state in ("undecided", "promote", "withheld")] == [False, True, True]
+    assert not is_news(standing(state="promote"), {subject: "promote"})
+    assert is_news(standing(state="withdrawn"), {subject: "promote"})
+    assert not is_news(standing(state="withheld"), {"trust/default/p/c": "lost"})
 
 
 def test_a_lead_of_the_weekly_runs_is_told_and_a_loss_is_left_to_the_verdict() -> None:

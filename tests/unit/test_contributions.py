@@ -16,7 +16,7 @@ EXCHANGE: dict[str, Any] = {
     "id": "x", "started_at": exchange(0).started_at, "task": "t", "model": "prim", "eligible": 1,
     "dialect": "anthropic-messages", "outcome": "ok", "latency_ms": 100.0, "ttft_ms": None, "streamed": 0,
     "input_tokens": None, "client_retry": 0, "gateway_error": None, "first_turn": 1, "has_tools": 0,
-    "cost_billed_usd": None, "cost_uncached_usd": None,
+    "cost_billed_usd": None, "cost_uncached_usd": None, "overhead_us": None,
 }  # fmt: skip
 ANSWER: dict[str, Any] = {**EXCHANGE, "candidate": "cand", "redaction_changed": 0}
 JOB: dict[str, Any] = {"candidate": "cand", "state": "done", "reason": None, "counted": 1}

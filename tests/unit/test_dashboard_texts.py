@@ -49,7 +49,7 @@ from tests.support.dashboard import HOSTILE, comparison
         ("ms_signed", 1500, "+1.50\u202fs"),
         ("ms_signed", 0.2, "0\u202fms"),
         ("ms_fine", 0.1843, "0.184\u202fms"),
-        ("ms_fine", 3.1, "3.1\u202fms"),
+        ("ms_fine", 3.1, "3.10\u202fms"),
         ("ms_fine", 2345, "2.35\u202fs"),
         ("ratio", 0.52, "0.52x"),
         ("days", 3.2, "4 days"),

@@ -7,7 +7,17 @@ import random
 
 import pytest
 
-from shadow.drift import Asking, Change, drift_of, noise_floor, pairings
+from shadow.drift import (
+    AnswerOf,
+    Asking,
+    Change,
+    NoiseFloor,
+    Pairing,
+    drift_of,
+    drift_of_pairings,
+    noise_floor,
+    pairings,
+)
 from shadow.verdict import e_value
 
 
@@ -124,3 +134,54 @@ def test_a_year_of_noise_alone_is_quiet_in_nineteen_years_of_twenty() -> None:
         ]
         loud += bool(drift_of(history).drifts)
     assert loud <= 3  # P(more than 3 of 20 | 10 % a year) = 0.13; none is usual
+
+
+UNKNOWN = NoiseFloor(n=0, discordance=None)
+
+
+def said(run: int, before: int, *values: float) -> list[Pairing]:
+    """What a judge said of answers of two runs."""
+    return [
+        Pairing(
+            prompt=f"p{at}",
+            unit=f"p{at}",
+            now=AnswerOf(run=run, case_id=f"case {at}", repeat=0, quality=None),
+            before=AnswerOf(run=before, case_id=f"case {at}", repeat=1, quality=None),
+            difference=value,
+        )
+        for at, value in enumerate(values)
+    ]
+
+
+def test_what_a_judge_says_of_two_answers_is_evidence_as_a_difference_of_qualities_is() -> None:
+    values = [-1.0] * 6 + [0.0] * 30 + [1.0] * 2
+    by_judge = drift_of_pairings(said(1, 0, *values), noise=UNKNOWN)
+    by_quality = drift_of(
+        flat([run(0, *[(0.5 - value / 2,) for value in values]), run(1, *[(0.5 + value / 2,) for value in values])])
+    )
+    assert by_judge.log_e_worse == pytest.approx(by_quality.log_e_worse)
+    assert by_judge.now is not None
+    assert (by_judge.now.mean, by_judge.noise) == (pytest.approx(-4 / 38), UNKNOWN)
+    assert drift_of_pairings([], noise=UNKNOWN).now is None
+
+
+def test_after_a_change_a_judge_is_not_heard_about_answers_from_before_it() -> None:
+    lost, same = [-1.0] * 20, [0.0] * 20
+    report = drift_of_pairings([*said(2, 1, *lost), *said(3, 1, *lost), *said(4, 2, *same)], noise=UNKNOWN)
+    (drift,) = report.drifts
+    assert (drift.direction, drift.found_run, len(drift.examples)) == ("worse", 2, 5)
+    assert report.now is not None
+    assert (report.now.since_run, report.now.pairs, report.now.mean) == (4, 20, 0.0)
+
+
+def test_a_year_of_a_judge_that_tells_equal_answers_apart_is_quiet_in_nineteen_years_of_twenty() -> None:
+    loud = 0
+    for year in range(40):
+        draw = random.Random(year)
+        history = [
+            each
+            for week in range(1, 40)
+            for each in said(week, week - 1, *[draw.choice((-1.0, 0.0, 0.0, 1.0)) for _ in range(30)])
+        ]
+        loud += bool(drift_of_pairings(history, noise=UNKNOWN).drifts)
+    assert loud <= 8  # P(more than 8 of 40 | 10 % a year) = 0.02; one or two are usual

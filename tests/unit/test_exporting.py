@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.settings import RedactionRule
 from shadow.exporting import COLUMNS, CONTENT, Lines
+from shadow.redaction import Redactor
 
 ROW = {
     "exchange_id": "x1",
@@ -33,7 +35,7 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 
 def test_both_formats_hold_the_same_columns_in_the_same_order() -> None:
-    jsonl, table = Lines("pairs", "jsonl", redact=None), Lines("pairs", "csv", redact=None)
+    jsonl, table = Lines("pairs", "jsonl", redactor=None), Lines("pairs", "csv", redactor=None)
 
     assert jsonl.head() == ""
     assert table.head() == ",".join(COLUMNS["pairs"]) + "\r\n"
@@ -45,21 +47,19 @@ def test_both_formats_hold_the_same_columns_in_the_same_order() -> None:
 
 
 def test_what_people_and_models_wrote_is_redacted_and_can_be_left_out() -> None:
-    def redact(text: str) -> str:
-        return text.replace("bob@example.com", "[email]")
-
-    line = json.loads(Lines("pairs", "jsonl", redact=redact).line(ROW))
-    bare = json.loads(Lines("pairs", "jsonl", redact=redact, with_content=False).line(ROW))
+    redactor = Redactor([RedactionRule(name="email")])
+    line = json.loads(Lines("pairs", "jsonl", redactor=redactor).line(ROW))
+    bare = json.loads(Lines("pairs", "jsonl", redactor=redactor, with_content=False).line(ROW))
 
     assert "bob" not in json.dumps(line)
     assert (line["error"], line["scores"][0]["reason"], line["task"]) == ("ask [email]", "[email]", "default")
     assert bare.keys() == set(COLUMNS["pairs"]) - CONTENT
-    assert json.loads(Lines("pairs", "jsonl", redact=redact).line({**ROW, "scores": None}))["scores"] is None
+    assert json.loads(Lines("pairs", "jsonl", redactor=redactor).line({**ROW, "scores": None}))["scores"] is None
 
 
 @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "  =", "\uff1d"])
 def test_a_text_that_a_spreadsheet_would_run_becomes_a_text_there(begin: str) -> None:
-    lines = Lines("exchanges", "csv", redact=None)
+    lines = Lines("exchanges", "csv", redactor=None)
     [row] = read_csv(lines.head() + lines.line({"id": "x", "model": begin + "1+1", "latency_ms": 1}))
 
     assert row["model"] == "'" + begin + "1+1"
@@ -67,7 +67,7 @@ def test_a_text_that_a_spreadsheet_would_run_becomes_a_text_there(begin: str) ->
 
 @given(st.text())
 def test_any_text_comes_back_from_csv_but_for_its_mark_and_for_nul(text: str) -> None:
-    lines = Lines("exchanges", "csv", redact=None)
+    lines = Lines("exchanges", "csv", redactor=None)
     [row] = read_csv(lines.head() + lines.line({"id": "x", "model": text}))
 
     assert row["model"].removeprefix("'") in {
@@ -75,3 +75,18 @@ def test_any_text_comes_back_from_csv_but_for_its_mark_and_for_nul(text: str) ->
         text.replace("\0", "\ufffd").removeprefix("'"),
     }
     assert not row["model"].lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+
+
+def test_in_what_is_no_request_nothing_is_exempt_from_redaction_and_a_request_keeps_its_form() -> None:
+    redactor = Redactor([RedactionRule(name="email")], secrets={"sk-of-ours-0123456789"})
+    written = '{"name": "bob@example.com", "id": [1, "bob@example.com"], "bob@example.com": "sk-of-ours-0123456789"}'
+    row = {
+        **ROW,
+        "prompt": f'{{"model": "m", "tools": [{{"name": "t"}}], "a": {written}}}',
+        "candidate_output": written,
+    }
+    line = json.loads(Lines("pairs", "jsonl", redactor=redactor).line(row))
+
+    assert json.loads(line["candidate_output"]) == {"name": "[email]", "id": [1, "[email]"], "[email]": "[secret]"}
+    assert json.loads(line["prompt"])["tools"] == [{"name": "t"}]
+    assert "sk-of-ours" not in line["prompt"]

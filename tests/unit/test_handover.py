@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,8 +12,8 @@ from gateway.handover import (
     Frames,
     Kind,
     end_frame,
-    exchange_frame,
     lost_frame,
+    pack_exchange,
     read_exchange,
     read_lost,
     read_settings,
@@ -49,12 +50,18 @@ def recording(**changes: object) -> Recording:
         "response_times": [2.0, 2.25],
         "response_bytes": 9,
         "ending": "complete",
-        "taken": 22,
+        "taken": 22 + 4 * SLICE_BYTES,
     }
     return Recording(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def only_frame(data: bytes) -> tuple[Kind, bytes]:
+def exchange_frame(recording: Recording) -> bytes:
+    packed = bytearray()
+    pack_exchange(recording, packed)
+    return bytes(packed)
+
+
+def only_frame(data: bytes) -> tuple[Kind, memoryview]:
     (frame,) = Frames().feed(data)
     return frame
 
@@ -64,8 +71,8 @@ def test_an_exchange_arrives_as_it_was_handed_over() -> None:
     budget = TeeBudget(limit=1000)
     came = read_exchange(body, budget=budget)
     assert kind is Kind.EXCHANGE
-    assert came == recording(budget=budget, request=[b'{"model":"m"}'], taken=22 + 2 * SLICE_BYTES)
-    assert budget.used == 22 + 2 * SLICE_BYTES
+    assert came == recording(budget=budget)
+    assert budget.used == 22 + 4 * SLICE_BYTES
 
 
 def test_an_exchange_without_copies_stays_without_copies() -> None:
@@ -76,10 +83,17 @@ def test_an_exchange_without_copies_stays_without_copies() -> None:
 
 
 def test_a_copy_that_finds_no_room_is_given_up_and_the_record_stays() -> None:
-    budget = TeeBudget(limit=21 + 2 * SLICE_BYTES)
+    budget = TeeBudget(limit=21 + 4 * SLICE_BYTES)
     came = read_exchange(only_frame(exchange_frame(recording()))[1], budget=budget)
     assert (came.request, came.response, came.copy_lost, came.status) == (None, None, "tee_full", 200)
     assert budget.used == 0
+
+
+def test_what_cannot_be_packed_leaves_what_is_packed_already_as_it_is() -> None:
+    packed = bytearray(exchange_frame(recording()))
+    with pytest.raises(UnicodeEncodeError):
+        pack_exchange(recording(path="\ud800"), packed)
+    assert packed == exchange_frame(recording())
 
 
 def test_settings_and_losses_arrive() -> None:
@@ -93,6 +107,13 @@ def test_settings_and_losses_arrive() -> None:
     assert (kind, read_settings(body)) == (Kind.SETTINGS, settings)
     kind, body = only_frame(lost_frame({"buffer_full": 3}))
     assert (kind, read_lost(body)) == (Kind.LOST, {"buffer_full": 3})
+
+
+def test_a_frame_is_handed_out_with_its_last_byte_and_not_before() -> None:
+    wire = lost_frame({"a": 1}) + end_frame()
+    frames = Frames()
+    found = [(at, kind) for at in range(len(wire)) for kind, _ in frames.feed(wire[at : at + 1])]
+    assert found == [(len(lost_frame({"a": 1})) - 1, Kind.LOST), (len(wire) - 1, Kind.END)]
 
 
 @given(st.lists(st.integers(1, 40), max_size=60))

@@ -292,3 +292,22 @@ def test_any_text_gives_cases_or_faults_and_never_an_exception_of_another_kind(t
         outcome = told.lines
 
     assert outcome
+
+
+def test_what_a_promptfoo_file_says_is_taken_as_it_stands() -> None:
+    text = """
+prompts:
+  - "Summarise {{ user }}"
+tests:
+  - vars:
+      user: {name: Ann, address: {city: Rome}, pets: [{kind: "c\tat"}]}
+    assert:
+      - {type: contains-json, value: {a: {b: 1}}}
+"""
+    [case] = import_cases(text, source="promptfoo", name="x").cases
+    assert json.loads(case["prompt"].removeprefix("Summarise ")) == {
+        "name": "Ann",
+        "address": {"city": "Rome"},
+        "pets": [{"kind": "c\tat"}],
+    }
+    assert json.loads(case["expected"]) == {"a": {"b": 1}}

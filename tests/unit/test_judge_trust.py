@@ -140,10 +140,12 @@ def test_what_would_take_a_thousand_controls_is_not_promised() -> None:
     assert reason.endswith("long run)")
 
 
-def test_a_judge_of_single_answers_is_never_proved() -> None:
-    trusted, reason = trust(pairwise=False)
-    assert trusted is None
-    assert "no control tells whether it looks at them" in reason
+def test_a_judge_of_single_answers_is_proved_by_its_controls_and_has_no_orders() -> None:
+    trusted, reason = trust(pairwise=False, controls=30, controls_passed=30)
+    assert trusted is True
+    assert reason.endswith("it passed 30 of 30 controls (at least 86% in the long run)")
+    assert trust(pairwise=False, controls=30, controls_passed=3)[0] is False
+    assert trust(pairwise=False, controls=0, controls_passed=0)[0] is None
 
 
 @pytest.mark.parametrize("counts", [{1.0: 40, 0.0: 60}, {-1.0: 40, 0.0: 60}])

@@ -374,6 +374,43 @@ def test_a_lost_copy_is_counted_for_its_sampled_share_and_the_record_stays() -> 
     assert found.jobs[0].primary == "unknown"
 
 
+def test_an_answer_too_large_to_copy_leaves_the_request_to_tell_who_was_asked() -> None:
+    large = recording(max_body_bytes=120)
+
+    assert (large.copy_lost, large.response) == ("too_large", None)
+    assert large.budget.used == large.taken > 0
+    found = read(large)
+    assert (found.record.model, found.record.eligible, found.jobs[0].primary) == ("primary", True, "primary")
+    assert fates(large) == [("rival", "skipped", "too_large")]
+    large.free()
+    assert large.budget.used == 0
+
+
+@pytest.mark.parametrize(
+    ("request_body", "status", "ending"),
+    [
+        (b"", 502, "connect_failed"),  # refused before the body was there
+        (b'{"model": "prim', 502, "upstream_broken"),
+        (b"not json", 400, "complete"),
+    ],
+)
+def test_what_nobody_answered_and_nobody_knows_who_was_asked_compares_with_no_one(
+    request_body: bytes, status: int, ending: Ending
+) -> None:
+    of = recording(request=request_body, slices=[b"{}"], status=status, ending=ending)
+
+    found = read(of)
+
+    assert (found.record.model, found.record.eligible, found.jobs) == (None, False, ())
+
+
+def test_what_nobody_answered_counts_for_the_model_that_was_asked() -> None:
+    found = read(recording(slices=[], status=502, ending="connect_failed", gateway_error="connect"))
+
+    assert (found.record.outcome, found.record.eligible) == (Outcome.ERROR_CONNECT, True)
+    assert [(job.primary, job.state, job.reason) for job in found.jobs] == [("primary", "skipped", "primary_error")]
+
+
 def test_an_error_without_a_copy_is_an_error_by_its_status() -> None:
     full = recording(budget=TeeBudget(limit=10), status=500)
 

@@ -69,3 +69,12 @@ def test_a_drip_beyond_the_memory_for_copies_is_given_up() -> None:
     for number in range(20_000):
         copy.response_slice(b"ab", float(number))
     assert (copy.copy_lost, copy.response, budget.used) == ("tee_full", None, 0)
+
+
+def test_what_comes_after_a_copy_was_given_up_is_counted_and_not_kept() -> None:
+    budget = TeeBudget(limit=64 << 20)
+    copy = recording(budget)
+    for _ in range(2):
+        copy.request_slice(bytes(3 << 20))
+    copy.request_slice(b"more")
+    assert (copy.copy_lost, copy.request, copy.request_bytes, budget.used) == ("too_large", None, (6 << 20) + 4, 0)

@@ -364,3 +364,29 @@ def test_short_secrets_and_none_at_all_change_nothing() -> None:
 )
 def test_credentials_leave_the_query(query: str, kept: str) -> None:
     assert clean_query(query) == kept
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"nothing, and 50% off",
+        b"\xff\xfe" + SECRET.encode() + b"\xff",
+        SECRET.encode(),
+        b"x" + SECRET.encode().hex().encode(),
+        b'{"a": "' + SECRET.replace("s", "\\\\u0073", 1).encode() + b'"}',
+        SECRET.replace("s", "%73", 1).encode(),
+        b"an escape that hides nothing: \\u0041 %41 \\/",
+    ],
+)
+def test_a_secret_is_found_in_bytes_exactly_where_it_would_be_scrubbed(body: bytes) -> None:
+    scrubber = Scrubber([SECRET, 'a "key" of signs\\/ü'])
+    text = body.decode("utf-8", "replace")
+
+    assert scrubber.finds(body) == (scrubber.scrub(text) != text)
+
+
+def test_without_secrets_nothing_is_found() -> None:
+    scrubber = Scrubber([])
+    assert not scrubber.finds(SECRET.encode())
+    assert not scrubber.finds(b"")

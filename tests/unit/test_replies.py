@@ -838,6 +838,17 @@ def test_the_quick_way_and_the_whole_way_agree(dialect: Dialect, data: st.DataOb
     assert quick == without_content(whole)
 
 
+def test_an_event_without_data_changes_nothing_in_the_quick_way_either() -> None:
+    idle = b"event: ping\nid: 1\n\n"
+    body = idle + start() + idle + block(0, type="text", text="") + text_delta("a") + idle + end() + idle + STOP
+
+    whole = read_reply(ANTHROPIC, body, status=200, streamed=True)
+    quick = read_reply(ANTHROPIC, body, status=200, streamed=True, assemble=False)
+
+    assert whole.outcome is Outcome.OK
+    assert quick == without_content(whole)
+
+
 @pytest.mark.parametrize("dialect", ALL)
 def test_a_stream_cut_anywhere_before_its_last_event_is_broken(dialect: Dialect) -> None:
     bodies = {

@@ -35,6 +35,10 @@ def test_half_of_the_places_go_to_tasks_equally_and_half_by_traffic() -> None:
     assert shares({}, 3) == {}
 
 
+def test_a_place_that_cannot_be_divided_goes_to_one_task() -> None:
+    assert shares({"a": 5, "b": 6, "c": 5}, 1) == {"a": 0, "b": 1, "c": 0}
+
+
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 50), max_size=8), st.integers(0, 200))
 def test_all_places_are_given_and_no_task_has_more_than_it_has(traffic: dict[str, int], total: int) -> None:
     given_out = shares(traffic, total)

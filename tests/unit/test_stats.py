@@ -35,6 +35,7 @@ def call(**given_values: Any) -> Row:
         "outcome": "ok",
         "latency_ms": 1000.0,
         "ttft_ms": None,
+        "overhead_us": None,
         "streamed": False,
         "input_tokens": 100,
         "cache_read_tokens": 0,
@@ -231,6 +232,20 @@ def test_time_to_first_token_is_of_streamed_answers_alone() -> None:
     row = the_primary(exchange(1, ttft_ms=40.0, streamed=True), exchange(2, ttft_ms=5.0, streamed=False))
     assert (row["ttft_ms"]["n"], row["ttft_ms"]["p50"]) == (1, 40.0)
     assert the_primary(exchange(1))["ttft_ms"]["reason"] == "no streamed answer ended well yet"
+
+
+def test_what_the_gateway_added_is_told_in_milliseconds_and_of_no_candidate() -> None:
+    primary = the_primary(*(exchange(number, overhead_us=100 * number) for number in (1, 2, 3)))
+    assert primary["overhead_ms"] == {
+        "n": 3,
+        "avg": pytest.approx(0.2),
+        "p50": 0.2,
+        "p95": 0.3,
+        "p99": 0.3,
+        "reason": None,
+    }
+    assert the_primary(exchange(1))["overhead_ms"]["reason"] == "no answer of the upstream was passed on yet"
+    assert the_candidate(rows(exchanges=[exchange(1)], answers=[answer(1)]))["overhead_ms"] is None
 
 
 def test_percentiles_have_bounds_where_there_are_values_enough() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -190,7 +191,7 @@ def test_labels_neither_leave_the_chart_nor_meet() -> None:
             for number in range(chance.randint(1, 8))
         ]
         assert_readable(svg.curves(FRAME, lines, x=LOG, y=PLAIN, y_range=(0, 1)))
-        assert_readable(svg.curves(FRAME, lines, x=LOG, y=PLAIN, beside=True))
+        assert_readable(svg.curves(FRAME, lines, x=LOG, y=PLAIN))
 
 
 def test_a_distribution_bears_its_shape_where_it_passes_the_half() -> None:
@@ -208,27 +209,58 @@ def test_a_distribution_bears_its_shape_where_it_passes_the_half() -> None:
     assert "mark s2" in at  # it never passes the half, and has its shape at the end
 
 
-def test_names_beside_a_chart_stand_once_each_in_the_order_the_lines_end() -> None:
+def labels_of(drawing: str) -> list[ET.Element]:
+    return [text for text in parsed(drawing).iter(f"{NS}text") if text.attrib["class"] == "label"]
+
+
+def test_short_names_stand_beside_the_chart_once_each_in_the_order_the_lines_end() -> None:
     lines = [
         Line(points=[(1, 0.5), (9, 0.50 + 0.001 * number)], label=f"model {number}", series=number, marks=True)
         for number in range(6)
     ]
     runs = Line(points=[(1, 0.4), (3, 0.4)], label="model 0", series=0, dashed=True, told="model 0, weekly runs")
-    early = Line(points=[(2, 0.9)], label="ended early, with a name too long for its place", series=7)
-    drawing = svg.curves(
-        FRAME, [early, *lines, runs, Line(points=(), label="no point", series=1)], x=PLAIN, y=PLAIN, beside=True
-    )
+    early = Line(points=[(2, 0.9)], label="early", series=7)
+    drawing = svg.curves(FRAME, [early, *lines, runs, Line(points=(), label="no point", series=1)], x=PLAIN, y=PLAIN)
     assert_readable(drawing)
-    named = [text.text or "" for text in parsed(drawing).iter(f"{NS}text") if text.attrib["class"] == "label"]
-    assert named[0].startswith("ended early")
-    assert named[0].endswith("…")
-    assert named[1:] == [f"model {number}" for number in reversed(range(6))]
+    named = [text.text for text in labels_of(drawing)]
+    assert named == ["early", *(f"model {number}" for number in reversed(range(6)))]
     assert drawing.count('class="leader') == len(named)
     assert "<title>model 0, weekly runs</title>" in drawing
     many = [Line(points=[(1, 1), (9, number)], label=f"m{number}", series=number) for number in range(40)]
-    drawing = svg.curves(FRAME, many, x=PLAIN, y=PLAIN, beside=True)
+    drawing = svg.curves(FRAME, many, x=PLAIN, y=PLAIN)
     assert_readable(drawing)
-    assert drawing.count('class="label"') == 13  # as many as there are lines of text beside the plot
+    assert len(labels_of(drawing)) == 13  # as many as there are lines of text beside the plot
+
+
+def test_long_names_stand_in_rows_below_the_chart_and_are_not_cut() -> None:
+    names = ["claude-sonnet-4-5-20250929", "gpt-4o", "gemini-2.5-pro-preview", "m" * 40, "tiny"]
+    lines = [Line(points=[(1, 0.5), (9, number)], label=name, series=number) for number, name in enumerate(names)]
+    drawing = svg.curves(FRAME, lines, x=PLAIN, y=PLAIN)
+    assert_readable(drawing)
+    found = labels_of(drawing)
+    assert [text.text for text in found if "m" * 20 not in (text.text or "")] == [
+        names[4],
+        names[2],
+        names[1],
+        names[0],
+    ]
+    assert len({text.attrib["y"] for text in found}) == 4
+    height = float(parsed(drawing).attrib["viewBox"].split()[3])
+    assert height == FRAME.height + 4 * svg.LINE_PX
+    assert "leader" not in drawing
+
+
+def test_names_of_distributions_stand_in_the_order_of_their_medians() -> None:
+    lines = [
+        Line(points=[(low, 0.4), (2 * low, 0.6), (900, 1.0)], label=name, series=number, stepped=True)
+        for number, (name, low) in enumerate((("slow", 400), ("fast", 10), ("middling", 90)))
+    ]
+    drawing = svg.curves(FRAME, lines, x=LOG, y=PLAIN, y_range=(0, 1))
+    assert_readable(drawing)
+    labels = labels_of(drawing)
+    assert [text.text for text in labels] == ["fast", "middling", "slow"]
+    assert [float(b.attrib["y"]) - float(a.attrib["y"]) for a, b in pairwise(labels)] == pytest.approx([15, 15], abs=1)
+    assert "leader" not in drawing
 
 
 def test_points_of_a_curve_that_nobody_could_see_apart_are_left_out() -> None:
@@ -242,7 +274,7 @@ def test_points_of_a_curve_that_nobody_could_see_apart_are_left_out() -> None:
     first, last = re.match(r"M([\d.]+)", curve), re.search(r"H([\d.]+)V[\d.]+$", curve)
     assert first is not None
     assert last is not None
-    assert float(last[1]) - float(first[1]) > 290
+    assert float(last[1]) - float(first[1]) > 260
 
 
 def test_the_words_of_two_limits_that_are_near_stand_on_either_side() -> None:
@@ -265,6 +297,14 @@ def test_a_band_lies_around_its_line() -> None:
     assert top_left < low_left
     assert top_right < low_right
     assert [text.text for text in root.iter(f"{NS}text") if text.attrib["class"] == "tick"][:2] == ["1 Nov", "8 Nov"]
+
+
+def test_the_interval_of_one_moment_is_a_whisker() -> None:
+    line = Line(points=[(1, 0.5)], label="a", series=1, band=[(1, 0.4, 0.6)], marks=True)
+    weeks = Axis(title="week", format=str, marks=[(1, "1 Nov")])
+    drawing = svg.curves(FRAME, [line], x=weeks, y=PLAIN)
+    assert drawing.count('class="whisker') == 1
+    assert 'class="band' not in drawing
 
 
 def test_ticks_that_would_touch_are_left_out() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from shadow.alerts.lookout import drift_observations
-from shadow.runfacts import AnswerFact, RunFacts, ScoreFact, ShadowWeek
+from shadow.alerts.lookout import drift_observations, judge_observations
+from shadow.runfacts import AnswerFact, Decider, JudgedFact, LookFact, RunFacts, ScoreFact, ShadowWeek
 from shadow.trends import Lead, drifts_of, leads_of, trend_points
 from shadow.verdict import Rules
+from shadow.web.runpoints import RunPoints
 
 SUNDAY = datetime(2026, 11, 1, 3, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -234,3 +236,174 @@ def test_a_drift_is_told_with_the_new_name_the_noise_and_whose_it_is() -> None:
     assert ("Noise floor", "not known") in first.details
     assert second.title == "Drift: the candidate c answers better than before"
     assert (second.primary, second.candidate, second.facts["role"]) == (None, "c", "candidate")
+
+
+JUDGE = Decider(evaluator="llm-pairwise", version="1:j", absolute=False)
+
+
+def look(at: int, number: int, before: int, value: float | None, *, model: str = "p", **given: Any) -> LookFact:
+    values: dict[str, Any] = {
+        "task": "default", "prompt": f"x{at}", "cluster": None, "case_id": f"x{at}", "model": model, "repeat": 0,
+        "before_run": f"run-{before}", "before_case_id": f"x{at}", "before_repeat": 1, "evaluator": JUDGE.evaluator,
+        "version": JUDGE.version, "status": "failed" if value is None else "scored", "value": value,
+    }  # fmt: skip
+    return LookFact(**(values | given))
+
+
+def judged(controls: int = 10, passed: int | None = None, **given: Any) -> JudgedFact:
+    values: dict[str, Any] = {
+        "task": "default", "evaluator": JUDGE.evaluator, "version": JUDGE.version, "judge": "j", "ruled": 30,
+        "controls": controls, "controls_passed": controls if passed is None else passed,
+    }  # fmt: skip
+    return JudgedFact(**(values | given))
+
+
+def compared_run(number: int, *looks: LookFact, **given: Any) -> RunFacts:
+    """A run whose deciding evaluator only compares."""
+    beside = (score(0.0, evaluator=JUDGE.evaluator, pairwise=True),)
+    answers = [
+        answer(f"x{at}", model, None, scores=beside if model == "c" else (), repeat=repeat)
+        for at in range(20) for model in ("p", "c") for repeat in range(2)
+    ]  # fmt: skip
+    made: dict[str, Any] = {"deciders": {"default": JUDGE}, "looks": looks, "judged": (judged(),)}
+    return replace(run(number, *answers), **(made | given))
+
+
+def test_where_a_judge_only_compares_its_word_on_two_runs_is_the_drift() -> None:
+    noise = [look(at, 0, 0, value) for at, value in enumerate((0.0, 0.0, 0.0, 1.0))]
+    lost = [look(at, 1, 0, -1.0) for at in range(12)] + [look(at, 1, 0, 0.0, model="c") for at in range(12)]
+    runs = [compared_run(0, *noise), compared_run(1, *lost), compared_run(2, look(1, 2, -1, -1.0))]
+    primary, candidate = drifts_of(runs)
+    assert [(each.model, each.compared, each.decides, each.withheld) for each in (primary, candidate)] == [
+        ("p", True, True, None), ("c", True, True, None),
+    ]  # fmt: skip
+    (drift,) = primary.report.drifts
+    assert (drift.direction, drift.found_run, drift.change.pairs, drift.change.mean) == ("worse", 1, 12, -1.0)
+    assert (primary.report.noise.n, primary.report.noise.discordance) == (4, 0.25)
+    assert candidate.report.noise.discordance is None
+    assert primary.judge is not None
+    assert primary.judge.trusted
+    told, _ = drift_observations([primary, candidate], runs)
+    assert "by llm-pairwise (answers of now against those of before, wins minus losses): -1.000" in told.sentence
+    assert "Noise floor: the judge tells two answers of one run apart in 25 % of 4 prompts." in told.sentence
+    (silent,) = drift_observations(
+        [replace(primary, report=replace(primary.report, noise=candidate.report.noise))], runs
+    )
+    assert "no prompt was compared with itself in one run" in silent.sentence
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ((judged(10, 2),), "cannot be trusted: it passed 4 of 20 controls"),
+        ((judged(0),), "it has had no control yet"),
+        ((judged(10, failed=20),), "it gave no ruling for 40 of 100 (40%) pairs"),
+    ],
+)
+def test_a_judge_that_has_not_shown_that_it_looks_withholds_drift_and_lead(facts: Any, why: str) -> None:
+    lost = [look(at, 1, 0, -1.0) for at in range(12)]
+    runs = [compared_run(0, judged=facts), compared_run(1, *lost, judged=facts)]
+    primary, _ = drifts_of(runs)
+    assert primary.report.drifts
+    assert why in (primary.withheld or "")
+    assert drift_observations([primary], runs) == []
+
+    won = (score(0.5, evaluator=JUDGE.evaluator, pairwise=True),)
+    answers = [
+        one
+        for at in range(300)
+        for one in (answer(f"x{at}", "p", None, scores=()), answer(f"x{at}", "c", None, scores=won))
+    ]
+    found = lead(replace(run(0, *answers), deciders={"default": JUDGE}, judged=facts + facts))
+    assert found.state == "withheld"
+    assert found.why.startswith("It would be proved, but ")
+    assert why in found.why
+    good = lead(replace(run(0, *answers), deciders={"default": JUDGE}, judged=(judged(30),)))
+    assert good.state == "better_costlier"
+
+
+def test_a_judge_of_the_weekly_runs_that_lost_trust_is_told_and_when_it_is_found_again() -> None:
+    def seen(told: dict[str, str], *facts: JudgedFact, version: str = JUDGE.version) -> list[tuple[str, bool, str]]:
+        latest = compared_run(1, judged=facts, deciders={"default": replace(JUDGE, version=version)})
+        runs = [compared_run(0, look(0, 0, 0, 0.0), judged=facts), latest]
+        found = judge_observations(drifts_of(runs), runs, told)
+        return [(each.state, each.silent, each.title) for each in found]
+
+    lost, again = (
+        "Quality data of the weekly runs cannot be relied on",
+        "Quality data of the weekly runs can be relied on again",
+    )
+    subject = "trust/default/weekly runs"
+    assert seen({}, judged(0)) == []  # not known yet
+    assert seen({}, judged(10)) == []  # always was
+    assert seen({}, judged(10, 1)) == [("lost", False, lost)]
+    assert seen({subject: "lost"}, judged(10)) == [("trusted", False, again)]
+    assert seen({subject: "trusted"}, judged(10)) == [("trusted", True, again)]
+    assert seen({}, judged(10, 1), version="2:j") == []  # another judge decides now
+    (told,) = judge_observations(
+        drifts_of(runs := [compared_run(0, judged=(judged(10, 1),)), compared_run(1, judged=(judged(10, 1),))]),
+        runs,
+        {},
+    )
+    assert told.sentence.startswith(
+        "Task default, weekly runs: the judge j cannot be trusted: it passed 2 of 20 controls"
+    )
+    assert told.sentence.endswith("Until it can, drift and leads that rest on it are kept back.")
+
+
+def test_a_judge_that_prefers_one_of_two_equal_answers_is_not_trusted_and_one_that_is_no_model_needs_no_trust() -> None:
+    leaning = [look(at, 0, 0, 1.0) for at in range(20)]
+    lost = [look(at, 1, 0, -1.0) for at in range(12)]
+    leant, _ = drifts_of([compared_run(0, *leaning), compared_run(1, *lost)])
+    assert "it finds a difference between two answers of the same model" in (leant.withheld or "")
+    own, _ = drifts_of([compared_run(0, judged=()), compared_run(1, *lost, judged=())])
+    assert (own.judge, own.withheld, len(own.report.drifts)) == (None, None, 1)
+
+
+def test_what_the_latest_run_could_not_compare_has_its_reason() -> None:
+    def reason(*runs: RunFacts) -> str | None:
+        return next(each.reason for each in drifts_of(runs) if each.model == "p")
+
+    def unkept(made: RunFacts) -> RunFacts:
+        return replace(made, answers=tuple(replace(each, kept=False) for each in made.answers))
+
+    first, second = compared_run(0), compared_run(1)
+    assert reason(first) == "this is the first weekly run: there is nothing yet to compare its answers with"
+    assert reason(first, second) == "the latest run compared none of its answers with earlier ones"
+    not_kept = "the answers are not kept (shadow.content: none, or older than shadow.retention_days), so that a judge"
+    assert (reason(first, unkept(second)) or "").startswith(not_kept)
+    assert (reason(unkept(first), second) or "").startswith(not_kept)
+    silent = replace(second, answers=tuple(replace(each, outcome="timeout") for each in second.answers))
+    assert reason(first, silent) == "no answer of it in the latest run ended well"
+    broke = compared_run(1, state="stopped", reason="no money for the answers")
+    assert reason(first, broke) == "the latest run ended before its answers were compared: no money for the answers"
+    elsewhere = replace(first, answers=tuple(replace(each, prompt=f"y{each.prompt}") for each in first.answers))
+    assert reason(elsewhere, second) == "no prompt of the latest run was answered by it in the two runs before, too"
+    part = [look(0, 1, 0, 0.0), look(1, 1, 0, None, reason="no money"), look(2, 1, 0, None, reason="no money")]
+    assert reason(first, compared_run(1, *part)) == "2 of 3 comparisons of the latest run have no result: no money"
+    assert reason(first, compared_run(1, look(0, 1, 0, 0.0))) is None
+    plain = compared_run(1, deciders={"default": Decider(evaluator="is-json", version="1", absolute=True)})
+    assert drifts_of([compared_run(0, judged=()), plain]) == []
+    # A judge of before is still told, though another one decides now.
+    newer = compared_run(1, deciders={"default": replace(JUDGE, version="2:j")})
+    versions = {each.version: each.reason for each in drifts_of([compared_run(0, look(0, 0, 0, 0.0)), newer])}
+    assert set(versions) == {"1:j", "2:j"}
+
+
+def test_the_same_runs_are_worked_out_once_and_others_anew() -> None:
+    runs = [run(number, *pairs(20 * number, 20, p=1.0, c=0.5)) for number in range(3)]
+    of_runs = RunPoints()
+    points = of_runs.points(runs)
+    assert points == trend_points(runs, ())
+    assert all(one is other for one, other in zip(points, of_runs.points(runs), strict=True))
+    leads, drifts = of_runs.proved(runs)
+    assert leads == leads_of(runs)
+    assert drifts == drifts_of(runs)
+    assert of_runs.proved([*runs]) == (leads, drifts)
+    assert of_runs.proved([*runs])[0] is leads
+
+    taken_up = [*runs[:-1], replace(runs[-1], answers=runs[-1].answers[:-4])]  # the same id, other answers
+    assert of_runs.points(taken_up) == trend_points(taken_up, ())
+    assert of_runs.proved(taken_up)[0] is not leads
+    assert of_runs.proved(runs[:1])[0] == leads_of(runs[:1])
+    assert of_runs.points(runs[1:]) == trend_points(runs[1:], ())  # forgotten, and made again

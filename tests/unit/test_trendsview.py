@@ -34,9 +34,21 @@ LEAD = {
 }  # fmt: skip
 DRIFT: dict[str, Any] = {
     "task": "default", "role": "primary", "model": "claude", "evaluator": "is-json",
-    "noise_floor": {"n": 40, "discordance": 0.0},
-    "changes": [{"direction": "worse", "since_run": "r3", "mean": -0.4, "ci": [-0.6, -0.2], "conversations": 40}],
+    "noise_floor": {"n": 40, "discordance": 0.0}, "now": {}, "withheld": None, "reason": None,
+    "changes": [
+        {
+            "direction": "worse", "since_run": "r3", "mean": -0.4, "ci": [-0.6, -0.2], "conversations": 40,
+            "examples": [
+                {
+                    "case": "c1", "difference": -1.0, "reason": None,
+                    "before": {"run": "r2", "case": "c1", "repeat": 0, "quality": 1.0, "output": '{"a": 1}'},
+                    "now": {"run": "r3", "case": "c1", "repeat": 0, "quality": 0.0, "output": '```json\n{"a": 1}\n```'},
+                }
+            ],
+        }
+    ],
 }  # fmt: skip
+JUDGED = DRIFT | {"evaluator": "llm-pairwise", "compared": True}
 
 
 def test_a_table_has_a_row_a_point_then_leads_drift_and_the_next_run() -> None:
@@ -56,8 +68,40 @@ def test_a_table_has_a_row_a_point_then_leads_drift_and_the_next_run() -> None:
             "default, primary claude by is-json: worse since run r3, -0.400 (-0.600 to -0.200) over 40 conversations "
             "(noise floor 0.0%)"
         ),
+        "    case c1: -1",
+        '    before (run r2, quality 1): {"a": 1}',
+        '    now (run r3, quality 0): ```json⏎{"a": 1}⏎```',
         "next weekly run: 2026-11-08T03:00:00Z",
     ]
+
+
+def test_what_a_judge_cannot_say_has_its_reason_and_what_it_said_stands_with_the_pair() -> None:
+    def said(**given: Any) -> list[str]:
+        return trends_text(trends(drift=[JUDGED | given]), form="md").splitlines()[3:-1]
+
+    short = "3 of 9 comparisons of the latest run have no result: no money"
+    unknown = {"n": 0, "discordance": None}
+    (untold,) = said(changes=[], withheld="the judge flips", noise_floor=unknown)
+    assert untold == (
+        "- default, primary claude by llm-pairwise: nothing can be told, the judge flips (noise floor not known)"
+    )
+    assert said(changes=[], now=None, reason="the answers are not kept") == [
+        "- default, primary claude by llm-pairwise: nothing can be told, the answers are not kept (noise floor 0.0%)"
+    ]
+    assert said(changes=[], reason=short) == [
+        "- default, primary claude by llm-pairwise: answers as before, as far as can be told (noise floor 0.0%); "
+        + short
+    ]
+    (change,) = DRIFT["changes"]
+    (example,) = change["examples"]
+    sides = {
+        "before": {"run": "r2", "case": "c1", "repeat": 1, "quality": None, "output": "x" * 300},
+        "now": {"run": "r3", "case": "c1", "repeat": 0, "quality": None, "output": None},
+    }
+    told = said(changes=[change | {"examples": [example | sides | {"reason": "before: *right*\x1b"}]}])
+    assert told[1] == "  - case c1: -1, the judge says: before: \\*right\\*?"
+    assert told[2] == f"  - before (run r2): {'x' * 199}…"
+    assert told[3] == "  - now (run r3): not kept"
 
 
 def test_what_is_not_known_and_what_is_under_way_is_said() -> None:
@@ -68,6 +112,8 @@ def test_what_is_not_known_and_what_is_under_way_is_said() -> None:
     assert "quality difference not known. Proved." in text
     assert "answers as before, as far as can be told (noise floor not known)" in text
     assert "a weekly run is under way" in text
+    first = trends_text(trends(drift=[quiet | {"now": None}]), form="table")
+    assert "claude by is-json: nothing could be compared yet (noise floor not known)" in first
     none = {"at": None, "under_way": False, "reason": "benchmark.schedule is null"}
     assert "next weekly run: benchmark.schedule is null" in trends_text(trends(next_run=none), form="md")
 

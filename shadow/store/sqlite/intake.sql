@@ -5,13 +5,13 @@ INSERT INTO exchange (
     streamed, stop_reason, ttft_ms, first_text_ms,
     input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens,
     price_source, request_bytes, response_bytes, first_turn, has_tools, client_retry, version, eligible,
-    error, gateway_error, prompt
+    error, gateway_error, prompt, overhead_us
 ) VALUES (
     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
     ?, ?, ?, ?,
     ?, ?, ?, ?, ?,
     ?, ?, ?, ?, ?, ?, ?, ?,
-    ?, ?, ?
+    ?, ?, ?, ?
 ) ON CONFLICT (id) DO NOTHING;
 
 -- name: insert_job

@@ -4,12 +4,15 @@ WITH trial AS (
     SELECT
         exchange.task, exchange.model AS "primary", judgement.candidate, judgement.exchange_id,
         judgement.evaluator, judgement.version, judgement.model, judgement.control,
-        max(CASE WHEN judge_order = 'primary_first' THEN judgement.winner END) AS first,
-        max(CASE WHEN judge_order = 'candidate_first' THEN judgement.winner END) AS second,
-        max(CASE WHEN judge_order = 'single' AND judgement.role = 'primary' THEN grade END) AS primary_grade,
-        max(CASE WHEN judge_order = 'single' AND judgement.role = 'candidate' THEN grade END) AS candidate_grade,
+        -- A control of a judge that grades has one call, which says who won; `none` with a grade: graded before.
+        max(CASE WHEN judge_order = 'primary_first' OR (judge_order = 'single' AND control IS NOT NULL)
+            THEN judgement.winner END) AS first,
+        max(CASE WHEN judge_order = 'candidate_first' OR (judge_order = 'single' AND control IS NOT NULL)
+            THEN judgement.winner END) AS second,
+        max(CASE WHEN judgement.role = 'primary' THEN grade END) AS primary_grade,
+        max(CASE WHEN judgement.role = 'candidate' THEN grade END) AS candidate_grade,
         max(judge_order = 'single') AS is_single,
-        max(judge_order = 'none') AS is_identical,
+        max(judge_order = 'none' AND grade IS NULL) AS is_identical,
         max(primary_chars) AS primary_chars, max(candidate_chars) AS candidate_chars,
         min(shadow_job.counted AND NOT shadow_answer.redaction_changed) AS counts,
         sum(judge_order <> 'none') AS calls,
@@ -73,13 +76,13 @@ WITH trial AS (
         judgement.version, judgement.model,
         max(CASE WHEN judge_order = 'primary_first' THEN judgement.winner END) AS first,
         max(CASE WHEN judge_order = 'candidate_first' THEN judgement.winner END) AS second,
-        max(CASE WHEN judge_order = 'single' AND judgement.role = 'primary' THEN grade END) AS primary_grade,
-        max(CASE WHEN judge_order = 'single' AND judgement.role = 'candidate' THEN grade END) AS candidate_grade
+        max(CASE WHEN judgement.role = 'primary' THEN grade END) AS primary_grade,
+        max(CASE WHEN judgement.role = 'candidate' THEN grade END) AS candidate_grade
     FROM label -- CROSS keeps this order: there are far fewer labels than exchanges
     CROSS JOIN exchange ON exchange.id = label.exchange_id
     JOIN judgement ON judgement.exchange_id = exchange.id AND judgement.candidate = label.candidate
     WHERE exchange.started_at >= :since AND exchange.started_at < :until AND (:task IS NULL OR exchange.task = :task)
-        AND judgement.quality AND judgement.control IS NULL AND judgement.judge_order <> 'none'
+        AND judgement.quality AND judgement.control IS NULL AND (judgement.judge_order <> 'none' OR grade IS NOT NULL)
     GROUP BY 1, 2, 3, 4, 5, 6
 )
 SELECT

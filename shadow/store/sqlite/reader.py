@@ -80,7 +80,10 @@ class SqliteReader(SqliteJudging):
         return await self._fetch("coverage", _window(since, until, task))
 
     async def holds_more_than(self, limit: int, *, since: datetime, until: datetime) -> bool:
-        """Tell whether more exchanges than `limit` lie in the window; costs no more than counting that far."""
+        """Tell whether more exchanges than `limit` lie in the window, or some of them are deleted: sums know then.
+
+        Costs no more than counting that far.
+        """
         (row,) = await self._fetch("holds_more_than", {"limit": limit, "since": micros(since), "until": micros(until)})
         return bool(row["more"])
 

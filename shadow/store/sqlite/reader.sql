@@ -46,10 +46,12 @@ WHERE exchange.started_at >= :since AND exchange.started_at < :until AND shadow_
 GROUP BY exchange.task, exchange.model, shadow_job.candidate, shadow_job.state, shadow_job.reason;
 
 -- name: holds_more_than
--- Whether more exchanges than these lie in the window; stops counting there.
-SELECT count(*) > :limit AS more FROM (
-    SELECT 1 FROM exchange WHERE started_at >= :since AND started_at < :until LIMIT :limit + 1
-);
+-- Whether more exchanges than these lie in the window, or lay there before they were deleted; stops counting there.
+SELECT
+    count(*) > :limit OR EXISTS (
+        SELECT 1 FROM meta WHERE key = 'raw_complete_from' AND CAST(value AS INTEGER) > :since
+    ) AS more
+FROM (SELECT 1 FROM exchange WHERE started_at >= :since AND started_at < :until LIMIT :limit + 1);
 
 -- name: eligible_sample
 -- The first eligible exchanges of a window.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -34,7 +34,6 @@ from shadow.store.sqlite.rows import micros, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from shadow.records import Cost, LeasedJob
     from shadow.rollups import RollupRow, Span, Summed, Totals
@@ -371,6 +370,9 @@ class SqliteRollups:
     def _must_lead(self, transaction: Statements, holder: str | None) -> None:
         if not self._leads(transaction, holder):
             raise StoreError(f"store {self._reader.path}: another process has begun to make rollups anew; try again")
+        # Making a day takes longer than a lease lasts.
+        until = micros(datetime.now(UTC) + timedelta(seconds=_LEASE_S))
+        transaction.run(self._sql["prolong_lease"], {"name": LEASE, "holder": holder, "until": until})
 
     async def _fact(self, name: str) -> int | None:
         rows = await self._reader.fetch(self._sql["meta"], {"key": name})

@@ -7,7 +7,7 @@ INSERT INTO rollup_delta (bucket, task, "primary", candidate, detail, numbers, h
 SELECT
     id, started_at, task, model, dialect, eligible, outcome, latency_ms, ttft_ms, streamed, client_retry, first_turn,
     has_tools, gateway_error, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
-    output_tokens, cost_billed_usd, cost_uncached_usd, price_source
+    output_tokens, cost_billed_usd, cost_uncached_usd, price_source, overhead_us
 FROM exchange WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: bundle_jobs
@@ -126,7 +126,7 @@ ON CONFLICT (grain, bucket) DO UPDATE SET version = version + 1;
 SELECT
     id, started_at, task, model, dialect, eligible, outcome, latency_ms, ttft_ms, streamed, client_retry, first_turn,
     has_tools, gateway_error, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
-    output_tokens, cost_billed_usd, cost_uncached_usd, price_source
+    output_tokens, cost_billed_usd, cost_uncached_usd, price_source, overhead_us
 FROM exchange
 WHERE (started_at, id) > (:after, :after_id) AND started_at < :until
 ORDER BY started_at, id LIMIT :limit;
@@ -191,6 +191,10 @@ INSERT INTO lease (name, holder, lease_until) VALUES (:name, :holder, :until)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
 WHERE holder = excluded.holder OR lease_until < :now OR lease_until > :farthest
 RETURNING 1;
+
+-- name: prolong_lease
+-- Stay the one who does this for longer.
+UPDATE lease SET lease_until = max(lease_until, :until) WHERE name = :name AND holder = :holder;
 
 -- name: seize_lease
 -- Become the one who does this, whoever did it before.

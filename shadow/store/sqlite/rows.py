@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping, Sequence
 
-    from shadow.records import CandidateAnswer, Cost, LeasedJob, PairResult, StoredContent, StoredScore
+    from shadow.records import CandidateAnswer, Cost, Judgement, LeasedJob, PairResult, StoredContent, StoredScore
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -153,6 +153,7 @@ def exchange_row(exchange: ExchangeRecord) -> tuple[Any, ...]:
         _text(exchange.error),
         _text(exchange.gateway_error),
         exchange.prompt,
+        exchange.overhead_us,
     )
 
 
@@ -186,6 +187,7 @@ def exchange_of(row: Mapping[str, Any]) -> ExchangeRecord:
         error=row["error"],
         gateway_error=row["gateway_error"],
         prompt=row["prompt"],
+        overhead_us=row["overhead_us"],
     )
 
 
@@ -372,23 +374,30 @@ def judgement_rows(answer: CandidateAnswer, stored: StoredScore) -> list[tuple[A
             stored.role,
             number,
             stored.quality,
-            _text(each.model),
-            micros(each.started_at),
-            each.order,
-            each.status,
-            each.control,
-            each.winner,
-            each.grade,
-            _text(each.reason),
-            each.attempt,
-            *_usage_columns(each.usage),
-            each.cost_usd,
-            each.latency_ms,
-            each.primary_chars,
-            each.candidate_chars,
+            *judgement_columns(each),
         )
         for number, each in enumerate(stored.score.judgements)
     ]
+
+
+def judgement_columns(each: Judgement) -> tuple[Any, ...]:
+    """Values of one call of a judge, from the judge's model on."""
+    return (
+        _text(each.model),
+        micros(each.started_at),
+        each.order,
+        each.status,
+        each.control,
+        each.winner,
+        each.grade,
+        _text(each.reason),
+        each.attempt,
+        *_usage_columns(each.usage),
+        each.cost_usd,
+        each.latency_ms,
+        each.primary_chars,
+        each.candidate_chars,
+    )
 
 
 def content_rows(answer: CandidateAnswer, content: StoredContent) -> list[tuple[Any, ...]]:

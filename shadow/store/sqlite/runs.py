@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from shadow.records import CandidateAnswer, Cost, Dialect, Outcome, Score, StoredScore
-from shadow.runs import DEFAULT_HEADERS, Case, Cell, EvaluatorOfRun, Run, RunAnswer, RunResult, StoredPrompt
+from shadow.runs import (
+    DEFAULT_HEADERS,
+    Case,
+    Cell,
+    Earlier,
+    EvaluatorOfRun,
+    Run,
+    RunAnswer,
+    RunLook,
+    RunResult,
+    StoredPrompt,
+)
 from shadow.store.sqlite.queries import load_queries
-from shadow.store.sqlite.rows import micros, nano_down, nano_up, usage_of, usd
+from shadow.store.sqlite.rows import judgement_columns, micros, nano_down, nano_up, usage_of, usd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +35,21 @@ if TYPE_CHECKING:
     from shadow.store.sqlite.connection import Connection, Row, Transaction
 
 _EVALUATORS = dict[str, list[EvaluatorOfRun]]
+_ALONE, _PRIMARY, _CONTROL = "", "the primary's", "a control"
+"""What an answer lay beside before a judge, where it was no earlier answer of the same model."""
+
+_FORGOTTEN = ("forget_content", "forget_answers", "forget_reasons", "forget_look_reasons", "forget_judge_reasons")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """A score with the calls of a judge behind it, and what the answer lay beside."""
+
+    evaluator: str
+    version: str
+    beside: str
+    quality: bool
+    score: Score
 
 
 class SqliteRuns:
@@ -137,6 +164,7 @@ class SqliteRuns:
             reserved = held[0]["reserved_nano_usd"]
             await transaction.run(self._sql["finish_answer"], key | _answer_columns(answer))
             await transaction.run_many(self._sql["insert_score"], _score_rows(run_id, answer.cell, answer.scores))
+            await self._keep_judgements(transaction, run_id, answer.cell, answer.scores)
             await self._settle(transaction, run_id, reserved=reserved, spent=_spent(answer, reserved))
 
     async def give_back(self, run_id: str, cell: Cell) -> None:
@@ -153,6 +181,7 @@ class SqliteRuns:
         async with self._writer.transaction() as transaction:
             for cell in cells:
                 await transaction.run(self._sql["delete_scores"], _key(run_id, cell))
+                await transaction.run(self._sql["delete_looks"], _key(run_id, cell))
                 await transaction.run(self._sql["delete_answer"], _key(run_id, cell))
 
     async def reserve_scoring(self, run_id: str, *, worst_case_usd: float, worker: str) -> RunReservation:
@@ -186,7 +215,62 @@ class SqliteRuns:
     ) -> None:
         spent = nano_up(sum(stored.score.cost_usd for stored in scores))
         await transaction.run_many(self._sql["insert_score"], _score_rows(run_id, cell, scores))
+        await self._keep_judgements(transaction, run_id, cell, scores)
         await self._settle(transaction, run_id, reserved=nano_up(reserved_usd), spent=spent)
+
+    async def add_look(self, run_id: str, look: RunLook, *, reserved_usd: float = 0.0) -> None:
+        """Keep what was said of an answer beside an earlier one, and settle what was reserved for it."""
+        beside = f"{look.before.run_id}#{look.before.repeat}"
+        judged = _Judged(evaluator=look.evaluator, version=look.version, beside=beside, quality=True, score=look.score)
+        async with self._writer.transaction() as transaction:
+            await transaction.run_many(self._sql["insert_look"], [_look_row(run_id, look)])
+            await self._keep_calls(transaction, run_id, look.cell, judged)
+            await self._settle_score(transaction, run_id, look.score, reserved_usd)
+
+    async def add_control(
+        self, run_id: str, cell: Cell, *, evaluator: str, version: str, score: Score, reserved_usd: float = 0.0
+    ) -> None:
+        """Keep the calls of a test of a judge on one answer, and settle what was reserved for it."""
+        judged = _Judged(evaluator=evaluator, version=version, beside=_CONTROL, quality=True, score=score)
+        async with self._writer.transaction() as transaction:
+            await self._keep_calls(transaction, run_id, cell, judged)
+            await self._settle_score(transaction, run_id, score, reserved_usd)
+
+    async def looks(self, run_id: str) -> list[RunLook]:
+        """What was said of a run's answers beside earlier ones."""
+        return [_look(row) for row in await self._reader.fetch(self._sql["looks"], {"id": run_id})]
+
+    async def _keep_judgements(
+        self, transaction: Transaction, run_id: str, cell: Cell, scores: Sequence[StoredScore]
+    ) -> None:
+        for stored in scores:
+            judged = _Judged(
+                evaluator=stored.evaluator,
+                version=stored.version,
+                beside=_PRIMARY if stored.role == "pair" else _ALONE,
+                quality=stored.quality,
+                score=stored.score,
+            )
+            await self._keep_calls(transaction, run_id, cell, judged)
+
+    async def _keep_calls(self, transaction: Transaction, run_id: str, cell: Cell, judged: _Judged) -> None:
+        """Keep every call of a judge behind a score, numbered on from those that are there."""
+        if not judged.score.judgements:
+            return
+        key = _key(run_id, cell) | {
+            "beside": judged.beside,
+            "evaluator": judged.evaluator,
+            "version": judged.version,
+        }
+        found = await transaction.run(self._sql["judgements_so_far"], key)
+        rows = [
+            (*key.values(), found[0]["next"] + number, judged.quality, *judgement_columns(each))
+            for number, each in enumerate(judged.score.judgements)
+        ]
+        await transaction.run_many(self._sql["insert_run_judgement"], rows)
+
+    async def _settle_score(self, transaction: Transaction, run_id: str, score: Score, reserved_usd: float) -> None:
+        await self._settle(transaction, run_id, reserved=nano_up(reserved_usd), spent=nano_up(score.cost_usd))
 
     async def end(
         self,
@@ -267,10 +351,7 @@ class SqliteRuns:
         """Delete prompts, answers and reasons of runs that ended before then; returns how many texts."""
         limit = {"before": micros(before)}
         async with self._writer.transaction() as transaction:
-            parts = [
-                await transaction.run(self._sql[name], limit)
-                for name in ("forget_content", "forget_answers", "forget_reasons")
-            ]
+            parts = [await transaction.run(self._sql[name], limit) for name in _FORGOTTEN]
         return sum(map(len, parts))
 
     async def _settle(self, transaction: Transaction, run_id: str, *, reserved: int, spent: int) -> None:
@@ -419,6 +500,35 @@ def _score_rows(run_id: str, cell: Cell, scores: Sequence[StoredScore]) -> list[
         )
         for stored in scores
     ]
+
+
+def _look_row(run_id: str, look: RunLook) -> tuple[Any, ...]:
+    cell, before, score = look.cell, look.before, look.score
+    return (
+        run_id,
+        cell.case_id,
+        cell.model,
+        cell.repeat,
+        before.run_id,
+        before.case_id,
+        before.repeat,
+        look.evaluator,
+        look.version,
+        score.status,
+        score.value,
+        _text(score.reason),
+        score.cost_usd,
+    )
+
+
+def _look(row: Row) -> RunLook:
+    return RunLook(
+        cell=_cell(row),
+        before=Earlier(run_id=row["before_run_id"], case_id=row["before_case_id"], repeat=row["before_repeat"]),
+        evaluator=row["evaluator"],
+        version=row["version"],
+        score=Score(status=row["status"], value=row["value"], reason=row["reason"], cost_usd=row["cost_usd"]),
+    )
 
 
 def _score(row: Row) -> StoredScore:

@@ -84,6 +84,44 @@ INSERT OR REPLACE INTO run_score (
     measures
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: judgements_so_far
+-- How many calls of a judge are kept of one answer beside another, so that later ones are numbered on.
+SELECT coalesce(max(number) + 1, 0) AS next FROM run_judgement
+WHERE run_id = :id AND case_id = :case_id AND model = :model AND repeat = :repeat AND beside = :beside
+    AND evaluator = :evaluator AND version = :version;
+
+-- name: insert_run_judgement
+-- Keep one call of a judge.
+INSERT INTO run_judgement (
+    run_id, case_id, model, repeat, beside, evaluator, version, number, quality,
+    judge, started_at, judge_order, status, control, winner, grade, reason, attempt,
+    input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens,
+    cost_usd, latency_ms, primary_chars, candidate_chars
+) VALUES (
+    ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?,
+    ?, ?, ?, ?
+);
+
+-- name: insert_look
+-- Keep what was said of an answer beside an earlier one; a later word of the same evaluator takes its place.
+INSERT OR REPLACE INTO run_look (
+    run_id, case_id, model, repeat, before_run_id, before_case_id, before_repeat, evaluator, version, status, value,
+    reason, cost_usd
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: looks
+-- What was said of a run's answers beside earlier ones.
+SELECT * FROM run_look WHERE run_id = :id ORDER BY case_id, model, repeat, before_run_id, before_repeat;
+
+-- name: delete_looks
+-- Forget what was said of one answer that is asked for again, beside whichever other.
+DELETE FROM run_look
+WHERE run_id = :id AND model = :model
+    AND ((case_id = :case_id AND repeat = :repeat)
+        OR (before_run_id = :id AND before_case_id = :case_id AND before_repeat = :repeat));
+
 -- name: delete_scores
 -- Forget the scores of one answer.
 DELETE FROM run_score WHERE run_id = :id AND case_id = :case_id AND model = :model AND repeat = :repeat;
@@ -181,4 +219,16 @@ RETURNING 1;
 -- The scores' part of the same: evaluators quote what they saw.
 UPDATE run_score SET reason = ''
 WHERE run_id IN (SELECT id FROM run WHERE finished_at < :before) AND reason <> '' AND status = 'scored'
+RETURNING 1;
+
+-- name: forget_look_reasons
+-- What judges said of an answer beside an earlier one, too.
+UPDATE run_look SET reason = ''
+WHERE run_id IN (SELECT id FROM run WHERE finished_at < :before) AND reason <> '' AND status = 'scored'
+RETURNING 1;
+
+-- name: forget_judge_reasons
+-- And in every single call; what is no ruling may quote as well.
+UPDATE run_judgement SET reason = ''
+WHERE run_id IN (SELECT id FROM run WHERE finished_at < :before) AND reason <> ''
 RETURNING 1;

@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shadow.records import Dialect
-from shadow.runfacts import GOLDEN, AnswerFact, CaseFact, RunFacts, ScoreFact, ShadowWeek
+from shadow.runfacts import (
+    GOLDEN,
+    AnswerFact,
+    CaseFact,
+    Decider,
+    JudgedFact,
+    LookFact,
+    RunFacts,
+    ScoreFact,
+    ShadowWeek,
+)
 from shadow.runs import Case, EvaluatorOfRun
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import micros, usd
 
 if TYPE_CHECKING:
+    from shadow.runs import Earlier
     from shadow.store.sqlite.connection import Connection, Row
 
 _FIRST_MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
@@ -61,6 +72,8 @@ class SqliteTrends:
                     cost_usd=score["cost_usd"],
                 )
             )
+        looks = await self._reader.fetch(self._sql["looks_of_run"], {"id": row["id"]})
+        judged = await self._reader.fetch(self._sql["judged_of_run"], {"id": row["id"]})
         bound = row["max_cost_nano_usd"]
         return RunFacts(
             id=row["id"],
@@ -90,9 +103,18 @@ class SqliteTrends:
                     cost_usd=each["cost_uncached_usd"],
                     reserve_usd=usd(each["reserved_nano_usd"]),
                     scores=tuple(scores[each["case_id"], each["model"], each["repeat"]]),
+                    kept=bool(each["kept"]),
                 )
                 for each in answers
             ),
+            deciders={
+                task: Decider(evaluator=each.name, version=each.version, absolute=each.absolute)
+                for task, of_task in listed.items()
+                for each in of_task
+                if each.quality
+            },
+            looks=tuple(_look(each) for each in looks),
+            judged=tuple(JudgedFact(**{**each, "grades": bool(each["grades"])}) for each in judged),
         )
 
     async def asked_cases(self, *, since: datetime) -> dict[str, CaseFact]:
@@ -134,6 +156,23 @@ class SqliteTrends:
         rows = await self._reader.fetch(self._sql["output"], key)
         return rows[0]["output"] if rows else None
 
+    async def look_reason(
+        self, run_id: str, *, case_id: str, model: str, repeat: int, before: Earlier, evaluator: str, version: str
+    ) -> str | None:
+        """Why a judge ruled so of an answer beside an earlier one; None when nothing is kept."""
+        key = {
+            "run_id": run_id,
+            "case_id": case_id,
+            "model": model,
+            "repeat": repeat,
+            "before_run_id": before.run_id,
+            "before_repeat": before.repeat,
+            "evaluator": evaluator,
+            "version": version,
+        }
+        rows = await self._reader.fetch(self._sql["look_reason"], key)
+        return rows[0]["reason"] or None if rows else None
+
     async def shadow_weeks(self, *, since: datetime, until: datetime, task: str | None = None) -> list[ShadowWeek]:
         """Shadowed pairs of live traffic by week, task and model; a primary's are those of all its candidates once."""
         window = {"since": micros(since), "until": micros(until), "task": task}
@@ -153,6 +192,25 @@ class SqliteTrends:
             for key, rows in sorted(groups.items(), key=lambda each: [str(part) for part in each[0]])
             if key[2] is not None
         ]
+
+
+def _look(row: Row) -> LookFact:
+    return LookFact(
+        task=row["task"],
+        prompt=row["prompt_hash"],
+        cluster=row["cluster"],
+        case_id=row["case_id"],
+        model=row["model"],
+        repeat=row["repeat"],
+        before_run=row["before_run_id"],
+        before_case_id=row["before_case_id"],
+        before_repeat=row["before_repeat"],
+        evaluator=row["evaluator"],
+        version=row["version"],
+        status=row["status"],
+        value=row["value"],
+        reason=row["reason"],
+    )
 
 
 def _week(key: tuple[int, str, str, str], rows: list[Row], heard: Row | None) -> ShadowWeek:

@@ -203,7 +203,7 @@ def before_and_now(task: Any, models: Mapping[Any, Sequence[Node | None]]) -> Ch
     return Chart(title=title, reading=reading, drawing=drawing, columns=columns, rows=rows)
 
 
-def latency_curves(task: Node, curves: Sequence[Mapping[str, Any]], *, kind: str) -> Chart:
+def latency_curves(task: Node, curves: Sequence[Mapping[str, Any]], *, kind: str, link: str | None) -> Chart:
     """Share of answers that came within a time, per model. `kind` is `latency_ms` or `ttft_ms`."""
     series = series_of(task.nodes("models"))
     what = "first token" if kind == "ttft_ms" else "whole answer"
@@ -217,11 +217,15 @@ def latency_curves(task: Node, curves: Sequence[Mapping[str, Any]], *, kind: str
         svg.Line(
             points=[(float(a), float(b)) for a, b in row[kind]["points"] if a > 0],
             label=named(row["model"]),
-            series=series.get(row["model"], number),
+            series=series[row["model"]],
             stepped=True,
             dashed=row["role"] == "primary",
+            href=None if row["role"] == "primary" else pairs_link(link, task["task"], row["model"]),
+            told=f"{named(row['model'])}, {row[kind]['n']:,} answers"
+            + ("" if row["role"] == "primary" or link is None else "; see its pairs"),
         )
-        for number, row in enumerate(curves)
+        for row in curves
+        if row["model"] in series
     ]
     lines = [line for line in lines if line.points]
     if not lines:
@@ -279,7 +283,10 @@ def coverage_funnel(one: Node) -> Chart:
 
 def timing(pair: Mapping[str, Any]) -> Chart:
     """Both answers of a pair on one clock: until the first token, then until the last."""
-    title, reading = "Timing", "The light part is the wait for the first token; a full bar was not streamed."
+    title, reading = (
+        "Timing",
+        "The first part is the wait for the first token, the second the rest; a bar of one part was not streamed.",
+    )
     sides = (
         (named(pair.get("primary")), pair.get("primary_ttft_ms"), pair.get("primary_latency_ms")),
         (named(pair.get("candidate")), pair.get("ttft_ms"), pair.get("latency_ms")),

@@ -73,9 +73,9 @@ def ms_signed(value: float) -> str:
 
 
 def ms_fine(value: float) -> str:
-    """`0.184 ms`, `3.1 ms`: a duration that may be far below a millisecond, to three digits."""
+    """`0.184 ms`, `3.10 ms`: a duration that may be far below a millisecond, to three digits."""
     small = abs(value) < 100  # noqa: PLR2004  (three digits need a point below)
-    return f"{_signed(f'{value:.3g}')}{NARROW}ms" if small else ms(value)
+    return f"{_signed(f'{value:#.3g}')}{NARROW}ms" if small else ms(value)
 
 
 def ms_tick(value: float) -> str:

@@ -29,6 +29,7 @@ def health_view(
         "facts": [("Waiting for a candidate", f"{_pending(stats):,}")],
         "next_run": next_run,
         "loaded_at": settings.loaded_at,
+        "config_version": settings.config_version,
         "candidates": _candidates(settings),
     }
 

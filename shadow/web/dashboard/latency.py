@@ -25,17 +25,17 @@ RANKS = ("p50", "p95", "p99")
 
 
 def latency_task(
-    task: Node, *, curves: Sequence[Mapping[str, Any]], trend: Node | None, weekly: tuple[str, str]
+    task: Node, *, link: str, curves: Sequence[Mapping[str, Any]], trend: Node | None, weekly: tuple[str, str]
 ) -> dict[str, Any]:
     """Everything the page shows of one task; `weekly` is the clock and the percentile of the chart over weeks."""
     series = charts.series_of(task.nodes("models"))
     kind, rank = weekly
     return {
         "node": task,
-        "curves": [charts.latency_curves(task, curves, kind=each) for each in ("latency_ms", "ttft_ms")],
+        "curves": [charts.latency_curves(task, curves, kind=each, link=link) for each in ("latency_ms", "ttft_ms")],
         "weekly": None
         if trend is None
-        else trends.latency_trend(trend, task=task["task"], series=series, kind=kind, rank=rank),
+        else trends.latency_trend(trend, task=task["task"], series=series, kind=kind, rank=rank, link=link),
         "models": task.nodes("models"),
         "comparisons": task.nodes("comparisons"),
     }

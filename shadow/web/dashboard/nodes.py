@@ -32,6 +32,8 @@ class Node:
     def __getitem__(self, name: str) -> Any:
         """Give what stands at a dotted path below this one; None when any part of the way is missing."""
         value: Any = self.value
+        if "." not in name:
+            return value.get(name)
         for part in name.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         return value

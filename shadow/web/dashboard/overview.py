@@ -39,7 +39,7 @@ def task_view(task: Node, *, link: str | None, curves: Sequence[Mapping[str, Any
         ],
         "pareto": charts.cost_and_quality(task, link=link),
         "differences": charts.quality_differences(task, link=link),
-        "latency": charts.latency_curves(task, curves, kind=kind),
+        "latency": charts.latency_curves(task, curves, kind=kind, link=link),
         "insights": [insight["text"] for insight in task.nodes("insights")],
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+from collections import Counter
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
 LIST_LENGTH = 50
 POLL_S = 5
 
-ROOM = {"overview": 12, "latency": 12, "cost": 18, "health": 24, "report": 12, "run": 20, "compare": 40}
+ROOM = {"overview": 12, "latency": 12, "cost": 18, "health": 24, "report": 10, "run": 20, "compare": 40}
 """How many models' figures a page has room for, so that it stays below 150 kB; further tasks are a click away."""
 
-_CHARTED_TASKS = 3
+_LISTED_TASKS = 40
+_CHARTED_POINTS = 300
+"""The charts over the weeks on the page of runs: one, and more as long as they hold no more points than this."""
 
 _SHOWS = (
     ("all", "all pairs"),
@@ -67,7 +70,7 @@ async def start(page: Page) -> Response:
         {
             **overview.task_view(task, link=PREFIX, curves=curves.get(task["task"], ()), kind=kind),
             "latency_switch": _switch(page, kind),
-            "trend": report.trend_of(trend, task),
+            "trend": report.trend_of(trend, task, link=PREFIX),
         }
         for task in shown
     ]
@@ -161,7 +164,8 @@ async def durations(page: Page) -> Response:
         title="Latency",
         page="Latency",
         tasks=[
-            latency.latency_task(task, curves=curves.get(task["task"], ()), trend=told, weekly=weekly) for task in shown
+            latency.latency_task(task, link=PREFIX, curves=curves.get(task["task"], ()), trend=told, weekly=weekly)
+            for task in shown
         ],
         more_tasks=_more(page, more),
         weekly_switch=latency.weekly_switch(weekly, lambda word: page.again(weekly=word)),
@@ -181,8 +185,11 @@ async def cost(page: Page) -> Response:
     trend = await _trends(page)
     for task in view["tasks"]:
         series = charts.series_of(task["node"].nodes("models"))
-        drawn = [] if trend is None else [trends.cost_trend(Node(trend), task=task["node"]["task"], series=series)]
-        task["charts"] = drawn
+        task["charts"] = (
+            []
+            if trend is None
+            else [trends.cost_trend(Node(trend), task=task["node"]["task"], series=series, link=PREFIX)]
+        )
     return page.answer(
         "cost.html",
         title="Cost",
@@ -220,7 +227,8 @@ async def health(page: Page) -> Response:
 
 async def all_runs(page: Page) -> Response:
     """Show benchmark runs, newest first, and what changed over the weeks."""
-    found = await page.api.get("/runs", {"limit": "30", "cursor": page.query.get("cursor")})
+    found = await _if_built(page, "/runs", {"limit": "30", "cursor": page.query.get("cursor")})
+    found = found or {"runs": [], "next_cursor": None}
     trend = await _trends(page)
     live = any(run.get("state") == "running" for run in found["runs"])
     return page.answer(
@@ -355,17 +363,23 @@ def _over_the_weeks(trend: Any) -> list[dict[str, Any]]:
     names = dict.fromkeys(each["task"] for part in parts for each in node.nodes(part))
     told = [(name, trends.sentences(node, task=name)) for name in names]
     told.sort(key=lambda each: not each[1])
-    return [
-        {
-            "name": name,
-            "sentences": sentences,
-            "examples": trends.changed_answers(node, task=name) if number < _CHARTED_TASKS else (),
-            "chart": trends.quality_trend(node, task=name, series=trends.series_of(node, task=name))
-            if number < _CHARTED_TASKS
-            else None,
-        }
-        for number, (name, sentences) in enumerate(told)
-    ]
+    points = Counter(point["task"] for point in node.nodes("points"))
+    found: list[dict[str, Any]] = []
+    drawn = 0
+    for name, sentences in told[:_LISTED_TASKS]:
+        drawn += points[name]
+        charted = not found or drawn <= _CHARTED_POINTS
+        found.append(
+            {
+                "name": name,
+                "sentences": sentences,
+                "examples": trends.changed_answers(node, task=name) if charted else (),
+                "chart": trends.quality_trend(node, task=name, series=trends.series_of(node, task=name), link=PREFIX)
+                if charted
+                else None,
+            }
+        )
+    return found
 
 
 def _of_task(page: Page, summary: Node) -> Sequence[Node]:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from shadow.web.answers import COMMON_HEADERS
 from shadow.web.dashboard import formats
-from shadow.web.dashboard.texts import one_line
+from shadow.web.dashboard.texts import one_line, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +104,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        cell=_cell, line=_line, when=_when, given=_given, count=formats.count, path=_path, drawing=Markup
+        cell=_cell,
+        line=_line,
+        line_by_line=_line_by_line,
+        when=_when,
+        given=_given,
+        count=formats.count,
+        path=_path,
+        drawing=Markup,
     )  # only what shadow.web.svg drew goes through `drawing`: it escapes its own words
     return environment
 
@@ -116,6 +123,10 @@ def _line(value: object, limit: int = 200) -> str:
 def _cell(text: str) -> Markup:
     """A text of a table's cell; one that might run from right to left is kept from turning its neighbours around."""
     return Markup.escape(text) if text.isascii() else Markup("<bdi>{}</bdi>").format(text)
+
+
+def _line_by_line(value: object) -> str:
+    return shown(str(value), limit_bytes=2000).text
 
 
 def _when(value: Any) -> Markup:

@@ -41,6 +41,7 @@ def run_html(summary: Mapping[str, Any], *, version: str, written: datetime | No
     context = {
         "run": run,
         "run_task_views": view["tasks"],
+        "run_level": view["level"],
         "since": None,
         "until": None,
         "tasks": (),
@@ -69,8 +70,8 @@ def stats_context(
     tasks = [
         {
             **overview.task_view(task, link=link, curves=curves.get(task["task"], ()), kind="latency_ms"),
-            "trend": trend_of(trend, task),
-            "cost_trend": cost_trend_of(trend, task),
+            "trend": trend_of(trend, task, link=link),
+            "cost_trend": cost_trend_of(trend, task, link=link),
         }
         for task in (Node(stats).nodes("tasks") if shown is None else shown)
     ]
@@ -88,18 +89,20 @@ def curves_by_task(latency: Mapping[str, Any] | None) -> Mapping[str, Sequence[M
     return {task["task"]: task["models"] for task in (latency or {}).get("tasks", ())}
 
 
-def trend_of(trend: Mapping[str, Any] | None, task: Node) -> charts.Chart | None:
+def trend_of(trend: Mapping[str, Any] | None, task: Node, *, link: str | None) -> charts.Chart | None:
     """Draw a task's quality over the weeks; None where this version knows no trends."""
     if trend is None:
         return None
-    return trends.quality_trend(Node(trend), task=task["task"], series=charts.series_of(task.nodes("models")))
+    series = charts.series_of(task.nodes("models"))
+    return trends.quality_trend(Node(trend), task=task["task"], series=series, link=link)
 
 
-def cost_trend_of(trend: Mapping[str, Any] | None, task: Node) -> charts.Chart | None:
+def cost_trend_of(trend: Mapping[str, Any] | None, task: Node, *, link: str | None) -> charts.Chart | None:
     """Draw a task's cost per quality point over the weeks; None where this version knows no trends."""
     if trend is None:
         return None
-    return trends.cost_trend(Node(trend), task=task["task"], series=charts.series_of(task.nodes("models")))
+    series = charts.series_of(task.nodes("models"))
+    return trends.cost_trend(Node(trend), task=task["task"], series=series, link=link)
 
 
 def _alone(context: Mapping[str, Any]) -> str:

@@ -132,11 +132,13 @@ def _login_page(page: Page, *, next_path: str | None, wrong: bool) -> Response:
 
 def _problem(page: Page, error: ApiError) -> Response:
     """Say what went wrong and what to do next."""
+    command = None
     if error.not_built:
         title, tone, next_step = "Not here yet", "calm", None
     elif error.kind == "store":
         title, tone = "The store cannot be read", "bad"
-        next_step = "Live traffic goes on. Run `shadow-gateway doctor`; this page works again when the store does."
+        next_step = "Live traffic goes on; this page works again when the store does. What is wrong with it, says"
+        command = "shadow-gateway doctor"
     elif error.status == HTTPStatus.BAD_REQUEST:
         title, tone, next_step = "This address cannot be read", "warn", "Begin again from the overview."
     elif error.status == HTTPStatus.NOT_FOUND:
@@ -144,7 +146,13 @@ def _problem(page: Page, error: ApiError) -> Response:
     else:
         title, tone, next_step = "This did not work", "bad", "The log of the measuring process may say more."
     return page.answer(
-        "problem.html", title=title, status=error.status, tone=tone, message=error.message, next=next_step
+        "problem.html",
+        title=title,
+        status=error.status,
+        tone=tone,
+        message=error.message,
+        next=next_step,
+        command=command,
     )
 
 
@@ -156,6 +164,7 @@ def _stale_form(page: Page) -> Response:
         tone="warn",
         message="It was not made by this process, or it was sent from another site. Nothing was done.",
         next="Open the page again and send it from there.",
+        command=None,
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from shadow.web import svg
 from shadow.web.dashboard import formats
-from shadow.web.dashboard.charts import Chart, named
+from shadow.web.dashboard.charts import Chart, named, pairs_link
 from shadow.web.dashboard.nodes import keyed
 from shadow.web.dashboard.texts import one_line, shown
 
@@ -18,36 +19,50 @@ if TYPE_CHECKING:
     from shadow.web.dashboard.nodes import Node
 
     Form = Callable[[float], str]
+    Placed = tuple[datetime, Node]
+    """A value of the trends and when it is of."""
 
 _MAX_MARKS = 7
+_WAY = {True: "; see the latest", False: "; see its pairs"}
 _MAX_MODELS = 12
+_MAX_ROWS = 100
+_MAX_SHAPES = 30
+"""A line of more points than this bears no shapes: they would be a smear."""
 _MAX_EXAMPLES = 3
 _EXAMPLE_BYTES = 1200
 
 
-def quality_trend(trends: Node, *, task: Any, series: Mapping[Any, int]) -> Chart:
-    """Quality of every model week by week, with intervals as bands."""
+def quality_trend(trends: Node, *, task: Any, series: Mapping[Any, int], link: str | None) -> Chart:
+    """Quality of every model week by week, with intervals as bands; `link` None draws lines without links."""
     return _trend(
-        trends, task=task, series=series, of=("quality.mean", "quality.ci"), form=formats.quality,
+        trends, task=task, series=series, link=link, of=("quality.mean", "quality.ci"), form=formats.quality,
         tick=lambda value: f"{value:g}", title="Quality, week by week", axis="quality",
     )  # fmt: skip
 
 
-def latency_trend(trends: Node, *, task: Any, series: Mapping[Any, int], kind: str, rank: str) -> Chart:
+def latency_trend(
+    trends: Node, *, task: Any, series: Mapping[Any, int], kind: str, rank: str, link: str | None
+) -> Chart:
     """One percentile of every model week by week: `kind` is latency_ms or ttft_ms, `rank` p50 or p95."""
-    what = "first token" if kind == "ttft_ms" else "whole answer"
+    what = "First token" if kind == "ttft_ms" else "Whole answer"
     return _trend(
-        trends, task=task, series=series, of=(f"{kind}.{rank}", f"{kind}.{rank}_ci"), form=formats.ms,
-        tick=formats.ms_tick, title=f"Time to the {what}, {rank} week by week", axis=rank,
+        trends, task=task, series=series, link=link, of=(f"{kind}.{rank}", f"{kind}.{rank}_ci"), form=formats.ms,
+        tick=formats.ms_tick, title=f"{what}, {rank} week by week", axis=rank,
     )  # fmt: skip
 
 
-def cost_trend(trends: Node, *, task: Any, series: Mapping[Any, int]) -> Chart:
+def cost_trend(trends: Node, *, task: Any, series: Mapping[Any, int], link: str | None) -> Chart:
     """Cost per quality point of every model week by week."""
     return _trend(
-        trends, task=task, series=series, of=("cost_per_quality_point_usd.value", "cost_per_quality_point_usd.ci"),
-        form=formats.usd_per_1k, title="USD per 1k quality points, week by week", axis="USD per 1k points",
-    )  # fmt: skip
+        trends,
+        task=task,
+        series=series,
+        link=link,
+        of=("cost_per_quality_point_usd.value", "cost_per_quality_point_usd.ci"),
+        form=formats.usd_per_1k,
+        title="USD per 1k quality points, week by week",
+        axis="USD per 1k points",
+    )
 
 
 def _trend(
@@ -55,6 +70,7 @@ def _trend(
     *,
     task: Any,
     series: Mapping[Any, int],
+    link: str | None,
     of: tuple[str, str],
     form: Form,
     title: str,
@@ -63,32 +79,37 @@ def _trend(
 ) -> Chart:
     reading = "Solid: live traffic by week. Dashed: weekly runs over fixed prompts. Bands are intervals."
     columns = ("when", "model", "source", axis, "interval")
-    points = [point for point in trends.nodes("points") if point["task"] == task and point[of[0]] is not None]
-    colours = _colours([point["model"] for point in points], series)
-    points = [point for point in points if point["model"] in colours]
+    points = [
+        (_moment(point), point)
+        for point in trends.nodes("points")
+        if point["task"] == task and point[of[0]] is not None
+    ]
+    colours = _colours([point["model"] for _, point in points], series)
+    points = sorted(((at, point) for at, point in points if point["model"] in colours), key=lambda each: each[0])
     rows = [
         (
-            f"{_moment(point):%Y-%m-%d}",
+            f"{at:%Y-%m-%d}",
             named(point["model"]),
             "run" if point["source"] == "run" else "live",
             form(point[of[0]]),
             _ends(point[of[1]], form),
         )
-        for point in points
+        for at, point in points[-_MAX_ROWS:]
     ]
-    weeks = {_moment(point).date() for point in points}
+    if len(points) > len(rows):
+        reading += f" The table holds the newest {len(rows)} of {len(points):,} values."
+    weeks = {at.date() for at, _ in points}
     if len(weeks) < 2:  # noqa: PLR2004  (a line needs two ends)
         return Chart(title=title, reading=reading, drawing="", columns=columns, rows=rows, empty=_too_few(weeks))
     lines = [
-        _line(found, of=of, series=colours[model], dashed=source == "run")
+        _line(found, of=of, series=colours[model], dashed=source == "run", href=_behind(link, found[-1][1]))
         for (model, source), found in _grouped(points).items()
     ]
     drawing = svg.curves(
         svg.Frame(name=f"{keyed(title)}-{keyed(str(task))}", title=title, description=reading),
         lines,
-        x=svg.Axis(title="week (UTC)", format=formats.plain, marks=_dates(points)),
+        x=svg.Axis(title="week (UTC)", format=formats.plain, marks=_dates(weeks)),
         y=svg.Axis(title=axis, format=tick or form),
-        beside=True,
     )
     return Chart(title=title, reading=reading, drawing=drawing, columns=columns, rows=rows)
 
@@ -120,13 +141,14 @@ def series_of(trends: Node, *, task: Any) -> Mapping[Any, int]:
 
 
 def sentences(trends: Node, *, task: Any) -> list[str]:
-    """Drift, the primary's first, then leads that are proved or lost."""
+    """Drift, the primary's first, what cannot be told of it and why, then leads that are proved or lost."""
     found = [
         _drifted(drift, change)
         for drift in trends.nodes("drift")
         if drift["task"] == task
         for change in drift.nodes("changes")
     ]
+    found += [_untold(drift) for drift in trends.nodes("drift") if drift["task"] == task and _is_untold(drift)]
     found += [
         f"{named(lead['candidate'])}, weekly runs: {one_line(str(lead['why']), limit=400)}"
         for lead in trends.nodes("leads")
@@ -136,11 +158,15 @@ def sentences(trends: Node, *, task: Any) -> list[str]:
 
 
 def changed_answers(trends: Node, *, task: Any) -> list[dict[str, Any]]:
-    """Prompts whose answers changed where a drift is proved: (whose, then and now), a few for each change."""
+    """Prompts whose answers changed where a drift is proved: whose, then and now, a few of the latest change.
+
+    Where the drift was seen by comparing the two answers, `reason` is what was said of them.
+    """
     return [
         {
             "model": named(drift["model"]),
             "case": one_line(str(example["case"]), limit=60),
+            "reason": example["reason"],
             "sides": [
                 {
                     "words": words,
@@ -160,6 +186,17 @@ def changed_answers(trends: Node, *, task: Any) -> list[dict[str, Any]]:
     ]
 
 
+def _is_untold(drift: Node) -> bool:
+    """True where a judge that must compare has compared nothing, or is not trusted."""
+    return bool(drift["withheld"] or (drift["reason"] and drift["now"] is None))
+
+
+def _untold(drift: Node) -> str:
+    who = f"{'the primary ' if drift['role'] == 'primary' else ''}{named(drift['model'])}"
+    why = one_line(str(drift["withheld"] or drift["reason"]), limit=400)
+    return f"Whether {who} drifted cannot be told by {named(drift['evaluator'])}: {why}."
+
+
 def _drifted(drift: Node, change: Node) -> str:
     mean, ci = change["mean"], change["ci"]
     who = f"{'The primary ' if drift['role'] == 'primary' else ''}{named(drift['model'])}"
@@ -170,29 +207,41 @@ def _drifted(drift: Node, change: Node) -> str:
     return f"{who} drifted: {what}{between} by {named(drift['evaluator'])} since run {since}, {over}."
 
 
-def _line(points: Sequence[Node], *, of: tuple[str, str], series: int, dashed: bool) -> svg.Line:
-    at = [(_moment(point).timestamp(), point) for point in points]
+def _line(points: Sequence[Placed], *, of: tuple[str, str], series: int, dashed: bool, href: str | None) -> svg.Line:
+    at = [(when.timestamp(), point) for when, point in points]
+    name = named(points[0][1]["model"])
     return svg.Line(
         points=[(when, point[of[0]]) for when, point in at],
-        label=named(points[0]["model"]),
-        told=f"{named(points[0]['model'])}, {'weekly runs' if dashed else 'live traffic'}",
+        label=name,
+        told=f"{name}, {'weekly runs' if dashed else 'live traffic'}{'' if href is None else _WAY[dashed]}",
         series=series,
         band=[(when, *point[of[1]]) for when, point in at if point[of[1]]],
-        marks=True,
+        href=href,
+        marks=len(points) <= _MAX_SHAPES,
         dashed=dashed,
     )
 
 
-def _grouped(points: Sequence[Node]) -> dict[tuple[Any, str], list[Node]]:
-    groups: dict[tuple[Any, str], list[Node]] = {}
-    for point in points:
-        groups.setdefault((point["model"], "run" if point["source"] == "run" else "live"), []).append(point)
+def _behind(link: str | None, point: Node) -> str | None:
+    """The page behind a line: its latest run, or a candidate's pairs."""
+    if link is None:
+        return None
+    if point["source"] == "run":
+        run = point["run"]
+        return f"{link}runs/{quote(run.encode('utf-8', 'replace'), safe='')}" if isinstance(run, str) else None
+    return None if point["role"] == "primary" else pairs_link(link, point["task"], point["model"])
+
+
+def _grouped(points: Sequence[Placed]) -> dict[tuple[Any, str], list[Placed]]:
+    groups: dict[tuple[Any, str], list[Placed]] = {}
+    for at, point in points:
+        groups.setdefault((point["model"], "run" if point["source"] == "run" else "live"), []).append((at, point))
     return groups
 
 
-def _dates(points: Sequence[Node]) -> Sequence[tuple[float, str]]:
+def _dates(weeks: set[date]) -> Sequence[tuple[float, str]]:
     """Some of the dates, evenly, the last among them."""
-    days = sorted({_moment(point).date() for point in points})
+    days = sorted(weeks)
     step = -(-len(days) // _MAX_MARKS)
     return [
         (datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp(), f"{day.day} {day:%b}")
