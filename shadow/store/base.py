@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     )
 
 
+ROW_BY_ROW = 5000
+"""Up to so many exchanges a window is read row by row, exactly and with every interval; beyond, out of sums."""
+
+
 class StoreError(Exception):
     """The store cannot be opened or used; the message says which file or server, what happened, what would be right."""
 

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from shadow.runs import Earlier
 from shadow.stats.weeks import week_points, weeks
+from shadow.store.base import ROW_BY_ROW
 from shadow.trends import in_order, trend_points
 from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer
@@ -37,7 +38,7 @@ MAX_RUNS = 104
 """Weekly runs that are looked at: two years."""
 
 FROM_SUMS = (
-    f"more than {parameters.ROW_BY_ROW:,} exchanges: live weeks are read from sums; a primary's times are those of all "
+    f"more than {ROW_BY_ROW:,} exchanges: live weeks are read from sums; a primary's times are those of all "
     "its live answers, percentiles are within 1 %, and intervals over conversations are null"
 )
 
@@ -113,7 +114,7 @@ class WeeklyApi:
         inside = [run for run in runs if window.since <= run.started_at < window.until]
         rows: Sequence[ShadowWeek] = ()
         live: Sequence[dict[str, Any]] = ()
-        rolled = await self._reader.holds_more_than(parameters.ROW_BY_ROW, since=window.since, until=window.until)
+        rolled = await self._reader.holds_more_than(ROW_BY_ROW, since=window.since, until=window.until)
         if rolled:
             live = await self._rolled_weeks(window)
         else:
