@@ -127,6 +127,7 @@ def _beside(folder: object, name: str) -> str:
 def _whole_file(output: str | None) -> Iterator[TextIO]:
     """Write to standard output, or to a file that appears under its name only when it is whole."""
     import os  # noqa: PLC0415
+    import signal  # noqa: PLC0415
     from pathlib import Path  # noqa: PLC0415
 
     if output is None:
@@ -135,12 +136,14 @@ def _whole_file(output: str | None) -> Iterator[TextIO]:
         return
     path = Path(output)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         with open(partial, "w", encoding="utf-8", newline="", opener=for_us_alone) as file:
             yield file
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _redactor(loaded: Config) -> Redactor:

@@ -35,7 +35,7 @@ class SqliteExport:
         if kind == "runs" and not await self._reader.fetch(self._sql["has_runs"]):
             return
         after: Row = {
-            "after": -(2**62), "after_id": "", "after_candidate": "",
+            "after": micros(since), "after_id": "", "after_candidate": "",
             "after_run": "", "after_case": "", "after_model": "", "after_repeat": -1,
         }  # fmt: skip
         window = {"since": micros(since), "until": micros(until), "task": task, "candidate": candidate, "limit": PAGE}

@@ -1,8 +1,7 @@
 -- name: exchanges
 -- A page of exchanges, oldest first.
 SELECT * FROM exchange
-WHERE started_at >= :since AND started_at < :until AND (:task IS NULL OR task = :task)
-    AND (started_at, id) > (:after, :after_id)
+WHERE (started_at, id) > (:after, :after_id) AND started_at < :until AND (:task IS NULL OR task = :task)
 ORDER BY started_at, id LIMIT :limit;
 
 -- name: pairs
@@ -18,10 +17,9 @@ SELECT
 FROM shadow_answer
 JOIN exchange ON exchange.id = shadow_answer.exchange_id
 LEFT JOIN content ON content.exchange_id = shadow_answer.exchange_id AND content.candidate = shadow_answer.candidate
-WHERE exchange_started_at >= :since AND exchange_started_at < :until AND (:task IS NULL OR shadow_answer.task = :task)
+WHERE (exchange_started_at, shadow_answer.exchange_id, shadow_answer.candidate) > (:after, :after_id, :after_candidate)
+    AND exchange_started_at < :until AND (:task IS NULL OR shadow_answer.task = :task)
     AND (:candidate IS NULL OR shadow_answer.candidate = :candidate)
-    AND (exchange_started_at, shadow_answer.exchange_id, shadow_answer.candidate)
-        > (:after, :after_id, :after_candidate)
 ORDER BY exchange_started_at, shadow_answer.exchange_id, shadow_answer.candidate LIMIT :limit;
 
 -- name: scores

@@ -113,7 +113,7 @@ FROM (
     SELECT exchange_id, candidate FROM shadow_answer AS listed INDEXED BY shadow_answer_by_start
     WHERE (:task IS NULL OR task = :task) AND (:candidate IS NULL OR candidate = :candidate)
         AND exchange_started_at >= coalesce(:since, -9223372036854775808)
-        AND exchange_started_at < coalesce(:until, 9223372036854775807)
+        AND +exchange_started_at < coalesce(:until, 9223372036854775807) -- +: `key` finds the place in the index
         AND (:show = 'all'
             OR (:show = 'differs' AND abs(quality_diff) >= 0.005)
             OR (:show = 'regressed' AND quality_diff <= -0.005)
@@ -122,7 +122,7 @@ FROM (
                 SELECT 1 FROM label WHERE label.exchange_id = listed.exchange_id AND label.candidate = listed.candidate
             )))
         AND (exchange_started_at, exchange_id, candidate)
-            < (coalesce(:key, 9223372036854775807), coalesce(:key_id, ''), coalesce(:key_candidate, ''))
+            < (coalesce(:key, :until, 9223372036854775807), coalesce(:key_id, ''), coalesce(:key_candidate, ''))
     ORDER BY exchange_started_at DESC, exchange_id DESC, candidate DESC
     LIMIT :limit
 ) AS page
@@ -149,6 +149,7 @@ FROM (
             OR (:show = 'unreviewed' AND NOT EXISTS (
                 SELECT 1 FROM label WHERE label.exchange_id = listed.exchange_id AND label.candidate = listed.candidate
             )))
+        AND coalesce(quality_diff, 2.0) >= coalesce(:key, -9.0) -- the place in the index; ties are cut next
         AND (coalesce(quality_diff, 2.0), exchange_id, candidate)
             > (coalesce(:key, -9.0), coalesce(:key_id, ''), coalesce(:key_candidate, ''))
     ORDER BY coalesce(quality_diff, 2.0), exchange_id, candidate

@@ -110,8 +110,8 @@ class DeltaLog:
     def raw(self, seen: Statements, *, since: int, until: int) -> tuple[Deltas, int]:
         """Add up what the raw rows of [since, until) seconds say, and count the exchanges."""
         deltas, read = Deltas(), 0
-        window: Row = {"since": since * 1_000_000, "until": until * 1_000_000, "limit": _PAGE}
-        after: Row = {"after": 0, "after_id": ""}
+        window: Row = {"until": until * 1_000_000, "limit": _PAGE}
+        after: Row = {"after": since * 1_000_000, "after_id": ""}
         while page := seen.run(self._sql["exchanges_between"], window | after):
             ids = [row["id"] for row in page]
             # A conversation that was asked again counts once, with the page of its first exchange.

@@ -128,7 +128,7 @@ SELECT
     has_tools, gateway_error, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
     output_tokens, cost_billed_usd, cost_uncached_usd, price_source, overhead_us
 FROM exchange
-WHERE started_at >= :since AND started_at < :until AND (started_at, id) > (:after, :after_id)
+WHERE (started_at, id) > (:after, :after_id) AND started_at < :until
 ORDER BY started_at, id LIMIT :limit;
 
 -- name: first_since
