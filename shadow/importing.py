@@ -145,7 +145,7 @@ def _objects(text: str) -> Iterator[tuple[int, dict[str, Any]] | _FaultError]:
             yield _FaultError(number, f"is longer than {MAX_LINE_CHARS} characters")
             continue
         try:
-            written = json.loads(line, parse_constant=_no_constant)
+            written = json.loads(line, parse_constant=_no_constant, object_pairs_hook=_no_twice)
         except (ValueError, RecursionError) as error:
             if number == 1 and whole.startswith("{") and (page := _page(whole)) is not None:
                 yield from page
@@ -162,7 +162,7 @@ def _objects(text: str) -> Iterator[tuple[int, dict[str, Any]] | _FaultError]:
 
 def _members(whole: str) -> Iterator[tuple[int, dict[str, Any]] | _FaultError]:
     try:
-        members = json.loads(whole, parse_constant=_no_constant)
+        members = json.loads(whole, parse_constant=_no_constant, object_pairs_hook=_no_twice)
     except (ValueError, RecursionError) as error:
         yield _FaultError(getattr(error, "lineno", 1), f"is no JSON: {_said(error)}")
         return
@@ -173,7 +173,7 @@ def _members(whole: str) -> Iterator[tuple[int, dict[str, Any]] | _FaultError]:
 def _page(whole: str) -> list[tuple[int, dict[str, Any]]] | None:
     """Read an indented page of an API's list; None when it is none."""
     try:
-        page = json.loads(whole, parse_constant=_no_constant)
+        page = json.loads(whole, parse_constant=_no_constant, object_pairs_hook=_no_twice)
     except (ValueError, RecursionError):
         return None
     members = page.get("data") if isinstance(page, dict) else None
@@ -279,6 +279,15 @@ def _text_of(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)
+
+
+def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is there twice")
+    return found
 
 
 def _no_constant(name: str) -> Any:

@@ -26,8 +26,12 @@ _FIRST_MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 _WEEK = timedelta(weeks=1)
 
 
-def weeks(since: datetime, until: datetime) -> list[tuple[datetime, datetime, datetime]]:
-    """Cut a window into weeks: (Monday 00:00 UTC, from, until), oldest first; its ends may lie within one."""
+WeekPart = tuple[datetime, datetime, datetime]
+"""Monday 00:00 UTC, and the part of that week: from, until."""
+
+
+def weeks(since: datetime, until: datetime) -> list[WeekPart]:
+    """Cut a window into weeks, oldest first; its ends may lie within one."""
     monday = _FIRST_MONDAY + (since - _FIRST_MONDAY) // _WEEK * _WEEK
     found = []
     while monday < until:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from shadow.notices import Mute
     from shadow.rollups import Summed
     from shadow.runfacts import RunFacts, ShadowWeek
+    from shadow.stats.weeks import WeekPart
     from shadow.store.base import Reader, Trends
     from shadow.trends import Lead, ModelDrift
-    from shadow.web.parameters import Window
 
 MAX_OUTPUT_CHARS = 1000
 """How much of an answer is shown as an example."""
@@ -38,8 +38,9 @@ MAX_RUNS = 104
 """Weekly runs that are looked at: two years."""
 
 FROM_SUMS = (
-    f"more than {ROW_BY_ROW:,} exchanges: live weeks are read from sums; a primary's times are those of all "
-    "its live answers, percentiles are within 1 %, and intervals over conversations are null"
+    f"live weeks before the newest {ROW_BY_ROW:,} exchanges, or whose rows are deleted, are read from sums: "
+    "a primary's times are those of all its live answers, percentiles are within 1 %, and intervals over conversations "
+    "are null"
 )
 
 
@@ -112,18 +113,25 @@ class WeeklyApi:
         task, model = parameters.text(given, "task"), parameters.text(given, "model")
         runs = await self._trends.weekly_runs(limit=MAX_RUNS)
         inside = [run for run in runs if window.since <= run.started_at < window.until]
+        parts = weeks(window.since, window.until)
+        by_sums = await self._in_sums(parts, window.until)
+        live = await self._rolled_weeks(parts[:by_sums])
         rows: Sequence[ShadowWeek] = ()
-        live: Sequence[dict[str, Any]] = ()
-        rolled = await self._reader.holds_more_than(ROW_BY_ROW, since=window.since, until=window.until)
-        if rolled:
-            live = await self._rolled_weeks(window)
-        else:
-            rows = await self._trends.shadow_weeks(since=window.since, until=window.until, task=task)
+        if by_sums < len(parts):
+            rows = await self._trends.shadow_weeks(since=parts[by_sums][1], until=window.until, task=task)
         told = await asyncio.to_thread(_told, self._of_runs, runs, inside, rows, live, task=task, model=model)
         await self._show_outputs(told["drift"])
-        read = {"from": "sums" if rolled else "rows", "reason": await self._why_sums() if rolled else None}
+        told_from = "rows" if not by_sums else "sums" if by_sums == len(parts) else "both"
+        read = {"from": told_from, "reason": await self._why_sums() if by_sums else None}
         answer = {"since": window.since, "until": window.until, "read": read, **told, "next_run": self._next()}
         return JsonAnswer(answer)
+
+    async def _in_sums(self, parts: Sequence[WeekPart], until: datetime) -> int:
+        """Count the oldest weeks, which are read from sums; the newest are read row by row as far as that is quick."""
+        count = len(parts)
+        while count and not await self._reader.holds_more_than(ROW_BY_ROW, since=parts[count - 1][1], until=until):
+            count -= 1
+        return count
 
     async def _why_sums(self) -> str:
         due = await self._reader.rollups.due()
@@ -132,10 +140,10 @@ class WeeklyApi:
         before = datetime.fromtimestamp(due, UTC).isoformat()
         return f"{FROM_SUMS}; those of before {before} are still being made, for an older version kept none"
 
-    async def _rolled_weeks(self, window: Window) -> list[dict[str, Any]]:
+    async def _rolled_weeks(self, parts: Sequence[WeekPart]) -> list[dict[str, Any]]:
         """Make the points of live weeks out of sums, and only those whose sums have changed since the last time."""
         kept: dict[datetime, tuple[Sequence[Summed], list[dict[str, Any]]]] = {}
-        for monday, since, until in weeks(window.since, window.until):
+        for monday, since, until in parts:
             sums = await self._reader.rollups.window(since=since, until=until)
             known = self._known.get(monday)
             if sums.rows or known is None or not _same(known[0], sums.summed):

@@ -47,7 +47,10 @@ def _trends() -> Schema:
             "until": moment("End of the window, excluded."),
             "read": object_of(
                 {
-                    "from": text("What live weeks are made of: single rows, or sums.", enum=["rows", "sums"]),
+                    "from": text(
+                        "What live weeks are made of: single rows, sums, or the older of sums.",
+                        enum=["rows", "sums", "both"],
+                    ),
                     "reason": _reason(),
                 }
             ),

@@ -67,6 +67,7 @@ def test_every_fault_is_told_by_its_line_and_then_nothing_is_taken() -> None:
         '{"prompt": "fine"}', "{", "[1]", '"text"', '{"expected": "4"}', '{"prompt": "x", "id": true}',
         '{"messages": [{"role": "user"}]}', '{"prompt": 5}', '{"prompt": "x", "n": NaN}',
         '{"prompt": "x", "id": "line 1"}', '{"messages": [{"role": "system", "content": "s"}]}',
+        '{"prompt": "x", "prompt": "y"}',
     ]  # fmt: skip
     text = "\n".join(lines)
 
@@ -81,6 +82,7 @@ def test_every_fault_is_told_by_its_line_and_then_nothing_is_taken() -> None:
         "f:9: is no JSON: NaN is no JSON value",
         "f:10: id 'line 1' is the one of line 1",
         "f:11: its question has a system prompt and no turn of a user",
+        "f:12: is no JSON: 'prompt' is there twice",
     ]
 
 
