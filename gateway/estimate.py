@@ -10,6 +10,7 @@ from shadow.pricing import PriceBook
 from shadow.records import Usage
 from shadow.rollups import WHOLE
 from shadow.store import open_store
+from shadow.store.base import ROW_BY_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from shadow.store.base import Reader
 
 _HOURS = 24
-_ROW_BY_ROW = 5000
-"""Of a day with more exchanges some of every hour are looked at, each for as many as that hour had."""
 _AN_HOUR = 200
 
 
@@ -60,7 +59,7 @@ async def estimate(config: Config, *, now: datetime | None = None) -> Estimate:
 async def _weighted(reader: Reader, until: datetime) -> list[Weighted]:
     """Read the day's eligible exchanges, each with the number of exchanges it stands for."""
     since = until - timedelta(hours=_HOURS)
-    if not await reader.holds_more_than(_ROW_BY_ROW, since=since, until=until):
+    if not await reader.holds_more_than(ROW_BY_ROW, since=since, until=until):
         return [(row, 1.0) for row in await reader.exchanges(since=since, until=until) if row["eligible"]]
     found: list[Weighted] = []
     for hour in range(_HOURS):

@@ -16,6 +16,7 @@ from shadow.judge.figures import JudgeBook
 from shadow.ledger import Facts, Judging, Plan
 from shadow.stats.noise import self_differences
 from shadow.stats.rolled_besides import judging_rows, self_difference_sums
+from shadow.store.base import ROW_BY_ROW
 from shadow.verdict import Rules
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ JUDGED_SINCE = timedelta(days=30)
 """How far back a judge's rulings tell whether it may be trusted."""
 
 JUDGED_MAX_AGE_S = 60.0
-ROW_BY_ROW = 5000
-"""Beyond so many exchanges in that time, what judges did is read from sums."""
 _FINGERPRINT_BYTES = 8
 
 Differences = Callable[..., Mapping[tuple[str, str | None], Mapping[float, int]]]

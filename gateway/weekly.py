@@ -39,6 +39,7 @@ from shadow.runs import DEFAULT_HEADERS, Case, prompt_hash
 from shadow.schedule import schedule_of
 from shadow.stats import traffic_figures
 from shadow.stats.rolled import job_counts
+from shadow.store.base import ROW_BY_ROW
 from shadow.trends import drifts_of, leads_of
 
 if TYPE_CHECKING:
@@ -53,8 +54,6 @@ MAX_RUNS = 104
 DROPS_OVER = timedelta(hours=24)
 MONTH = timedelta(days=30)
 """The traffic out of which a month's saving is projected."""
-ROW_BY_ROW = 5000
-"""Beyond so many exchanges in that time, what was lost is read from sums."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

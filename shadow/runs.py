@@ -192,6 +192,20 @@ class RunLook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunControl:
+    """A test of a judge in a run, on an answer of the primary to one case, in which it ruled something."""
+
+    case_id: str
+    evaluator: str
+    version: str
+    winners: Mapping[str, str]
+    """Order in which the judge saw the two -> whom it ruled for, the first time; `single` for one that grades.
+
+    Empty where it graded the answer alone, and not the one made to lose.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A run as the store keeps it. Money is USD."""
 

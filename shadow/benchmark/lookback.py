@@ -16,7 +16,7 @@ import hashlib
 import math
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,7 +31,7 @@ from shadow.evaluators.registry import Named
 from shadow.judge.figures import tally_of
 from shadow.judge.trust import LEAST_CONTROL_PASS_RATE, controls_needed, rate_interval
 from shadow.records import NOISE_FLOOR, EvalCase, Outcome
-from shadow.runs import Cell, Earlier, RunLook
+from shadow.runs import Cell, Earlier, RunControl, RunLook
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -154,13 +154,12 @@ class Exam:
             return 0
         return max(controls_needed(self.passed, self.controls) or 0, self.due)
 
-    def note(self, judgements: Sequence[Judgement]) -> None:
-        """Count one test that was ruled: in both orders, or by a grade."""
+    def note(self, winners: Mapping[str, str | None]) -> None:
+        """Count one test by whom was ruled for in which order; it has a result by both, or by a grade."""
         self.due -= 1
-        won = {each.order: each.winner for each in judgements if each.status == "ruled" and each.control is not None}
-        if won.keys() in ({"primary_first", "candidate_first"}, {"single"}):
+        if winners.keys() in ({"primary_first", "candidate_first"}, {"single"}):
             self.controls += 1
-            self.passed += set(won.values()) == {"primary"}
+            self.passed += set(winners.values()) == {"primary"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +247,7 @@ class Lookback:
         async with till.scoring(run_id, worst_usd) as fits:
             if fits:
                 score = await judge.examine(primary)
-                exam.note(score.judgements)
+                exam.note(_winners(score.judgements))
                 await self._runs.add_control(
                     run_id,
                     cell,
@@ -326,19 +325,28 @@ class Lookback:
                     for fact in run.judged
                     if (fact.task, fact.evaluator, fact.version) == (task, member.name, member.version)
                 )
-                exams.append(
-                    Exam(
-                        member=member,
-                        answers=deque(self._good_answers(plan, result, shelf, task)),
-                        passed=0 if tally is None else tally.controls_passed,
-                        controls=0 if tally is None else tally.controls,
-                        due=math.ceil(judged[task] / PAIRS_PER_CONTROL),
-                    )
+                # A run that is taken up again takes no test again, nor leaves out how it went.
+                taken = [each for each in shelf.controls_of(member) if tasks.get(each.case_id) == task]
+                answers = self._good_answers(plan, result, shelf, task, taken={each.case_id for each in taken})
+                exam = Exam(
+                    member=member,
+                    answers=deque(answers[: max(0, MOST_CONTROLS - len(taken))]),
+                    passed=0 if tally is None else tally.controls_passed,
+                    controls=0 if tally is None else tally.controls,
+                    due=math.ceil(judged[task] / PAIRS_PER_CONTROL),
                 )
+                for control in taken:
+                    exam.note(control.winners)
+                exams.append(exam)
         return exams
 
-    def _good_answers(self, plan: RunPlan, result: RunResult, shelf: _Shelf, task: str) -> list[tuple[Cell, EvalCase]]:
-        """Give answers of the primary that ended by themselves, each prompt's earlier one if there is one."""
+    def _good_answers(
+        self, plan: RunPlan, result: RunResult, shelf: _Shelf, task: str, *, taken: Container[str]
+    ) -> list[tuple[Cell, EvalCase]]:
+        """Give answers of the primary that ended by themselves, each prompt's earlier one if there is one.
+
+        Cases of `taken` are left out: the judge was tested on them.
+        """
         model = plan.primary or ""
         own = {
             answer.cell.case_id: answer
@@ -351,16 +359,22 @@ class Lookback:
                 kept.answer for kept in shelf.answers.get((case.prompt_hash, model), []) if _is_good(kept.answer)
             ]
             answer = earlier[-1] if earlier else own.get(case.id)
-            told = told_again(case, answer) if answer is not None and case.task == task else None
+            is_free = case.task == task and case.id not in taken
+            told = told_again(case, answer) if answer is not None and is_free else None
             if told is not None:
                 told = replace(told, exchange_id=f"{plan.id} {case.id}", role="primary")
                 found.append((Cell(case_id=case.id, model=model), told))
-        return found[:MOST_CONTROLS]
+        return found
 
 
 def _is_good(answer: RunAnswer) -> bool:
     """Tell whether an answer is whole and says something, so that another one can be made to lose against it."""
     return answer.answer.outcome is Outcome.OK and bool(answer.output or (answer.tool_calls or "[]") != "[]")
+
+
+def _winners(judgements: Iterable[Judgement]) -> dict[str, str | None]:
+    """Say whom a judge that is tested ruled for, by order."""
+    return {each.order: each.winner for each in judgements if each.status == "ruled" and each.control is not None}
 
 
 def _contested(result: RunResult, primary: str | None) -> Iterator[str]:
@@ -396,6 +410,8 @@ class _Shelf:
     """(evaluator's name and version, run, case or model with case, repeat) that were part of a comparison over time."""
     made: dict[tuple[str, str, Cell, Earlier], str] = field(default_factory=dict)
     """Comparisons of this very run that are there, with their status."""
+    controls: Sequence[RunControl] = ()
+    """Tests of judges in this very run."""
     run_id: str
 
     @classmethod
@@ -409,6 +425,7 @@ class _Shelf:
         for each in (*earlier, run_id):
             for look in await runs.looks(each):
                 shelf._note(each, look)
+        shelf.controls = await runs.controls(run_id)
         return shelf
 
     def _take(self, result: RunResult) -> None:
@@ -421,21 +438,30 @@ class _Shelf:
     def _note(self, run_id: str, look: RunLook) -> None:
         if run_id == self.run_id:
             self.made[look.evaluator, look.version, look.cell, look.before] = look.score.status
-        elif look.before.run_id != run_id:
+        if look.before.run_id != run_id:
             by, model = (look.evaluator, look.version), look.cell.model
             self.used.add((*by, run_id, f"{model} {look.cell.case_id}", look.cell.repeat))
             self.used.add((*by, look.before.run_id, f"{model} {look.before.case_id}", look.before.repeat))
 
+    def controls_of(self, member: Named) -> list[RunControl]:
+        """Give the tests of one judge."""
+        return [each for each in self.controls if (each.evaluator, each.version) == (member.name, member.version)]
+
     def pair(self, case: Case, member: Named, model: str, there: Sequence[_Kept]) -> tuple[_Kept, _Kept] | None:
-        """Give this run's first answer and the oldest one it may be compared with; those of a look that is there."""
+        """Give this run's first answer and the oldest one it may be compared with; those of a look that is there.
+
+        The earlier one is taken off the shelf: another case may ask the same prompt (live traffic, and golden).
+        """
         earlier = self.answers.get((case.prompt_hash, model), [])
         for now in there:
             for before in earlier:
                 if (member.name, member.version, now.answer.cell, before.before) in self.made:
                     return now, before
         for before in earlier:
-            key = before.before
-            if (member.name, member.version, key.run_id, f"{model} {key.case_id}", key.repeat) not in self.used:
+            of = before.before
+            key = (member.name, member.version, of.run_id, f"{model} {of.case_id}", of.repeat)
+            if key not in self.used:
+                self.used.add(key)
                 return there[0], before
         return None
 

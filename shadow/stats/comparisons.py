@@ -187,7 +187,7 @@ def projected_saving(spent: float | None, cost_ratio: Mapping[str, Any], *, hour
     if spent is None or hours < MIN_HOURS:
         return {
             **figures,
-            "reason": f"needs {MIN_HOURS:g} hours of priced live traffic in this window, not {hours:.1f}",
+            "reason": f"needs {MIN_HOURS:g} h of priced live traffic in this window, not {hours:.1f} h",
         }
     per_month = finite(spent / hours * HOURS_PER_MONTH)
     figures |= {"live_usd_per_month": per_month}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -127,4 +128,8 @@ def _quality(model: Model) -> str:
 
 
 def _cost(model: Model) -> str:
-    return f"${model['cost_usd']['per_request']:.3g}"
+    """Three digits, never as a power of ten."""
+    cost = float(model["cost_usd"]["per_request"])
+    digits = max(0, 2 - math.floor(math.log10(cost))) if cost > 0 else 0
+    shown = f"{cost:.{digits}f}"
+    return f"${shown.rstrip('0').rstrip('.') if digits else shown}"

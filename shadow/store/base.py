@@ -21,12 +21,17 @@ if TYPE_CHECKING:
         EvaluatorOfRun,
         Run,
         RunAnswer,
+        RunControl,
         RunKind,
         RunLook,
         RunPlan,
         RunResult,
         StoredPrompt,
     )
+
+
+ROW_BY_ROW = 5000
+"""Up to so many exchanges a window is read row by row, exactly and with every interval; beyond, out of sums."""
 
 
 class StoreError(Exception):
@@ -713,6 +718,10 @@ class Runs(Protocol):
         self, run_id: str, cell: Cell, *, evaluator: str, version: str, score: Score, reserved_usd: float = 0.0
     ) -> None:
         """Keep the calls of a test of a judge on one answer, and settle what was reserved for it."""
+        ...
+
+    async def controls(self, run_id: str) -> list[RunControl]:
+        """Tests of judges in a run, but for those in which nothing was ruled."""
         ...
 
     async def looks(self, run_id: str) -> list[RunLook]:

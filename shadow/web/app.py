@@ -15,7 +15,7 @@ from starlette.routing import Route
 from shadow.judge.blind import DEFAULT_SEED
 from shadow.pricing import price_exchange
 from shadow.stats import RolledRows, StatsRows, build_stats, latency_curves
-from shadow.store.base import StoreError
+from shadow.store.base import ROW_BY_ROW, StoreError
 from shadow.web import labels, parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
 from shadow.web.bodies import is_json, json_body, no_json_type
@@ -25,7 +25,7 @@ from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.metrics import MetricsApi
 from shadow.web.openapi import openapi
-from shadow.web.parameters import ROW_BY_ROW, ParameterError, Window
+from shadow.web.parameters import ParameterError, Window
 from shadow.web.runs import RunsApi
 from shadow.web.verdicts import VerdictApi
 

@@ -16,9 +16,6 @@ DEFAULT_WINDOW = timedelta(days=7)
 DEFAULT_TREND = timedelta(weeks=12)
 """What `/trends` covers when `since` is not given."""
 
-ROW_BY_ROW = 5000
-"""Up to so many exchanges a window is read row by row, exactly and with every interval; beyond, from rollups."""
-
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 MAX_TEXT_CHARACTERS = 512

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from shadow.runs import Earlier
 from shadow.stats.weeks import week_points, weeks
+from shadow.store.base import ROW_BY_ROW
 from shadow.trends import in_order, trend_points
 from shadow.web import parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer
@@ -37,7 +38,7 @@ MAX_RUNS = 104
 """Weekly runs that are looked at: two years."""
 
 FROM_SUMS = (
-    f"live weeks before the newest {parameters.ROW_BY_ROW:,} exchanges, or whose rows are deleted, are read from sums: "
+    f"live weeks before the newest {ROW_BY_ROW:,} exchanges, or whose rows are deleted, are read from sums: "
     "a primary's times are those of all its live answers, percentiles are within 1 %, and intervals over conversations "
     "are null"
 )
@@ -128,9 +129,7 @@ class WeeklyApi:
     async def _in_sums(self, parts: Sequence[WeekPart], until: datetime) -> int:
         """Count the oldest weeks, which are read from sums; the newest are read row by row as far as that is quick."""
         count = len(parts)
-        while count and not await self._reader.holds_more_than(
-            parameters.ROW_BY_ROW, since=parts[count - 1][1], until=until
-        ):
+        while count and not await self._reader.holds_more_than(ROW_BY_ROW, since=parts[count - 1][1], until=until):
             count -= 1
         return count
 

@@ -187,7 +187,7 @@ def test_check_estimates_the_cost_of_a_day_from_recorded_traffic() -> None:
 
 
 def test_of_much_traffic_some_of_every_hour_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.estimate._ROW_BY_ROW", 3)
+    monkeypatch.setattr("gateway.estimate.ROW_BY_ROW", 3)
     monkeypatch.setattr("gateway.estimate._AN_HOUR", 4)
     write(CONFIG)
     usage = Usage(input=200_000, output=50_000)

@@ -157,6 +157,8 @@ async def test_after_a_change_is_told_the_new_behaviour_is_the_measure(tmp_path:
     with Simulator(QUIET) as simulator:
         async with weekly(tmp_path, simulator.base_url) as on, services(simulator.base_url) as made:
             await on.traffic(0, 8, request=addition)
+            plan = await on.rebenchmark(specs=PAIRWISE, services=made).plan(period=None)
+            on.golden = [_golden(case) for case in plan.cases[:2]]  # asked as traffic, too
             await change(simulator, **{PRIMARY: {"wrong": 1.0}})
             await week(on, 0, made)
             await change(simulator, **{PRIMARY: {"wrong": 0.0}})
@@ -175,6 +177,7 @@ async def test_after_a_change_is_told_the_new_behaviour_is_the_measure(tmp_path:
         for run in runs for look in run.looks if look.before_run != run.id
     ]  # fmt: skip
     assert len(used) == len(set(used))  # each answer once
+    assert sum(look.case_id.startswith("golden") for look in runs[1].looks if look.before_run == runs[0].id) == 4
 
 
 @pytest.mark.parametrize("manner", ["always_a", "always_tie", "random"])
@@ -251,6 +254,11 @@ async def test_money_that_ends_leaves_a_part_out_and_says_so_and_more_of_it_make
         more = replace(short.run, max_cost_usd=1.0)
         whole = await on.rebenchmark(specs=PAIRWISE, services=made, sample=12).resume(more)
         after = {_key(look): look.score for look in await on.store.runs.looks(short.run.id)}
+        with sqlite3.connect(tmp_path / "shadow.db") as database:
+            tests = database.execute(
+                "SELECT count(*) FROM run_judgement WHERE run_id = ? AND beside = 'a control' GROUP BY case_id",
+                (short.run.id,),
+            ).fetchall()
 
     assert (short.run.state, short.run.reason) == ("stopped", NO_MONEY)
     assert short.run.spent_usd <= BUDGET
@@ -275,6 +283,8 @@ async def test_money_that_ends_leaves_a_part_out_and_says_so_and_more_of_it_make
     scored = {key: score for key, score in before.items() if score.status == "scored"}
     assert {key: after[key] for key in scored} == scored  # and what was judged is not judged again
     assert {score.status for score in after.values()} == {"scored"}
+    assert tests
+    assert set(tests) == {(2,)}  # in both orders, and no test is taken again
 
 
 def _key(look: RunLook) -> tuple[Cell, Earlier]:

@@ -9,14 +9,41 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shadow.records import Dialect, Outcome, Score, StoredContent, StoredScore
-from shadow.runs import Cell, prompt_hash
+from shadow.records import Dialect, Judgement, Outcome, Score, StoredContent, StoredScore
+from shadow.runs import Cell, RunControl, prompt_hash
 from shadow.store import open_store
 from tests.support.stored import DAY, NOW, Day, pair_result, rows, sampled, url
 from tests.support.storedruns import DECIDES, HELD, answer, case, plan
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+async def test_a_judge_that_failed_a_test_has_failed_it_whatever_it_says_later(tmp_path: Path) -> None:
+    cell = Cell(case_id="c1", model="a")
+    async with await open_store(url(tmp_path / "shadow.db")) as store:
+        await store.runs.begin(plan(kind="weekly", period="a week"), keep_content=True, **HELD)
+        for status, winner in (("timeout", None), ("ruled", "candidate"), ("ruled", "primary")):
+            calls = tuple(
+                Judgement(model="j", started_at=NOW, order=order, status=status, control="half", winner=winner)
+                for order in ("primary_first", "candidate_first")
+            )
+            score = Score(status="not_applicable", judgements=calls)
+            await store.runs.add_control("r1", cell, evaluator="judge", version="1", score=score)
+        controls = await store.runs.controls("r1")
+        await store.runs.end("r1", state="done", reason=None, worker="w", now=NOW)
+        ((judged,),) = [run.judged for run in await store.trends.weekly_runs(limit=1)]
+
+    assert controls == [
+        RunControl(
+            case_id="c1",
+            evaluator="judge",
+            version="1",
+            winners={"primary_first": "candidate", "candidate_first": "candidate"},
+        )
+    ]
+    assert (judged.controls, judged.controls_passed, judged.controls_failed_to_rule) == (1, 0, 0)
+    assert (judged.calls, judged.failed_calls) == (6, 2)
 
 
 async def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:

@@ -130,9 +130,9 @@ async def test_weeks_of_many_exchanges_are_read_from_sums_until_these_change(
         api = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader, now=lambda: NOW)
         async with admin_port(store.reader, weekly=api, now=lambda: NOW) as client:
             exact = await valid(client, "/trends", "Trends")
-            monkeypatch.setattr("shadow.web.parameters.ROW_BY_ROW", 15)
+            monkeypatch.setattr("shadow.web.weekly.ROW_BY_ROW", 15)
             mixed = await valid(client, "/trends", "Trends")
-            monkeypatch.setattr("shadow.web.parameters.ROW_BY_ROW", 5)
+            monkeypatch.setattr("shadow.web.weekly.ROW_BY_ROW", 5)
             fresh = await valid(client, "/trends", "Trends")
             await store.rollups.fold(limit=1000)
             folded = await valid(client, "/trends", "Trends")

@@ -775,7 +775,7 @@ def test_the_saving_is_what_the_epoch_saves_of_this_windows_live_cost() -> None:
 
 def test_a_saving_is_not_projected_from_less_than_an_hour_or_without_a_ratio() -> None:
     short = the_comparison(rows(exchanges=[exchange(0)]), verdicts=[epoch()], now=at(30))
-    assert short["projected_saving_usd_per_month"]["reason"].startswith("needs 1 hours of priced live traffic")
+    assert short["projected_saving_usd_per_month"]["reason"].startswith("needs 1 h of priced live traffic")
     unknown = {"value": None, "ci": None, "level": None, "n": 0, "basis": "uncached", "reason": "no cost"}
     none = the_comparison(rows(exchanges=[exchange(0)]), verdicts=[epoch(cost_ratio=unknown)], now=at(90))
     assert none["projected_saving_usd_per_month"]["reason"] == "the cost ratio is not known yet"
@@ -1175,3 +1175,11 @@ def test_feedback_is_shown_with_the_primary_and_decides_nothing() -> None:
     assert "feedback" not in candidate["quality"]["by_evaluator"]
     without = stats(rows(exchanges=[exchange(1)], answers=[answer(1)]))["tasks"][0]["models"][0]
     assert primary["quality"]["avg"] == without["quality"]["avg"]
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"), [(0.0000205, "$0.0000205"), (0.05, "$0.05"), (12.346, "$12.3"), (1234.5, "$1234")]
+)
+def test_a_cost_in_a_reading_is_never_a_power_of_ten(usd: float, shown: str) -> None:
+    told = readings(table_row("opus", quality=0.95, cost=3 * usd), table_row("flash", quality=0.7, cost=usd))
+    assert f"at {shown} a request" in told["moderate_quality_low_cost"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ from shadow.runs import (
     EvaluatorOfRun,
     Run,
     RunAnswer,
+    RunControl,
     RunLook,
     RunResult,
     StoredPrompt,
@@ -235,6 +237,18 @@ class SqliteRuns:
         async with self._writer.transaction() as transaction:
             await self._keep_calls(transaction, run_id, cell, judged)
             await self._settle_score(transaction, run_id, score, reserved_usd)
+
+    async def controls(self, run_id: str) -> list[RunControl]:
+        """Tests of judges in a run, but for those in which nothing was ruled."""
+        winners: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
+        for row in await self._reader.fetch(self._sql["controls"], {"id": run_id}):
+            of_test = winners[row["case_id"], row["evaluator"], row["version"]]
+            if row["winner"] is not None:
+                of_test.setdefault(row["judge_order"], row["winner"])
+        return [
+            RunControl(case_id=case_id, evaluator=evaluator, version=version, winners=won)
+            for (case_id, evaluator, version), won in winners.items()
+        ]
 
     async def looks(self, run_id: str) -> list[RunLook]:
         """What was said of a run's answers beside earlier ones."""

@@ -104,6 +104,13 @@ INSERT INTO run_judgement (
     ?, ?, ?, ?
 );
 
+-- name: controls
+-- What judges ruled when they were tested in one run, call by call.
+SELECT case_id, evaluator, version, judge_order, CASE WHEN control IS NOT NULL THEN winner END AS winner
+FROM run_judgement
+WHERE run_id = :id AND beside = 'a control' AND status = 'ruled'
+ORDER BY case_id, evaluator, version, number;
+
 -- name: insert_look
 -- Keep what was said of an answer beside an earlier one; a later word of the same evaluator takes its place.
 INSERT OR REPLACE INTO run_look (

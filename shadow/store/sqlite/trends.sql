@@ -38,14 +38,21 @@ WHERE run_id = :run_id AND case_id = :case_id AND model = :model AND repeat = :r
 -- name: judged_of_run
 -- What each judge that decides did in one run: pairs ruled, identical, failed, flipped and tied; tests; calls and cost.
 -- Tests are those for which a good answer was chosen, one a prompt: beside a bad primary a test says nothing.
-WITH trial AS (
+-- Of a trial that was taken again the first ruling counts: another try must not help a judge that failed.
+WITH call AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY case_id, model, repeat, beside, evaluator, version, judge, control, judge_order
+        ORDER BY winner IS NULL, number
+    ) = 1 AS counts
+    FROM run_judgement WHERE run_id = :id AND quality
+), trial AS (
     SELECT
-        run_case.task, run_judgement.case_id, run_judgement.evaluator, run_judgement.version, run_judgement.judge,
+        run_case.task, call.case_id, call.evaluator, call.version, call.judge,
         control, beside, beside = 'a control' AS is_control,
         -- A control of a judge that grades has one call, which says who won.
-        max(CASE WHEN judge_order = 'primary_first' OR (judge_order = 'single' AND control IS NOT NULL)
+        max(CASE WHEN counts AND (judge_order = 'primary_first' OR (judge_order = 'single' AND control IS NOT NULL))
             THEN winner END) AS first,
-        max(CASE WHEN judge_order = 'candidate_first' OR (judge_order = 'single' AND control IS NOT NULL)
+        max(CASE WHEN counts AND (judge_order = 'candidate_first' OR (judge_order = 'single' AND control IS NOT NULL))
             THEN winner END) AS second,
         max(judge_order = 'single') AS is_single, max(grade) AS grade,
         max(judge_order = 'none') AS is_identical,
@@ -54,10 +61,9 @@ WITH trial AS (
         sum(status NOT IN ('ruled', 'identical')) AS failed_calls,
         sum(status IN ('unreadable', 'refused')) AS unreadable_calls,
         sum(cost_usd) AS cost_usd, sum(cost_usd IS NULL) AS unpriced_calls
-    FROM run_judgement JOIN run_case USING (run_id, case_id)
-    WHERE run_id = :id AND quality
-    GROUP BY run_case.task, run_judgement.case_id, run_judgement.model, run_judgement.repeat, beside,
-        run_judgement.evaluator, run_judgement.version, run_judgement.judge, control
+    FROM call JOIN run_case USING (run_id, case_id)
+    GROUP BY run_case.task, call.case_id, call.model, call.repeat, beside, call.evaluator, call.version, call.judge,
+        control
 )
 SELECT
     task, evaluator, version, judge, max(is_single) AS grades,
