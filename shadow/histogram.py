@@ -64,16 +64,16 @@ def decode(packed: bytes) -> Counter[int]:
 
 def merged(packings: Iterable[bytes]) -> Counter[int]:
     """Add up many packed histograms, quicker than one by one."""
-    numbers, counts = _summed(packings)
-    return Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
+    lowest, counts = _summed(packings)
+    held = counts.nonzero()[0]
+    return Counter(dict(zip((held + lowest).tolist(), counts[held].astype(int).tolist(), strict=True)))
 
 
 class Distribution:
     """Many packed histograms added up, to be asked often."""
 
     def __init__(self, packings: Iterable[bytes]) -> None:
-        numbers, counts = _summed(packings)
-        self._numbers = numbers
+        self._lowest, counts = _summed(packings)
         self._below = counts.cumsum()
         self.total = int(self._below[-1]) if len(self._below) else 0
 
@@ -85,26 +85,26 @@ class Distribution:
 
     def values_at(self, ranks: Sequence[int]) -> list[float]:
         """Give the members at these ranks (1: the smallest)."""
-        return [value_of(bucket) for bucket in self._numbers[self._below.searchsorted(ranks)].tolist()]
+        # The first bucket that reaches a rank is never an empty one.
+        return [value_of(self._lowest + place) for place in self._below.searchsorted(ranks).tolist()]
 
     def counts_to(self, buckets: Sequence[int]) -> list[int]:
         """Count what lies in each of these buckets or below it."""
-        found = self._numbers.searchsorted(buckets, side="right").tolist()
-        return [int(self._below[at - 1]) if at else 0 for at in found]
+        last = len(self._below) - 1
+        places = (min(bucket - self._lowest, last) for bucket in buckets)
+        return [int(self._below[place]) if place >= 0 else 0 for place in places]
 
 
-def _summed(packings: Iterable[bytes]) -> tuple[Any, Any]:
-    """Give the numbers of the buckets that are not empty, ascending, and their counts, as arrays."""
+def _summed(packings: Iterable[bytes]) -> tuple[int, Any]:
+    """Give the lowest bucket, and the counts from there on as an array; whole numbers, exact up to 2**53."""
     import numpy as np  # noqa: PLC0415  (a live process packs, and never needs the memory of this library)
 
     pairs = np.frombuffer(b"".join(packings), dtype=[("bucket", "<i2"), ("count", "<i4")])
     if not len(pairs):
-        return pairs["bucket"], pairs["count"]
+        return 0, np.zeros(0)
     numbers = pairs["bucket"].astype(np.intp)
     lowest = int(numbers.min())
-    sums = np.bincount(numbers - lowest, weights=pairs["count"]).astype(np.int64)  # whole numbers: exact up to 2**53
-    held = sums.nonzero()[0]
-    return held + lowest, sums[held]
+    return lowest, np.bincount(numbers - lowest, weights=pairs["count"])
 
 
 def quantile(counts: Mapping[int, int], percent: int) -> float | None:

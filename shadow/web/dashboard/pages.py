@@ -207,7 +207,7 @@ async def health(page: Page) -> Response:
         ready = {"ready": False, "reason": error.message}
     asked = _window(page)
     stats = Node(await page.api.get("/stats", asked))
-    trend = await _if_built(page, "/trends", {})
+    trend = await _if_built(page, "/trends", {"since": "1m"})  # for the next run alone
     alerts = await _if_built(page, "/alerts", {"limit": "20"})
     shown, more = fitting(stats.nodes("tasks"), room=ROOM["health"])
     view = health_view(stats, shown=shown, next_run=(trend or {}).get("next_run"), settings=page.settings)
