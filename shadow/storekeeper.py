@@ -84,7 +84,8 @@ class StoreKeeper:
         return lambda limit: self._rollups.prune(grain=grain, before=before, limit=limit)
 
     async def make_room(self) -> bool:
-        """Delete what is old at once when the disk is nearly full; true when there is room."""
+        """Keep the log short, and delete what is old at once when the disk is nearly full; true when there is room."""
+        await self._room.tend_log()
         if await self._room.free_bytes() >= LOW_BYTES:
             self._told_full = False
             await self._room.keep_reserve()

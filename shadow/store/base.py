@@ -414,6 +414,10 @@ class Room(Protocol):
         """Give back the space of what was written and is not in the file itself yet, as far as nobody reads it."""
         ...
 
+    async def tend_log(self) -> bool:
+        """Keep what was written and is not in the file itself yet from growing; returns whether it was much."""
+        ...
+
     async def shrink(self) -> int:
         """Give some free pages back to the file system and empty the write-ahead log; returns the pages left."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from tests.support.stored import NOW, exchange, rows, sampled, url
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from shadow.store.sqlite.connection import Statements
     from shadow.store.sqlite.store import SqliteStore
 
 EVER = {"since": NOW - timedelta(days=200), "until": NOW + timedelta(days=9)}
@@ -166,6 +168,9 @@ class FullRoom:
     async def empty_log(self) -> None:
         pass
 
+    async def tend_log(self) -> bool:
+        return False
+
     async def shrink(self) -> int:
         self.shrunk += 1
         return 0
@@ -229,6 +234,37 @@ async def test_on_a_disk_that_is_really_full_retention_still_works_and_writing_g
             await write(15)
             assert rows(disk / "shadow.db", "SELECT count(*) FROM exchange") == [(kept + 1500,)]
             assert rows(disk / "shadow.db", "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_a_log_that_somebody_always_reads_is_cut_when_it_is_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "shadow.db-wal"
+    async with await open_store(url(tmp_path / "shadow.db")) as store, await open_store(store_url(store)) as other:
+        await store.intake.write(Batch(exchanges=[exchange(n) for n in range(400)]))
+        assert await keeper(store).make_room() is True
+        assert log.stat().st_size > 0  # not long: left alone
+        monkeypatch.setattr("shadow.store.sqlite.room.LONG_LOG_BYTES", 50_000)
+
+        def look(seen: Statements) -> None:
+            seen.run("SELECT count(*) FROM exchange")
+            reading.set()
+            go_on.wait(10)
+
+        reading, go_on = threading.Event(), threading.Event()
+        looking = asyncio.create_task(other._reader.look(look))
+        await asyncio.to_thread(reading.wait, 10)
+        assert await store.room.tend_log()
+        assert log.stat().st_size > 50_000  # somebody reads
+        go_on.set()
+        await looking
+        assert await store.room.tend_log()
+        assert log.stat().st_size == 0
+        assert not await store.room.tend_log()
+
+
+def store_url(store: SqliteStore) -> str:
+    return url(store._writer.path)
 
 
 async def test_the_reserve_is_a_file_of_blocks_really_taken_that_only_we_may_read(tmp_path: Path) -> None:

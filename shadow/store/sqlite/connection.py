@@ -123,12 +123,17 @@ class Connection:
                 async with connection.executescript(sql):
                     return
 
-    async def checkpoint(self) -> None:
-        """Move the write-ahead log into the file and cut it to nothing; gives up at once when someone is in the way."""
+    async def checkpoint(self, *, wait_s: float = 0.0) -> None:
+        """Move the write-ahead log into the file and cut it to nothing.
+
+        Gives up when someone is in the way for longer than `wait_s`; for so long writers wait, too.
+        """
         async with self._lock:
             await self._ready()
             waits = await self._fetch("PRAGMA busy_timeout", ())
-            await self._fetch("PRAGMA busy_timeout = 0", ())
+            # What can be moved without keeping anybody from writing goes first: it is nearly all.
+            await self._fetch("PRAGMA wal_checkpoint(PASSIVE)", ())
+            await self._fetch(f"PRAGMA busy_timeout = {round(1000 * wait_s)}", ())
             try:
                 await self._fetch("PRAGMA wal_checkpoint(TRUNCATE)", ())
             finally:

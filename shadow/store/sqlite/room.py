@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 RESERVE_BYTES = 8 << 20
 """Enough for the log of several chunks of retention."""
+LONG_LOG_BYTES = 16 << 20
+"""Beyond this a log is cut as soon as nobody reads it for a moment. It is short by itself where nobody reads always."""
+_WAIT_S = 0.03
 PLENTY = 8
 """A reserve is kept where the disk has at least so many times its size left."""
 
@@ -61,6 +64,13 @@ class SqliteRoom:
         """Move the write-ahead log into the file and give its space back; not where a reader is in the way."""
         await self._writer.checkpoint()
 
+    async def tend_log(self) -> bool:
+        """Cut the write-ahead log where it has become long, because somebody always reads; returns whether it had."""
+        if _size_of(self._log) <= LONG_LOG_BYTES:
+            return False
+        await self._writer.checkpoint(wait_s=_WAIT_S)
+        return True
+
     async def shrink(self) -> int:
         """Give a MiB of free pages back to the file system and empty the write-ahead log; returns the pages left."""
         await self._writer.run_to_end(self._sql["shrink"])
@@ -69,9 +79,19 @@ class SqliteRoom:
 
     def size_bytes(self) -> int:
         """How large the file and its log are."""
+        return _size_of(self._writer.path) + _size_of(self._log)
+
+    @property
+    def _log(self) -> Path:
         path = self._writer.path
-        names = (path, path.with_name(path.name + "-wal"))
-        return sum(name.stat().st_size for name in names if name.exists())
+        return path.with_name(path.name + "-wal")
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _put_aside(path: Path) -> bool:
