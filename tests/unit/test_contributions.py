@@ -62,6 +62,13 @@ def test_an_exchange_without_jobs_adds_no_time_that_is_no_number() -> None:
     assert not sums.histograms
 
 
+def test_an_exchange_that_was_not_recognised_adds_nothing_unless_it_is_eligible() -> None:
+    for eligible, added_up in ((False, []), (True, [{"eligible": 1}])):
+        deltas = Deltas()
+        add_exchange(deltas, exchange(1, dialect=None, eligible=eligible), model="prim")
+        assert [dict(sums.numbers) for _, sums in deltas.items()] == added_up
+
+
 def test_a_window_begins_with_its_first_bucket_of_exchanges() -> None:
     rows: list[Any] = [
         (60, "t", "prim", "cand", WHOLE, "{}", None),

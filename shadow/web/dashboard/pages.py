@@ -63,9 +63,8 @@ async def start(page: Page) -> Response:
     asked = _window(page)
     stats = Node(await page.api.get("/stats", asked))
     kind = "ttft_ms" if page.query.get("clock") == "ttft" else "latency_ms"
-    curves = report.curves_by_task(await _if_built(page, "/latency", asked))
-    trend = await _trends(page)
     shown, _ = fitting(stats.nodes("tasks"), room=ROOM["overview"])
+    curves, trend = await _curves(page, asked, shown), await _trends(page, shown)
     tasks = [
         {
             **overview.task_view(task, link=PREFIX, curves=curves.get(task["task"], ()), kind=kind),
@@ -155,10 +154,9 @@ async def durations(page: Page) -> Response:
     """Show how long answers take."""
     asked = _window(page)
     stats = Node(await page.api.get("/stats", asked))
-    curves = report.curves_by_task(await _if_built(page, "/latency", asked))
-    trend = await _trends(page)
-    told, weekly = None if trend is None else Node(trend), latency.chosen_weekly(page.query.get("weekly"))
     shown, more = fitting([task for task in stats.nodes("tasks") if task.nodes("models")], room=ROOM["latency"])
+    curves, trend = await _curves(page, asked, shown), await _trends(page, shown)
+    told, weekly = None if trend is None else Node(trend), latency.chosen_weekly(page.query.get("weekly"))
     return page.answer(
         "latency.html",
         title="Latency",
@@ -182,7 +180,7 @@ async def cost(page: Page) -> Response:
     compared = [task for task in stats.nodes("tasks") if task.nodes("comparisons")]
     shown, more = fitting(compared, room=ROOM["cost"])
     view = money.cost_view(stats, shown=shown, prices=page.settings.prices)
-    trend = await _trends(page)
+    trend = await _trends(page, shown)
     for task in view["tasks"]:
         series = charts.series_of(task["node"].nodes("models"))
         task["charts"] = (
@@ -290,8 +288,9 @@ async def two_runs(page: Page) -> Response:
 async def whole_report(page: Page) -> Response:
     """Show the report, to be printed."""
     asked = _window(page)
-    stats, spread, trend = await _for_report(page, asked)
+    stats = await page.api.get("/stats", asked)
     shown, more = fitting(Node(stats).nodes("tasks"), room=ROOM["report"])
+    spread, trend = await _if_built(page, "/latency", _alone(asked, shown)), await _trends(page, shown)
     return page.answer(
         "report.html",
         title="Which model to run",
@@ -308,7 +307,8 @@ async def whole_report(page: Page) -> Response:
 async def report_file(page: Page) -> Response:
     """Give the report as one file that opens offline."""
     asked = _window(page)
-    stats, spread, trend = await _for_report(page, asked)
+    stats = await page.api.get("/stats", asked)
+    spread, trend = await _if_built(page, "/latency", asked), await _trends(page)
     settings = page.settings
     html = report.report_html(
         stats, version=settings.version, written=datetime.now(UTC), latency=spread, trend=trend, demo=settings.demo
@@ -324,10 +324,6 @@ async def report_file(page: Page) -> Response:
 async def nowhere(_page: Page) -> Response:
     """Answer for an address that is none."""
     raise ApiError(status=HTTPStatus.NOT_FOUND, kind="not_found", message="There is no page at this address.")
-
-
-async def _for_report(page: Page, asked: Mapping[str, str | None]) -> tuple[Any, Any, Any]:
-    return await page.api.get("/stats", asked), await _if_built(page, "/latency", asked), await _trends(page)
 
 
 def _window(page: Page) -> dict[str, str | None]:
@@ -349,9 +345,19 @@ async def _if_built(page: Page, path: str, asked: Mapping[str, str | None]) -> A
         raise
 
 
-async def _trends(page: Page) -> Any:
+async def _curves(page: Page, asked: Mapping[str, str | None], shown: Sequence[Node]) -> Mapping[str, Any]:
+    return report.curves_by_task(await _if_built(page, "/latency", _alone(asked, shown)))
+
+
+async def _trends(page: Page, shown: Sequence[Node] = ()) -> Any:
     """Twelve weeks, whatever window the page is about: a trend of a day is none."""
-    return await _if_built(page, "/trends", {"since": "12w", "task": page.query.get("task")})
+    asked = {"since": "12w", "task": page.query.get("task")}
+    return await _if_built(page, "/trends", _alone(asked, shown))
+
+
+def _alone(asked: Mapping[str, str | None], shown: Sequence[Node]) -> Mapping[str, str | None]:
+    """Ask for one task alone where a page has room for no other."""
+    return {**asked, "task": shown[0]["task"]} if len(shown) == 1 else asked
 
 
 def _over_the_weeks(trend: Any) -> list[dict[str, Any]]:
