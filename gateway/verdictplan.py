@@ -120,7 +120,7 @@ class OutsideFacts:
         until = self._now()
         since = until - JUDGED_SINCE
         many = await self._reader.holds_more_than(ROW_BY_ROW, since=since, until=until)
-        # Counts are exact either way; a window of sums begins with a whole minute, hour or day.
+        # What the deciding judge did is the same either way, but that sums begin with a whole minute, hour or day.
         if many and await self._reader.rollups.due() is None:
             tallies = await self._read_sums(since, until)
         else:
@@ -139,7 +139,15 @@ class OutsideFacts:
 
     def facts(self, *, task: str, primary: str, candidate: str) -> Facts:
         """Give both models' prices, or say which is unknown and how to add it; and what is wrong with the judge."""
-        trust = self._book.trust(task, primary, candidate, aa_counts=self._differences(task, primary))
+        judging = self._plan.judging_of(task)
+        trust = self._book.trust(
+            task,
+            primary,
+            candidate,
+            evaluator=judging.quality,
+            version=judging.versions[judging.quality],
+            aa_counts=self._differences(task, primary),
+        )
         withheld = () if trust is None or trust.trusted else (trust.reason,)
         known = {model: self._prices.price_of(model) for model in (primary, candidate)}
         unknown = [model for model, price in known.items() if price is None]

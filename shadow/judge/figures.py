@@ -9,10 +9,13 @@ from shadow.judge.families import relatives
 from shadow.judge.trust import ALPHA, Labels, Tally, Trust, judge_block, trust_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
+    from typing import TypeVar
 
     from shadow.judge.trust import Winner
     from shadow.runfacts import JudgedFact
+
+    K = TypeVar("K", bound=Hashable)
 
 Key = tuple[str, str | None, str]
 """Task, primary, candidate."""
@@ -27,7 +30,7 @@ _COUNTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Judged:
-    """One comparison by its newest judge, and what all its judges cost."""
+    """One comparison (by one evaluator, or all) by its newest judge, and what all its judges cost."""
 
     tally: Tally
     latest: Any
@@ -54,13 +57,16 @@ class JudgeBook:
         self._max_missing = max_missing
         self._alpha = alpha
         self._unusable = unusable or {}
-        self._judged = _newest(rows)
+        self._judged = _newest(rows, _comparison)
+        self._by_version = _newest(rows, _comparison_and_evaluator)
         self._controls = _controls(rows)
         self._labels = _labels(labels)
 
     def tally(self, task: str, primary: str | None, candidate: str) -> Tally | None:
         """What the newest judge of a comparison did; None when none was asked."""
-        judged = self._judged.get((task, primary, candidate))
+        return self._with_controls(task, primary, self._judged.get((task, primary, candidate)))
+
+    def _with_controls(self, task: str, primary: str | None, judged: _Judged | None) -> Tally | None:
         if judged is None:
             return None
         tally = judged.tally
@@ -68,10 +74,21 @@ class JudgeBook:
         return replace(tally, controls=controls[0], controls_passed=controls[1], controls_failed_to_rule=controls[2])
 
     def trust(
-        self, task: str, primary: str | None, candidate: str, *, aa_counts: Mapping[float, int] | None = None
+        self,
+        task: str,
+        primary: str | None,
+        candidate: str,
+        *,
+        evaluator: str,
+        version: str,
+        aa_counts: Mapping[float, int] | None = None,
     ) -> Trust | None:
-        """Whether the judge may carry a verdict; None when no judge decides here."""
-        tally = self.tally(task, primary, candidate)
+        """Whether the judge of that evaluator may carry a verdict, whoever ruled last; None when no judge decides here.
+
+        A judge's version names its model too, so what another one did never speaks for it.
+        """
+        judged = self._by_version.get((task, primary, candidate, evaluator, version))
+        tally = self._with_controls(task, primary, judged)
         if tally is None:
             reason = self._unusable.get(task)
             return None if reason is None else Trust(trusted=False, reason=reason)
@@ -114,10 +131,18 @@ def tally_of(facts: Iterable[JudgedFact]) -> Tally | None:
     return Tally(model=last.judge, version=last.version, pairwise=not last.grades, **sums)
 
 
-def _newest(rows: Iterable[Mapping[str, Any]]) -> dict[Key, _Judged]:
-    judged: dict[Key, _Judged] = {}
+def _comparison(row: Mapping[str, Any]) -> Key:
+    return row["task"], row["primary"], row["candidate"]
+
+
+def _comparison_and_evaluator(row: Mapping[str, Any]) -> tuple[str, str | None, str, str, str]:
+    return *_comparison(row), row["evaluator"], row["version"]
+
+
+def _newest(rows: Iterable[Mapping[str, Any]], key_of: Callable[[Mapping[str, Any]], K]) -> dict[K, _Judged]:
+    judged: dict[K, _Judged] = {}
     for row in rows:
-        key: Key = (row["task"], row["primary"], row["candidate"])
+        key = key_of(row)
         before = judged.get(key)
         tally = Tally(
             model=row["model"],

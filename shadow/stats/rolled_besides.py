@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shadow.stats.rows import Row
 
 _HUNDREDTHS = 100
+_OF_A_JUDGE = ("task", "primary", "candidate", "evaluator", "version", "model")
 _COUNTS = (
     "ruled", "identical_pairs", "failed", "flips", "ties", "controls", "controls_passed", "controls_failed_to_rule",
     "primary_chars", "candidate_chars", "calls", "failed_calls", "unreadable_calls", "unpriced_calls",
@@ -28,8 +29,12 @@ _COUNTS = (
 
 
 def judging_rows(totals: Mapping[Series, Totals], newest: Iterable[Row]) -> list[dict[str, Any]]:
-    """Give the rows of the store's `judge_tallies`. `latest` orders them: by `newest`, others by bucket."""
-    ranks = {(row["evaluator"], row["version"], row["model"]): row["latest"] for row in newest}
+    """Give the rows of the store's `judge_tallies`. `latest` orders the judges of one comparison.
+
+    Those among the `newest` rulings come last, by when they ruled; the others gave their last ruling before all of
+    these, and come by the bucket of the last exchange they were asked about.
+    """
+    ranks = {tuple(row[name] for name in _OF_A_JUDGE): row["latest"] for row in newest}
     found = [
         {
             "task": series.task,
@@ -39,7 +44,7 @@ def judging_rows(totals: Mapping[Series, Totals], newest: Iterable[Row]) -> list
             "version": version,
             "model": model,
             "is_single": int(sums.count("single") > 0),
-            "latest": (ranks.get((evaluator, version, model), 0), sums.last),
+            "latest": (ranks.get((*series[:3], evaluator, version, model), 0), sums.last),
             **{name: sums.count(name) for name in _COUNTS},
             "cost_usd": sums["cost_usd"],
             "control_cost_usd": sums["control_cost_usd"],

@@ -58,7 +58,7 @@ class RolledRows:
     budget: Mapping[str, float]
     budget_day: str
     newest_judges: Sequence[Row] = ()
-    """Which judges ruled last; where several were asked, the newest one's figures are shown."""
+    """Which judges ruled last, by comparison; where several were asked, the newest one's figures are shown."""
     judge_spent_usd: float = 0.0
     due_before: datetime | None = None
     """Before then, an older version left no rollups, and they are not made yet."""

@@ -334,6 +334,10 @@ class Reader(Judging, Protocol):
         ...
 
 
+NEWEST_RULINGS = 1000
+"""Among so many of the newest rulings it is looked who of several judges ruled last."""
+
+
 class Rollups(Protocol):
     """Sums and histograms of what the raw rows say, and what the one who leads does about them."""
 
@@ -349,8 +353,12 @@ class Rollups(Protocol):
         """Give task and conversation of the newest recognised exchanges of a window."""
         ...
 
-    async def newest_judges(self, window: Window, *, limit: int = 200) -> list[dict[str, Any]]:
-        """Tell which judges (evaluator, version, model) gave the newest rulings of a window, and when the last one."""
+    async def newest_judges(self, window: Window, *, limit: int = NEWEST_RULINGS) -> list[dict[str, Any]]:
+        """Tell by comparison which judges gave the newest rulings of a window, and when the last one.
+
+        Rows of task, primary, candidate, evaluator, version, model and `latest`; a judge whose rulings of a comparison
+        are not among the newest `limit` of the store has no row there.
+        """
         ...
 
     async def lead(

@@ -120,7 +120,10 @@ def _counts(bundle: Bundle, candidate: str) -> bool:
 
 
 class _Trial:
-    """The calls of one judge about one pair, retries included."""
+    """The calls of one judge about one pair, retries included.
+
+    A call of order `none` was not made: the answers were identical, or (with a grade) this one was graded before.
+    """
 
     def __init__(self, calls: Sequence[Row]) -> None:
         self._calls = calls
@@ -129,14 +132,12 @@ class _Trial:
         self._is_single = any(call["judge_order"] == "single" for call in calls)
 
     def _winner(self, order: str) -> str | None:
-        """Say who won in this order; a control of a judge that grades has one call, which says it for both."""
-        orders = {order, "single"} if any(call["control"] for call in self._calls) else {order}
-        said = [call["winner"] for call in self._calls if call["judge_order"] in orders and call["winner"] is not None]
-        return max(said, default=None)
+        said = (call["winner"] for call in self._calls if call["judge_order"] == order or _is_graded_control(call))
+        return max((winner for winner in said if winner is not None), default=None)
 
     def _grade(self, role: str) -> int | None:
-        of_role = (call["grade"] for call in self._calls if call["role"] == role)
-        return max((grade for grade in of_role if grade is not None), default=None)
+        grades = (call["grade"] for call in self._calls if call["role"] == role)
+        return max((grade for grade in grades if grade is not None), default=None)
 
     @property
     def is_compared(self) -> bool:
@@ -156,7 +157,7 @@ class _Trial:
         return self.first if self.first == self.second else "tie"
 
     def add_calls(self, numbers: dict[str, float], *, is_control: bool) -> None:
-        numbers["trials"] += 1  # kept even where there was no call and nothing counts: it may be the newest judge's
+        numbers["trials"] += 1  # so that a judge is known whose every other number is 0
         numbers["single"] += self._is_single
         for call in self._calls:
             numbers["calls"] += call["judge_order"] != "none"
@@ -168,7 +169,6 @@ class _Trial:
                 numbers["control_cost_usd"] += call["cost_usd"] or 0.0
 
     def add_pair(self, numbers: dict[str, float]) -> None:
-        # Without a call, and with a grade: the primary's answer had been graded before.
         is_identical = any(call["judge_order"] == "none" and call["grade"] is None for call in self._calls)
         numbers["ruled"] += self.is_compared or self.is_graded
         numbers["identical_pairs"] += is_identical
@@ -185,14 +185,18 @@ class _Trial:
         numbers["controls_failed_to_rule"] += not self.is_compared
 
 
+def _is_graded_control(call: Row) -> bool:
+    """A control of a judge that grades is one call, which says who won whatever the order."""
+    return call["judge_order"] == "single" and call["control"] is not None
+
+
 def _labelled(bundle: Bundle) -> list[tuple[Row, str, str, str]]:
     """Put people's labels beside what each judge ruled of the same pair: label, version, model, ruling."""
     if not bundle.labels:
         return []
     trials: dict[tuple[str, str, str], list[Row]] = {}
     for row in bundle.judgements:
-        asked = row["judge_order"] != "none" or row["grade"] is not None
-        if row["quality"] and row["control"] is None and asked:
+        if row["quality"] and row["control"] is None and (row["judge_order"] != "none" or row["grade"] is not None):
             trials.setdefault((row["candidate"], row["version"], row["model"]), []).append(row)
     rulings = {of: _Trial(calls).ruling() for of, calls in trials.items()}
     return [

@@ -250,24 +250,26 @@ def judgements(chance: random.Random, held: LeasedJob, role: str) -> Iterator[Ju
     """What a judge may have said, retries and controls included; from NOW on by another one."""
     began = held.exchange.started_at
     model = "j" if began < NOW else "k"
-    orders: tuple[str, ...] = ("primary_first", "candidate_first") if role == "pair" else ("single",)
-    if role != "candidate" and chance.random() < 0.2:
-        orders = ("none",)  # identical answers, or (of the primary's alone) graded before
-    for control in (None, *(("half",) if role != "candidate" and chance.random() < 0.4 else ())):
-        for order in orders:
+    asked: tuple[str, ...] = ("primary_first", "candidate_first") if role == "pair" else ("single",)
+    # Not asked: the answers are identical, or this one was graded before.
+    orders = ("none",) if chance.random() < 0.25 else asked
+    controls = [chance.choice(["half", "other_prompt"])] if role != "candidate" and chance.random() < 0.4 else []
+    for control in (None, *controls):
+        for order in orders if control is None else asked:
             for _ in range(chance.choice([0, 1, 1, 1, 2])):
-                ruled = chance.random() < 0.8
-                again = order == "none"
-                said = "ruled" if role == "primary" else "identical"
-                status = said if again else "ruled" if ruled else chance.choice(["unreadable", "error"])
+                readable = order == "none" or chance.random() < 0.8
+                status = "ruled" if readable else chance.choice(["unreadable", "error"])
+                if order == "none" and role == "pair":
+                    status = "identical"
                 won = chance.choice(["primary", "candidate", "tie"])
+                compared = status == "ruled" and (role == "pair" or control is not None)
                 yield Judgement(
                     model=model,
                     started_at=began + timedelta(seconds=1),
                     order=order,  # type: ignore[arg-type]
                     status=status,  # type: ignore[arg-type]
                     control=control,  # type: ignore[arg-type]
-                    winner=won if status == "ruled" and (role == "pair" or control) else None,  # type: ignore[arg-type]
+                    winner=won if compared else None,  # type: ignore[arg-type]
                     grade=chance.randint(1, 5) if status == "ruled" and role != "pair" else None,
                     cost_usd=chance.choice([None, 0.0, 0.002]),
                     primary_chars=chance.randint(1, 90),

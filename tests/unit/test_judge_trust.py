@@ -248,7 +248,7 @@ def row(**given: Any) -> dict[str, Any]:
         0,
     )
     names = {"task": "t", "primary": "p", "candidate": "c", "model": "claude-judge", "version": "1", "latest": 1}
-    return names | counts | {"cost_usd": 0.25, "control_cost_usd": 0.05} | given
+    return names | {"evaluator": "llm-pairwise"} | counts | {"cost_usd": 0.25, "control_cost_usd": 0.05} | given
 
 
 def test_controls_are_added_up_over_the_candidates_beside_one_primary() -> None:
@@ -264,7 +264,7 @@ def test_controls_are_added_up_over_the_candidates_beside_one_primary() -> None:
     assert block["control_pass_rate"]["without_ruling"] == 1
     assert block["judgements"] == 50
     assert block["trusted"] is True
-    trust = book.trust("t", "p", "d")
+    trust = book.trust("t", "p", "d", evaluator="llm-pairwise", version="1")
     assert trust is not None
     assert trust.trusted is True
 
@@ -275,6 +275,18 @@ def test_the_newest_judge_is_told_and_the_money_of_all() -> None:
         block = JudgeBook(rows).block("t", "p", "c")
         assert (block["version"], block["judgements"]) == ("2", 7)
         assert (block["cost_usd"], block["control_cost_usd"]) == (0.5, 0.1)
+
+
+def test_a_verdict_is_carried_by_the_trust_of_its_own_judge_whoever_ruled_last() -> None:
+    proven = {"ruled": 50, "controls": 40, "controls_passed": 40}
+    failing = {"ruled": 50, "controls": 40}
+    deciding, other = row(version="new", latest=1, **failing), row(version="old", latest=2, **proven)
+    for rows in ([deciding, other], [other, deciding]):
+        book = JudgeBook(rows, unusable={"t": "there is no API key"})
+        said = [book.trust("t", "p", "c", evaluator="llm-pairwise", version=version) for version in ("new", "old", "3")]
+        assert [trust.trusted for trust in said if trust is not None] == [False, True, False]
+        assert [trust.reason for trust in said if trust is not None][2] == "there is no API key"
+        assert JudgeBook(rows).trust("t", "p", "c", evaluator="llm-rubric", version="new") is None
 
 
 def test_labels_belong_to_the_judge_they_stand_beside() -> None:
@@ -291,10 +303,10 @@ def test_labels_belong_to_the_judge_they_stand_beside() -> None:
 def test_why_a_judge_cannot_be_asked_is_told_in_its_block_and_holds_the_verdict_back() -> None:
     book = JudgeBook([], unusable={"t": "there is no API key"})
     assert book.block("t", "p", "c")["reason"] == "there is no API key"
-    trust = book.trust("t", "p", "c")
+    trust = book.trust("t", "p", "c", evaluator="llm-pairwise", version="1")
     assert trust is not None
     assert (trust.trusted, trust.reason) == (False, "there is no API key")
-    assert book.trust("another", "p", "c") is None
+    assert book.trust("another", "p", "c", evaluator="llm-pairwise", version="1") is None
     assert book.tally("another", "p", "c") is None
 
 

@@ -25,7 +25,7 @@ from shadow.rollups import (
     spans,
     summed,
 )
-from shadow.store.base import StoreError
+from shadow.store.base import NEWEST_RULINGS, StoreError
 from shadow.store.contributions import PARTS, add_bundle, add_move, add_price, bundles
 from shadow.store.judged import add_second_answers
 from shadow.store.sqlite.connection import Connection
@@ -227,9 +227,9 @@ class SqliteRollups:
         bounds = {"since": window.since * 1_000_000, "until": window.until * 1_000_000, "task": task, "limit": limit}
         return await self._reader.fetch(self._sql["newest_conversations"], bounds)
 
-    async def newest_judges(self, window: Window, *, limit: int = 200) -> list[dict[str, Any]]:
-        """Tell which judges (evaluator, version, model) gave the newest rulings of a window, and when the last one."""
-        bounds = {"until": window.until * 1_000_000, "limit": limit}
+    async def newest_judges(self, window: Window, *, limit: int = NEWEST_RULINGS) -> list[dict[str, Any]]:
+        """Tell by comparison which judges gave the newest rulings of a window, and when the last one."""
+        bounds = {"since": window.since * 1_000_000, "until": window.until * 1_000_000, "limit": limit}
         return await self._reader.fetch(self._sql["newest_judges"], bounds)
 
     async def fold(self, *, limit: int = 200, holder: str | None = None) -> int:

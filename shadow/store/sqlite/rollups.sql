@@ -56,12 +56,17 @@ SELECT noise_floor.* FROM (
 JOIN noise_floor USING (task, "primary", conversation);
 
 -- name: newest_judges
--- Which judges ruled last before then, of the newest rulings.
-SELECT evaluator, version, model, max(started_at) AS latest FROM (
-    SELECT evaluator, version, model, started_at FROM judgement
-    WHERE started_at < :until AND quality ORDER BY started_at DESC LIMIT :limit
-)
-GROUP BY evaluator, version, model;
+-- Which judges gave the newest rulings about a window, by comparison, and when the last one.
+SELECT
+    exchange.task, exchange.model AS "primary", newest.candidate, newest.evaluator, newest.version, newest.model,
+    max(newest.started_at) AS latest
+FROM (
+    SELECT exchange_id, candidate, evaluator, version, model, started_at FROM judgement
+    WHERE started_at >= :since AND started_at < :until AND quality ORDER BY started_at DESC LIMIT :limit
+) AS newest
+CROSS JOIN exchange ON exchange.id = newest.exchange_id
+WHERE exchange.started_at >= :since
+GROUP BY 1, 2, 3, 4, 5, 6;
 
 -- name: known_exchanges
 -- Which of these exchanges are stored already.
