@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -139,6 +140,15 @@ async def ask_all(path: Path, end: datetime) -> dict[str, list[float]]:
         server.should_exit = True
         await serving
     return took
+
+
+def asked_in_a_process_of_its_own(path: Path) -> dict[str, list[float]]:
+    """Ask as a server that knows nothing of another store would be asked."""
+    command = [sys.executable, "-m", "bench.stats", "--ask", str(path)]
+    found: dict[str, list[float]] = json.loads(
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
+    )
+    return found
 
 
 def at(ordered: list[float], percent: int) -> float:
@@ -357,10 +367,14 @@ def main() -> None:
     parser.add_argument("--keep", help="folder in which loaded stores are kept, and found again")
     parser.add_argument("--seconds", type=float, default=60, help="how long four processes write")
     parser.add_argument("--load-only", action="store_true")
+    parser.add_argument("--ask", help="only ask the store in this file; prints the times as JSON")
     given = parser.parse_args()
+    end = datetime(2026, 11, 28, tzinfo=UTC) - timedelta(hours=7, minutes=13)
+    if given.ask:
+        print(json.dumps(asyncio.run(ask_all(Path(given.ask), end))))
+        return
     folder = Path(given.keep or tempfile.mkdtemp(prefix="bench-stats-"))
     folder.mkdir(parents=True, exist_ok=True)
-    end = datetime(2026, 11, 28, tzinfo=UTC) - timedelta(hours=7, minutes=13)
     sizes: dict[int, dict[str, list[float]]] = {}
     try:
         for records in given.records or [1_000_000, 10_000_000]:
@@ -381,7 +395,7 @@ def main() -> None:
                 partial.rename(path)
                 print(f"  {time.perf_counter() - began:.0f} s", file=sys.stderr)
             if not given.load_only:
-                sizes[records] = asyncio.run(ask_all(path, end))
+                sizes[records] = asked_in_a_process_of_its_own(path)
         if given.load_only:
             return
         with tempfile.TemporaryDirectory(dir=folder) as fresh:

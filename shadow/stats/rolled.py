@@ -81,7 +81,7 @@ class Rolled:
         self._jobs: dict[ComparisonKey, list[dict[str, Any]]] = {
             (series.task, series.primary, series.candidate): jobs
             for series, totals in self._wholes.items()
-            if (jobs := _jobs(totals))
+            if series.candidate and (jobs := _jobs(totals))
         }
 
     def _sort(self, series: Series, totals: Totals) -> None:
