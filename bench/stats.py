@@ -28,6 +28,7 @@ import uvicorn
 
 from bench.filled import CANDIDATES, DAYS, DISTINCT, PRICES, TASKS, Loader
 from gateway.demo.history import fill
+from gateway.measuring import spare_the_collector
 from shadow.records import Batch
 from shadow.repeat import paced
 from shadow.store import open_intake, open_store
@@ -104,6 +105,7 @@ async def ask_all(path: Path, end: datetime) -> dict[str, list[float]]:
     # Named as TCP, else asyncio does not switch off the delay of small packets and every answer takes 40 ms.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
+    spare_the_collector()
     chosen = AdminSettings(version="bench", prices=PRICES, candidates=CANDIDATES)
     async with await open_store(f"sqlite:///{path}") as store:
         weekly = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader, now=lambda: end)
