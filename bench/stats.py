@@ -26,7 +26,7 @@ from pathlib import Path
 import httpx2
 import uvicorn
 
-from bench.filled import CANDIDATES, DAYS, DISTINCT, PRICES, TASKS, Loader
+from bench.filled import CANDIDATES, DISTINCT, PRICES, TASKS, Loader
 from gateway.demo.history import fill
 from gateway.measuring import spare_the_collector
 from shadow.records import Batch
@@ -286,7 +286,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-async def retention(path: Path, end: datetime) -> dict[str, float]:
+async def retention(path: Path) -> dict[str, float]:
     """How long retention keeps others from writing into a large file, and how many exchanges a second it deletes."""
     held: list[float] = []
     done = threading.Event()
@@ -310,7 +310,9 @@ async def retention(path: Path, end: datetime) -> dict[str, float]:
 
     watching = threading.Thread(target=watch)
     async with await open_store(f"sqlite:///{path}") as store:
-        before = end - timedelta(days=DAYS) + timedelta(minutes=60)
+        with closing(sqlite3.connect(path)) as connection:
+            oldest = connection.execute("SELECT min(started_at) FROM exchange").fetchone()[0]
+        before = datetime.fromtimestamp(oldest / 1e6, UTC) + timedelta(minutes=60)
         watching.start()
         began = time.perf_counter()
         gone = await paced(lambda limit: store.reader.prune(before=before, limit=limit))
@@ -332,7 +334,7 @@ def commit() -> str:
 
 def table(sizes: dict[int, dict[str, list[float]]], measured: dict[str, dict[str, float]], notes: list[str]) -> str:
     """The result as Markdown."""
-    names = list(next(iter(sizes.values())))
+    names = [name for name in next(iter(sizes.values())) if all(name in took for took in sizes.values())]
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, {os.cpu_count()} cores, load average {load}",
@@ -388,7 +390,7 @@ def main() -> None:
                 f"Four processes write one file for {given.seconds:g} s": four_writers(
                     Path(fresh), seconds=given.seconds
                 ),
-                "Retention deletes the oldest hour of the largest file": asyncio.run(retention(path, end)),
+                "Retention deletes the oldest hour of the largest file": asyncio.run(retention(path)),
             }
         print(table(sizes, measured, []))
     finally:

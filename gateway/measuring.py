@@ -69,8 +69,8 @@ NICENESS = 10
 SWITCH_S = 0.0005
 """How long a thread keeps the interpreter: an evaluator that only computes must not make the admin port wait."""
 
-COLLECT_AFTER = 20_000
-"""So many objects more than before, and garbage is looked for among the youngest; one answer of `/stats` makes them."""
+COLLECT_AFTER = 100_000
+"""So many objects more than before, and garbage is looked for; one answer of `/stats` makes tens of thousands."""
 
 STANDSTILL_S = 30.0
 """How long the event loop may stand still before the process ends itself, to be replaced."""

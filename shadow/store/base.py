@@ -350,7 +350,7 @@ class Rollups(Protocol):
         ...
 
     async def newest_conversations(self, window: Window, *, task: str | None, limit: int) -> list[dict[str, Any]]:
-        """Give task and conversation of the newest recognised exchanges of a window."""
+        """Give task and conversation of the recognised ones among the newest exchanges of a window."""
         ...
 
     async def newest_judges(self, window: Window, *, limit: int = NEWEST_RULINGS) -> list[dict[str, Any]]:

@@ -223,9 +223,10 @@ class SqliteRollups:
         return None if bucket is None else moment(bucket * 1_000_000)
 
     async def newest_conversations(self, window: Window, *, task: str | None, limit: int) -> list[dict[str, Any]]:
-        """Give task and conversation of the newest recognised exchanges of a window."""
+        """Give task and conversation of the recognised ones among the newest exchanges of a window."""
         bounds = {"since": window.since * 1_000_000, "until": window.until * 1_000_000, "task": task, "limit": limit}
-        return await self._reader.fetch(self._sql["newest_conversations"], bounds)
+        rows = await self._reader.look(lambda seen: seen.plain(self._sql["newest_conversations"], bounds))
+        return [{"task": of, "conversation": conversation} for of, conversation in rows]
 
     async def newest_judges(self, window: Window, *, limit: int = NEWEST_RULINGS) -> list[dict[str, Any]]:
         """Tell by comparison which judges gave the newest rulings of a window, and when the last one."""

@@ -141,10 +141,12 @@ ORDER BY started_at, id LIMIT :limit;
 SELECT min(started_at) AS started_at FROM exchange WHERE started_at >= :since AND started_at < :until;
 
 -- name: newest_conversations
--- The conversations of the newest recognised exchanges of a window.
-SELECT task, coalesce(conversation, id) AS conversation FROM exchange
-WHERE started_at >= :since AND started_at < :until AND dialect IS NOT NULL AND (:task IS NULL OR task = :task)
-ORDER BY started_at DESC LIMIT :limit;
+-- The conversations of a task among the newest exchanges of a window; a rare task has few, and all are not looked at.
+SELECT task, conversation FROM (
+    SELECT task, coalesce(conversation, id) AS conversation, dialect FROM exchange
+    WHERE started_at >= :since AND started_at < :until ORDER BY started_at DESC LIMIT :limit
+)
+WHERE dialect IS NOT NULL AND (:task IS NULL OR task = :task);
 
 -- name: raw_span
 -- When the oldest and the newest exchange began.
