@@ -1,6 +1,7 @@
 """Fills a store as weeks of traffic would have left it, for benchmarks that read.
 
-5 primaries x 8 tasks over 30 days, one conversation in a hundred asked of two candidates. Half of the tasks are scored
+5 primaries x 8 tasks over 30 days, one conversation in a hundred asked of two candidates; other numbers of both by
+BENCH_PRIMARIES and BENCH_CANDIDATES. Half of the tasks are scored
 by one answer's own check, half by a judge that is asked in both orders, with controls; a fifth of the sampled exchanges
 is asked of the primary again; people label and users judge some. Rows are written by SQL of the store itself, rollups
 by the code that writes them otherwise.
@@ -8,6 +9,7 @@ by the code that writes them otherwise.
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import sys
@@ -46,13 +48,13 @@ if TYPE_CHECKING:
 DAYS = 30
 TASKS = [f"task-{number}" for number in range(8)]
 JUDGED = frozenset(TASKS[::2])
-PRIMARIES = [f"primary-{number}" for number in range(5)]
-CANDIDATES = ("candidate-a", "candidate-b")
+PRIMARIES = [f"primary-{number}" for number in range(int(os.environ.get("BENCH_PRIMARIES", "5")))]
+CANDIDATES = tuple(f"candidate-{letter}" for letter in "abcdefgh"[: int(os.environ.get("BENCH_CANDIDATES", "2"))])
 PRICES = PriceBook({name: Price(input=3, output=15) for name in (*PRIMARIES, *CANDIDATES)})
 DISTINCT = 250_000
 """So many exchanges are made; a larger store holds each of them several times, microseconds apart."""
 SAMPLED = 100
-"""One exchange in so many is asked of both candidates."""
+"""One exchange in so many is asked of the candidates."""
 
 LATE_INDEXES = {"exchange_by_start", "exchange_unpriced", "shadow_answer_by_start", "shadow_answer_by_loss"}
 _OUTCOMES = [Outcome.OK] * 97 + [Outcome.TRUNCATED, Outcome.ERROR_HTTP, Outcome.REFUSAL]

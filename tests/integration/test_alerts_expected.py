@@ -51,6 +51,9 @@ class World:
     def rollups(self) -> Any:
         return self._store.reader.rollups
 
+    async def holds_more_than(self, limit: int, *, since: datetime, until: datetime) -> bool:
+        return await self._store.reader.holds_more_than(limit, since=since, until=until)
+
     async def weekly_runs(self, *, limit: int) -> list[RunFacts]:
         return self.runs[-limit:]
 
