@@ -1,10 +1,9 @@
 """Fills a store as weeks of traffic would have left it, for benchmarks that read.
 
 5 primaries x 8 tasks over 30 days, one conversation in a hundred asked of two candidates; other numbers of both by
-BENCH_PRIMARIES and BENCH_CANDIDATES. Half of the tasks are scored
-by one answer's own check, half by a judge that is asked in both orders, with controls; a fifth of the sampled exchanges
-is asked of the primary again; people label and users judge some. Rows are written by SQL of the store itself, rollups
-by the code that writes them otherwise.
+BENCH_PRIMARIES and BENCH_CANDIDATES. Half of the tasks are scored by one answer's own check, half by a judge that is
+asked in both orders, with controls; a fifth of the sampled exchanges is asked of the primary again; people label and
+users judge some. Rows are written by SQL of the store itself, rollups by the code that writes them otherwise.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ differences can be kept too. Counts may be negative: what is taken away again me
 
 from __future__ import annotations
 
-import itertools
 import math
 import struct
 from collections import Counter
@@ -78,7 +77,7 @@ class Distribution:
         self.total = int(self._below[-1]) if len(self._below) else 0
 
     def quantiles(self, percents: Sequence[int]) -> list[float | None]:
-        """Give several quantiles, as `quantile` of `merged` gives each, but quicker; None of nothing."""
+        """Give for each percent the smallest value at or below which so many lie (nearest rank); None of nothing."""
         if self.total <= 0:
             return [None] * len(percents)
         return list(self.values_at([max(1, -(-self.total * percent // 100)) for percent in percents]))
@@ -105,22 +104,6 @@ def _summed(packings: Iterable[bytes]) -> tuple[int, Any]:
     numbers = pairs["bucket"].astype(np.intp)
     lowest = int(numbers.min())
     return lowest, np.bincount(numbers - lowest, weights=pairs["count"])
-
-
-def quantile(counts: Mapping[int, int], percent: int) -> float | None:
-    """Give the smallest value at or below which `percent` of all lie (nearest rank), within 1 %; None of nothing."""
-    total = sum(counts.values())
-    if total <= 0:
-        return None
-    rank = max(1, -(-total * percent // 100))  # rounded up in integers: 0.95 * 20 is not 19 in floats
-    ordered = sorted(counts)
-    return value_of(
-        next(bucket for bucket, seen in zip(ordered, _running(counts, ordered), strict=True) if seen >= rank)
-    )
-
-
-def _running(counts: Mapping[int, int], ordered: Iterable[int]) -> Iterable[int]:
-    return itertools.accumulate(counts[bucket] for bucket in ordered)
 
 
 def _parts(count: int) -> Iterable[int]:

@@ -67,10 +67,6 @@ def _reason() -> Schema:
     return maybe(text("Why something here is null or left out; null when nothing is."))
 
 
-def _not_built(kind: str) -> Schema:
-    return {"type": [kind, "null"], "description": "Null until its part is built; `reason` says so."}
-
-
 def _interval() -> Schema:
     return {
         "type": ["array", "null"],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadow.histogram import RELATIVE_ERROR, bucket_of, decode, encode, merged, quantile, value_of
+from shadow.histogram import RELATIVE_ERROR, Distribution, bucket_of, decode, encode, merged, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,8 +47,9 @@ def test_every_quantile_lies_within_one_percent_of_the_exact_one(name: str, seed
     chance = random.Random(seed)
     values = [DISTRIBUTIONS[name](chance) for _ in range(SIZE)]
 
-    for percent in PERCENTS:
-        told = quantile(counted(values), percent)
+    # In parts, as rows of a window come.
+    parts = [encode(counted(values[start : start + 500])) for start in range(0, SIZE, 500)]
+    for percent, told in zip(PERCENTS, Distribution(parts).quantiles(PERCENTS), strict=True):
         assert told == pytest.approx(exact(values, percent), rel=RELATIVE_ERROR * 1.000001), (name, percent)
 
 
@@ -84,7 +85,7 @@ def test_what_is_taken_away_again_leaves_nothing() -> None:
     gone = encode({bucket: -count for bucket, count in values.items()})
 
     assert merged([encode(values), gone]) == Counter()
-    assert quantile(merged([encode(values), gone]), 50) is None
+    assert Distribution([encode(values), gone]).quantiles((50,)) == [None]
 
 
 def test_a_count_beyond_32_bits_is_kept_in_pieces() -> None:
@@ -95,5 +96,5 @@ def test_a_count_beyond_32_bits_is_kept_in_pieces() -> None:
 
 
 def test_nothing_has_no_quantile() -> None:
-    assert quantile({}, 50) is None
+    assert Distribution([]).quantiles((50,)) == [None]
     assert merged([]) == Counter()
