@@ -37,6 +37,8 @@ class Start:
     tls: Tls | None = None
     worker: int = 0
     """Number of this process, 0 upward, for logs."""
+    line: str = ""
+    """Name shared by this child and those before it in the same place; the parent has seen them all end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

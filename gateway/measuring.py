@@ -50,7 +50,7 @@ from shadow.store.base import StoreError
 from shadow.storekeeper import StoreKeeper
 from shadow.switch import SwitchAdvisor
 from shadow.web import AdminSettings, VerdictApi, WeeklyApi, build_app
-from shadow.worker import Decided, NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
+from shadow.worker import Decided, Lineage, NoiseFloor, Upkeep, Worker, WorkerLimits, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
@@ -87,6 +87,7 @@ _QUIET = ("httpx2", "httpcore2", "uvicorn", "aiosqlite")
 def main() -> None:
     """Run the measuring process until the parent says so, is gone, or SIGTERM comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()  # if C code of an evaluator crashes, standard error tells where; files and lines, no values
     with contextlib.suppress(OSError):  # already at the lowest priority, or not allowed: it then runs as it is
         os.nice(NICENESS)
     sys.setswitchinterval(SWITCH_S)
@@ -190,9 +191,10 @@ class Crew:
     golden: Golden
     hired_at: datetime
     judges: Agency
+    lineage: Lineage
 
     @classmethod
-    def hire(cls, settings: MeasuringSettings) -> Crew:
+    def hire(cls, settings: MeasuringSettings, *, lineage: Lineage | None = None) -> Crew:
         """Build it. Raises EvaluatorConfigError or GoldenError with a sentence."""
         keys = {*settings.secrets, *(candidate.api_key for candidate in settings.candidates if candidate.api_key)}
         prices, redactor = PriceBook(settings.prices), Redactor(settings.redact, secrets=keys)
@@ -208,6 +210,7 @@ class Crew:
             evaluators=_evaluators(settings, services),
             golden=NOTHING if settings.golden is None else load_golden(settings.golden),
             judges=judges,
+            lineage=lineage or Lineage.of_process(token_hex(8)),
         )
 
     @property
@@ -263,7 +266,7 @@ class Crew:
         """Make the one who asks."""
         settings = self.settings
         return Worker(
-            name=f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}",
+            name=self.lineage.worker_name(),
             deployment_id=settings.deployment_id,
             jobs=store.jobs,
             client=client,
@@ -340,6 +343,7 @@ class Crew:
             max_job_age_s=settings.max_job_age_s,
             retention_days=settings.retention_days,
             rescore=rescorer.once,
+            lineage=self.lineage,
         )
 
     def storekeeper(self, store: Store) -> StoreKeeper:
@@ -405,7 +409,7 @@ class Measuring:
         """Work by new settings from now on. Raises EvaluatorConfigError or ValueError, and then nothing has changed."""
         if settings.store != self._crew.settings.store:
             raise ValueError("another store needs a restart")
-        self._crew = Crew.hire(settings)
+        self._crew = Crew.hire(settings, lineage=self._crew.lineage)
         _configure_logs(self._crew)
         self._changed.set()
 
@@ -504,7 +508,7 @@ async def _run() -> None:
         return
     start = control.decode(first, control.Start)
     settings = control.settings_from(start.settings, MeasuringSettings)
-    crew = _first_crew(settings)
+    crew = _first_crew(settings, Lineage.of_process(start.line or token_hex(8)))
     _configure_logs(crew)
     for task, reason in crew.judges_unusable().items():
         _log.warning("task %s: no quality is measured: %s", task, reason)
@@ -599,16 +603,16 @@ async def _stdin_lines() -> asyncio.StreamReader:
     return lines
 
 
-def _first_crew(settings: MeasuringSettings) -> Crew:
+def _first_crew(settings: MeasuringSettings, lineage: Lineage) -> Crew:
     """Build the crew of the start; with an evaluator that does not load nothing is shadowed, and the stats say why."""
     try:
-        return Crew.hire(settings)
+        return Crew.hire(settings, lineage=lineage)
     except (EvaluatorConfigError, GoldenError) as error:
         tasks = tuple(replace(task, evaluators=None) for task in settings.tasks)
         off = replace(
             settings, shadow_enabled=False, shadow_off_reason=str(error), evaluators=None, tasks=tasks, golden=None
         )
-        return Crew.hire(off)
+        return Crew.hire(off, lineage=lineage)
 
 
 def _call_limits(settings: MeasuringSettings) -> CallLimits:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -72,6 +73,8 @@ class _Child:
     started_at: float = 0.0
     failures: int = 0
     """Early deaths in a row."""
+    line: str = field(default_factory=lambda: token_hex(8))
+    """What tells each next process that what the last one held is free: it has ended."""
     task: asyncio.Task[None] | None = None
 
 
@@ -282,6 +285,7 @@ class Supervisor:
             status_fd=status_write,
             tls=self._config.tls if child.module == "gateway.live" else None,
             worker=child.worker,
+            line=child.line,
         )
         await asyncio.to_thread(_write_line, os.dup(down), control.encode(start))
         child.down = down
@@ -357,7 +361,10 @@ class Supervisor:
         child.failures = 0 if lived_s >= _STEADY_S else child.failures + 1
         delay_s = child.delays_s[min(max(child.failures - 1, 0), len(child.delays_s) - 1)]
         _log.error(
-            "a process ended by itself and is restarted",
+            "a process ended by itself and is restarted: %s, %s, after %.1f s",
+            child.name,
+            _ending(code),
+            lived_s,
             extra={"child": child.name, "exit_code": code, "lived_s": round(lived_s, 1), "delay_s": delay_s},
         )
         with contextlib.suppress(TimeoutError):
@@ -387,6 +394,11 @@ def _write_line(pipe_end: int, line: bytes) -> None:
         rest = memoryview(line)
         while rest:
             rest = rest[pipe.write(rest) or 0 :]
+
+
+def _ending(code: int) -> str:
+    """Say how a process ended: its exit code, or the signal that killed it."""
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
 async def _ready(children: Sequence[_Child]) -> None:

@@ -7,10 +7,12 @@ import contextlib
 import functools
 import itertools
 import logging
+import os
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from shadow.breaker import Breaker
@@ -457,6 +459,25 @@ class Worker:
             _log.warning("paid answers wait in memory: %s", error)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Workers by their names: those of our own process, and those of the processes before it, which have ended."""
+
+    line: str
+    """What all their names begin with."""
+    own: str
+    """What ours begin with; longer than `line`."""
+
+    @classmethod
+    def of_process(cls, line: str) -> Lineage:
+        """Give the names of this process; `line` is its parent's word for it and those it replaces."""
+        return cls(line=f"{line}:", own=f"{line}:{os.getpid()}:")
+
+    def worker_name(self) -> str:
+        """Make a name for a worker of this process."""
+        return f"{self.own}{token_hex(4)}"
+
+
 class Upkeep:
     """What a store always needs: leases settled, queue bounded, costs known, old rows gone."""
 
@@ -472,6 +493,7 @@ class Upkeep:
         queue_bytes: int = QUEUE_BYTES,
         rescore: Callable[[], Awaitable[int]] | None = None,
         runs: Runs | None = None,
+        lineage: Lineage | None = None,
         every_s: float = 2.0,
         prune_every_s: float = 3600.0,
         now: Callable[[], datetime] = utc_now,
@@ -483,6 +505,7 @@ class Upkeep:
         self._queue_bytes = queue_bytes
         self._rescore = rescore
         self._runs = runs
+        self._lineage = lineage
         self._max_job_age_s = max_job_age_s
         self._retention = timedelta(days=retention_days)
         self._every_s = every_s
@@ -510,6 +533,9 @@ class Upkeep:
 
     async def tidy(self) -> Mapping[str, int]:
         """Settle what crashed workers left, drop what is too old or too much; returns counts by what was done."""
+        if self._lineage is not None:  # at the first time: while this process lives nobody else of its line does
+            await self._jobs.give_up_leases(line=self._lineage.line, but=self._lineage.own)
+            self._lineage = None
         done = dict(await self._jobs.recover(now=self._now(), max_job_age_s=self._max_job_age_s))
         done["queue_full"] = await self._jobs.enforce_queue_size(limit=self._queue_size, limit_bytes=self._queue_bytes)
         for what, count in done.items():

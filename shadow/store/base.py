@@ -127,6 +127,13 @@ class Jobs(Protocol):
         """
         ...
 
+    async def give_up_leases(self, *, line: str, but: str) -> int:
+        """End the leases of every worker whose name begins with `line`, but not with `but`: their processes are gone.
+
+        `recover` then settles what they held. Returns how many jobs.
+        """
+        ...
+
     async def recover(self, *, now: datetime, max_job_age_s: float) -> Mapping[str, int]:
         """Settle what crashed workers left, drop what waited too long; returns counts by what was done.
 

@@ -107,11 +107,11 @@ def test_once_prints_the_tables_and_where_they_came_from_and_leaves_nothing(fold
     )
     for model in CANDIDATES:
         told = rf"^  {model.name}: \d+ pairs judged, .* 0 unruled; .*the judge demo-judge can be trusted: it passed"
-        assert re.search(told, output, re.MULTILINE), output
+        assert re.search(told, output, re.MULTILINE), output + progress
     verdicts, coverage = output.partition("Verdicts")[2].split("Coverage")
     rows = {tuple(line.split()[:2]): line.split()[2] for line in verdicts.splitlines() if line.startswith(TASKS)}
-    assert rows["default", "demo-oak"] == "promote", output
-    assert rows["calculator", "demo-swift"] == "reject", output
+    assert rows["default", "demo-oak"] == "promote", output + progress
+    assert rows["calculator", "demo-swift"] == "reject", output + progress
     assert "undecided" in rows.values()
     assert (
         "default, demo-oak: demo-oak can take over from demo-atlas; proved: at most 0.15 worse in quality" in verdicts

@@ -124,6 +124,7 @@ def test_a_killed_live_process_is_replaced_and_no_connection_is_refused(tmp_path
             assert serving.child("gateway.live") != victim
         restarts = [line for line in serving.logged if line["message"].startswith("a process ended by itself")]
         assert [(line["child"], line["exit_code"]) for line in restarts] == [("live-0", -9)] * 3
+        assert all(": live-0, SIGKILL, after " in line["message"] for line in restarts)
         assert serving.stop() == 0
 
 

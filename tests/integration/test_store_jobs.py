@@ -262,6 +262,23 @@ async def test_what_a_dead_worker_held_is_settled_unsent_jobs_wait_again_and_sen
     assert answers == []
 
 
+async def test_what_workers_of_a_line_held_that_are_known_to_be_gone_is_settled_before_their_leases_run_out(
+    tmp_path: Path,
+) -> None:
+    async with stored(tmp_path, sampled(1, 2, 3)) as store:
+        for name in ("line:1:dead", "line:2:own", "liner:1:other"):
+            [held] = await lease(store, 1, worker=name)
+            await store.jobs.reserve(held, worst_case_usd=0.5, budget=Day(), now=NOW)
+        given_up = await store.jobs.give_up_leases(line="line:", but="line:2:")
+        settled = await store.jobs.recover(now=NOW, max_job_age_s=600)
+        ended, money = await states(store), await spent(store)
+
+    assert given_up == 1
+    assert dict(settled) == {"returned": 0, "lost_on_crash": 1, "too_old": 0}
+    assert ended == {("sent", None): 2, ("dropped", "lost_on_crash"): 1}
+    assert money == (0.5, 1.0, False)
+
+
 async def test_a_worker_that_renews_keeps_its_jobs_and_only_its_own(tmp_path: Path) -> None:
     async with stored(tmp_path, sampled(1, 2)) as store:
         await lease(store, 1, worker="alive")

@@ -34,7 +34,9 @@ MEASURING = MeasuringSettings(
 @pytest.mark.parametrize(
     "message",
     [
-        Start(settings={"a": [1, None]}, socket_fds=(5, 6), status_fd=7, tls=Tls(cert="c", key="k"), worker=1),
+        Start(
+            settings={"a": [1, None]}, socket_fds=(5, 6), status_fd=7, tls=Tls(cert="c", key="k"), worker=1, line="l"
+        ),
         Replace(settings={"name": "é\u2028"}),
         Event(event="reload_failed", detail="line\nbreak"),
     ],

@@ -171,6 +171,13 @@ class SqliteJobs:
 
         await self._writer.at_once(work)
 
+    async def give_up_leases(self, *, line: str, but: str) -> int:
+        """End the leases of every worker whose name begins with `line`, but not with `but`: their processes are gone.
+
+        `recover` then settles what they held. Returns how many jobs.
+        """
+        return len(await self._fetch("give_up_leases", {"line": line, "but": but}))
+
     async def recover(self, *, now: datetime, max_job_age_s: float) -> Mapping[str, int]:
         """Settle what crashed workers left, drop what waited too long; counts `returned`, `lost_on_crash`, `too_old`.
 

@@ -28,6 +28,13 @@ UPDATE shadow_job SET lease_until = :lease_until
 WHERE state IN ('leased', 'sent') AND worker = :worker
 RETURNING 1;
 
+-- name: give_up_leases
+-- Workers of one line that are known to be gone hold nothing any more.
+UPDATE shadow_job SET lease_until = 0
+WHERE state IN ('leased', 'sent')
+    AND substr(worker, 1, length(:line)) = :line AND substr(worker, 1, length(:but)) <> :but
+RETURNING 1;
+
 -- name: release
 -- Give an unsent job back.
 UPDATE shadow_job SET state = 'pending', worker = NULL, lease = NULL, lease_until = NULL
