@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def fitting(tasks: Sequence[Node], *, room: int, more: Sequence[Node] = ()) -> tuple[Sequence[Node], Sequence[Any]]:
     """Give the tasks a page shows, at least one, and the names of those it has no room for, `more` among them.
 
-    Tasks with traffic come first. `room` is counted in models. A single task with more of them is cut: `not_shown` says by how many candidates.
+    Tasks with traffic come first. `room` is counted in models. A single task with more of them is cut: `not_shown` says
+    by how many candidates.
     """
     shown: list[Node] = []
     names: list[Any] = []
