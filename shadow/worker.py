@@ -317,6 +317,9 @@ class Worker:
     async def _work(self, leased: LeasedJob, desk: _Desk | None = None) -> bool | None:
         """Do one job; a fault of ours costs this job and nothing else. Returns what it says about health."""
         try:
+            if self._stopping.is_set():
+                await self._jobs.release(leased)
+                return None
             return await self._do(leased, desk)
         except Exception as error:  # noqa: BLE001  (the loop must outlive any fault of one job; told once, here)
             await self._give_up(leased, error)
@@ -336,9 +339,6 @@ class Worker:
 
     async def _do(self, leased: LeasedJob, desk: _Desk | None) -> bool | None:
         body = leased.body
-        if self._stopping.is_set():
-            await self._jobs.release(leased)
-            return None
         if body is None or self._is_too_old(leased):
             await self._jobs.drop(leased, reason="too_old")
             return None
