@@ -30,7 +30,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @contextmanager
 def told() -> Iterator[None]:
     """Turn the faults a user can do something about into their sentence and exit code."""
-    from gateway.ask import AskError  # noqa: PLC0415
+    from gateway.ask import AskError, WrongQuestionError  # noqa: PLC0415
     from gateway.config import ConfigErrors  # noqa: PLC0415
     from gateway.pairsview import PairsError  # noqa: PLC0415
     from gateway.serve import StartError  # noqa: PLC0415
@@ -41,6 +41,8 @@ def told() -> Iterator[None]:
         yield
     except ConfigErrors as errors:
         refuse(errors.lines)
+    except WrongQuestionError as error:
+        refuse([str(error)])
     except (AskError, ListenError, PairsError, StartError, StoreError) as error:
         note(str(error))
         raise typer.Exit(FAILED) from None

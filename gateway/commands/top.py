@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.terminal import FAILED, PLAIN_WIDTH, ConfigOption, chosen_file, loaded_config, note, print_json, told
+from gateway.terminal import (
+    FAILED,
+    PLAIN_WIDTH,
+    REFUSED,
+    ConfigOption,
+    chosen_file,
+    loaded_config,
+    note,
+    print_json,
+    told,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +31,10 @@ _NONE = "-"
 
 class TopError(Exception):
     """The figures cannot be had; the message says why."""
+
+
+class WrongTopError(TopError):
+    """What was asked for does not make sense."""
 
 
 def top(
@@ -57,7 +71,7 @@ def top(
                 live.update(_look(loaded, since=since, task=task), refresh=True)
     except TopError as error:
         note(str(error))
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(REFUSED if isinstance(error, WrongTopError) else FAILED) from None
     except KeyboardInterrupt:
         return
 
@@ -91,6 +105,8 @@ def figures(loaded: Config, *, since: str, task: str | None) -> dict[str, Any]:
     stats = answer.json()
     if answer.status != HTTPStatus.OK or not isinstance(stats, dict) or "tasks" not in stats:
         message = stats.get("error", {}).get("message") if isinstance(stats, dict) else None
+        if message and answer.status == HTTPStatus.BAD_REQUEST:
+            raise WrongTopError(str(message))
         raise TopError(f"{address} answered {answer.status}: {message or 'not our admin port'}")
     return stats
 

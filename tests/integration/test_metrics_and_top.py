@@ -142,6 +142,6 @@ async def _of_a_running_port(tmp_path: Path) -> tuple[str, int]:
             shown = await asyncio.to_thread(run, "top", "--since", "7d", "--task", "default")
             assert PRIMARY in shown.stdout, shown.stderr
             wrong = await asyncio.to_thread(run, "top", "--since", "soon")
-            assert (wrong.exit_code, "answered 400: since must be a time" in wrong.stderr) == (1, True)
+            assert (wrong.exit_code, "since must be a time" in wrong.stderr) == (2, True)
             found = await asyncio.to_thread(run, "top", "--json")
             return found.stdout, found.exit_code
