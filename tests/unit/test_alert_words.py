@@ -112,6 +112,7 @@ def test_what_is_not_known_is_said_to_be_so() -> None:
     half = sentence_of(standing(difference=0.1, interval=(0.0, 0.2), cost_ratio=0.5, saving_usd_per_month=12.5))
     assert "quality differs by +0.100 (interval +0.000 to +0.200)" in half
     assert "Cost: 50 % of the primary's, saving $12.50 a month." in half
+    assert "Cost: 1,570 % of the primary's" in sentence_of(standing(cost_ratio=15.7))
     assert "differs by +0.100." in sentence_of(standing(difference=0.1))
     unknown = sentence_of(standing(cost_ratio=0.5, cost_ratio_interval=(0.4, 0.6)))
     assert "Cost: 50 % of the primary's (40 % to 60 %); what that saves a month is not known." in unknown
