@@ -64,7 +64,8 @@ def _models(task: Row, without: Sequence[str], about: str) -> Table:
     for name in figures:
         table.add_column(name, justify="right", no_wrap=True)
     for row in task["models"]:
-        name = f"{row['model']} *" if row["role"] == "primary" else row["model"]
+        model = row["model"] or "(no model named)"
+        name = f"{model} *" if row["role"] == "primary" else model
         table.add_row(_plain(name), *(figure(row) for figure in figures.values()))
     return table
 
