@@ -293,6 +293,15 @@ def test_nothing_in_an_alert_can_ping_a_channel_or_break_slacks_limits() -> None
     assert [block["type"] for block in slack_message(alert())["blocks"]] == ["header", "section", "context"]
 
 
+def test_an_alert_tells_how_to_be_quiet_and_a_test_that_cannot_be_does_not() -> None:
+    def about(kind: str) -> str:
+        return str(slack_message(alert(kind=kind))["blocks"][-1]["elements"][0]["text"])
+
+    assert about("drift").endswith(" · quiet for a week: `shadow-gateway alert mute kind:drift --for 7d`")
+    assert about("test").startswith("test · ")
+    assert "mute" not in about("test")
+
+
 def test_without_a_secret_a_webhook_carries_no_signature() -> None:
     assert webhook_headers(alert(), b"{}", secret=None, timestamp=7) == {
         "x-shadow-alert-id": "a", "x-shadow-timestamp": "7",
