@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 CHUNK = 20
 
+_CALLS = msgspec.json.Decoder(tuple[ToolCall, ...])
+
 
 class Rescorer:
     """Looks for expected texts that came late and brings the scores they change up to date.
@@ -116,7 +118,7 @@ def _cases(exchange: ExchangeRecord, row: Mapping[str, Any]) -> tuple[EvalCase, 
 
 
 def _calls(text: str | None) -> tuple[ToolCall, ...]:
-    return msgspec.json.decode(text, type=tuple[ToolCall, ...]) if text else ()
+    return _CALLS.decode(text) if text else ()
 
 
 def _usage(row: Mapping[str, Any]) -> Usage | None:

@@ -95,6 +95,10 @@ class EvaluatorOfRun:
     absolute: bool = True
 
 
+EVALUATORS_OF_RUN = msgspec.json.Decoder(dict[str, list[EvaluatorOfRun]])
+"""Reads the column `evaluators` of a run: those of each task."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
     """All of a run that is decided before the first question goes out."""

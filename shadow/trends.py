@@ -36,7 +36,7 @@ from shadow.runfacts import AnswerFact
 from shadow.verdict import AlphaBook, CostTest, Rules, log_e_value, rounded_down, rounded_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from shadow.runfacts import LookFact, RunFacts, ShadowWeek
@@ -526,15 +526,15 @@ def trend_points(
     """
     points = [_run_point(run, *key, answers, alpha) for run in runs for key, answers in _groups(run).items()]
     points += [_week_point(week, alpha) for week in weeks]
-    return in_order(points, task=task, model=model)
+    return in_order(points, tasks=() if task is None else (task,), model=model)
 
 
-def in_order(points: Iterable[dict[str, Any]], *, task: str | None, model: str | None) -> list[dict[str, Any]]:
-    """Choose the points of a task and a model (None: all) and sort them by time."""
+def in_order(points: Iterable[dict[str, Any]], *, tasks: Collection[str], model: str | None) -> list[dict[str, Any]]:
+    """Choose the points of some tasks (none: of all) and of a model (None: of all) and sort them by time."""
     wanted = [
         point
         for point in points
-        if (task is None or point["task"] == task) and (model is None or point["model"] == model)
+        if (not tasks or point["task"] in tasks) and (model is None or point["model"] == model)
     ]
     return sorted(
         wanted, key=lambda point: (point["at"], point["source"], point["task"], point["role"], point["model"])

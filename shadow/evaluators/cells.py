@@ -40,6 +40,8 @@ _SHARE = 8
 """Times its limit after which a child whose parent is gone ends itself."""
 
 _LENGTH = struct.Struct(">Q")
+_SCORE = msgspec.msgpack.Decoder(Score)
+"""Made here: threads that read a class for the first time together see it half-read, and the process crashes."""
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 
 
@@ -82,7 +84,7 @@ class Cells:
             cell.end()
             return failed("ended the process that checked it")
         self._idle.append(cell)
-        return msgspec.msgpack.decode(answer, type=Score)
+        return _SCORE.decode(answer)
 
 
 class _Cell:

@@ -31,6 +31,9 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     fault: str | None
 
 
+_ASKED, _TOLD = msgspec.json.Decoder(_Asked), msgspec.json.Decoder(_Told)
+
+
 def loading_fault(spec: EvaluatorSpec, *, config_dir: str, limit_s: float = LOAD_LIMIT_S) -> str | None:
     """Load an evaluator elsewhere; None when it loads, else a sentence. What it prints is thrown away."""
     asked = msgspec.json.encode(_Asked(spec=spec, config_dir=config_dir))
@@ -49,7 +52,7 @@ def loading_fault(spec: EvaluatorSpec, *, config_dir: str, limit_s: float = LOAD
         finally:
             _kill_group(process.pid)
     try:
-        return msgspec.json.decode(told, type=_Told).fault
+        return _TOLD.decode(told).fault
     except msgspec.DecodeError:
         return f"{target} ended the process that loads it (exit code {process.returncode})"
 
@@ -67,7 +70,7 @@ def _kill_group(pid: int) -> None:
 
 def main() -> None:
     """Answer what `loading_fault` asks on standard input."""
-    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=_Asked)
+    asked = _ASKED.decode(sys.stdin.buffer.read())
     with os.fdopen(os.dup(1), "wb", buffering=0) as answer:
         os.dup2(2, 1)  # what the user's code prints must not look like our answer
         answer.write(msgspec.json.encode(_Told(fault=_fault(asked))))

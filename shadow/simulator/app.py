@@ -60,7 +60,7 @@ async def _script_switch(request: Request) -> JSONResponse:
     """
     state: State = request.app.state.simulator
     try:
-        wanted = msgspec.json.decode(await request.body(), type=Switch)
+        wanted = _SWITCH.decode(await request.body())
         state.script = state.script.switched({each.name: each.quality for each in wanted.models})
     except (msgspec.MsgspecError, TypeError, ValueError) as error:
         return JSONResponse({"error": str(error)}, status_code=400)
@@ -78,6 +78,9 @@ class Switch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `PATCH /_sim/script` takes."""
 
     models: list[ModelSwitch]
+
+
+_SWITCH = msgspec.json.Decoder(Switch)
 
 
 class _Api:

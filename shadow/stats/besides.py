@@ -69,6 +69,11 @@ class Besides:
         reason = self.noise_floor(task, primary)["reason"] or "none of it was judged"
         return self._judges.block(task, primary, candidate, aa_counts=found, aa_reason=reason)
 
+    def judge_usd(self, task: str, primary: str | None, candidate: str) -> float:
+        """Tell what the judge of one comparison cost: `cost_usd` of the block."""
+        tally = self._judges.tally(task, primary, candidate)
+        return 0.0 if tally is None else tally.cost_usd
+
     def _differences_of(self, version: str) -> Mapping[TaskAndPrimary, Mapping[float, int]]:
         found = self._differences.get(version)
         if found is None:

@@ -9,6 +9,7 @@ from shadow.budget import budget_day
 from shadow.judge.figures import MAX_MISSING, JudgeBook
 from shadow.records import Outcome
 from shadow.stats.besides import Besides, said_in_rows, said_in_sums
+from shadow.stats.brief import brief, fitting
 from shadow.stats.comparisons import Conversations, comparison, no_epoch
 from shadow.stats.coverage import compared, coverage_figures, coverage_of
 from shadow.stats.figures import finite
@@ -54,6 +55,7 @@ def build_stats(
     noise_floor_off_reason: str | None = None,
     judges_unusable: Mapping[str, str] | None = None,
     max_missing: float = MAX_MISSING,
+    room: int | None = None,
 ) -> dict[str, Any]:
     """Build the answer of `/stats`.
 
@@ -61,11 +63,12 @@ def build_stats(
     `model` keeps only this model's rows and comparisons. `tasks` and `candidates` are the configured names, shown even
     without a single exchange. `verdicts` is what the ledger shows of the present epochs (`shadow.ledger.figures`).
     `judges_unusable` says by task why its judge cannot be asked, `max_missing` how many rulings a judge may leave out.
-    `missing_line` gives the line of `prices:` to add, None for a model whose price is known.
+    `missing_line` gives the line of `prices:` to add, None for a model whose price is known. `room` is how many models
+    are told of in full (`shadow.stats.brief.fitting`); the tasks beyond are `more_tasks`.
     """
     epochs = {(each["task"], each["primary"], each["candidate"]): each for each in verdicts}
     as_of = min(now, until)
-    totals = rows.window.totals() if isinstance(rows, RolledRows) else {}
+    totals = rows.totals if isinstance(rows, RolledRows) else {}
     if isinstance(rows, RolledRows):
         judging, labels, said = judging_rows(totals, rows.newest_judges), label_rows(totals), said_in_sums(totals)
     else:
@@ -92,13 +95,15 @@ def build_stats(
             epochs=epochs,
             besides=besides,
         )
-    shown = [task] if task is not None else _shown_tasks(tasks, window.tasks())
+    names = [task] if task is not None else _shown_tasks(tasks, window.tasks())
+    shown, others = fitting(names, window.size, room=room)
     return {
         "since": since,
         "until": until,
         "read": _read(rows, since=since, until=until),
         "shadowing": {"on": shadow_off_reason is None, "reason": shadow_off_reason},
         "tasks": [_only(model, window.task(name)) for name in shown],
+        "more_tasks": [_only(model, window.brief(name)) for name in others],
         "dropped": dict(sorted(rows.dropped.items())),
         "budget": _budget(rows, cap_usd=budget_usd_per_day, now=now),
     }
@@ -137,6 +142,15 @@ class _Window:
             *(name for name, _ in self._eligible),
             *(name for name, _, _ in self._coverage),
         }
+
+    def size(self, task: str) -> int:
+        """Count the models of a task."""
+        return len({one.call.model for one in self._exchanges.get(task, [])}) + len(
+            {answer.candidate for answer in self._answers.get(task, [])}
+        )
+
+    def brief(self, name: str) -> dict[str, Any]:
+        return brief(self.task(name))
 
     def task(self, name: str) -> dict[str, Any]:
         by_primary = _grouped(self._exchanges.get(name, []), lambda exchange: exchange.call.model)

@@ -8,7 +8,7 @@ from shadow.rollups import WHOLE, Totals
 from shadow.stats.rows import RolledRows, read_answers, read_exchanges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from shadow.stats.rows import Call, StatsRows
 
@@ -18,39 +18,51 @@ MAX_POINTS = 80
 Key = tuple[str, str | None, str]
 
 
-def latency_curves(rows: StatsRows | RolledRows) -> list[dict[str, Any]]:
+def latency_curves(rows: StatsRows | RolledRows, *, tasks: Collection[str] = ()) -> list[dict[str, Any]]:
     """Give per task its models with `latency_ms` and `ttft_ms`, each `{n, points: [[ms, share], ...]}`.
 
     A point says that this share of the answers that ended well had come within so many milliseconds. Primaries are
-    measured on the live path, candidates off it.
+    measured on the live path, candidates off it. `tasks` are those wanted; none: all.
     """
     if isinstance(rows, RolledRows):
-        return _rolled(rows)
+        return _rolled(rows, tasks)
     exchanges = read_exchanges(rows.exchanges)
     calls: dict[Key, list[Call]] = {}
     for exchange in exchanges.values():
         calls.setdefault((exchange.task, exchange.call.model, "primary"), []).append(exchange.call)
     for answer in read_answers(rows.answers, exchanges):
         calls.setdefault((answer.exchange.task, answer.candidate, "candidate"), []).append(answer.call)
-    tasks: dict[str, list[dict[str, Any]]] = {}
+    by_task: dict[str, list[dict[str, Any]]] = {}
     for (task, model, role), found in sorted(calls.items(), key=_order):
-        tasks.setdefault(task, []).append({"model": model, "role": role, **_curves(found)})
-    return [{"task": task, "models": models} for task, models in tasks.items()]
+        if not tasks or task in tasks:
+            by_task.setdefault(task, []).append({"model": model, "role": role, **_curves(found)})
+    return [{"task": task, "models": models} for task, models in by_task.items()]
 
 
-def _rolled(rows: RolledRows) -> list[dict[str, Any]]:
+def _rolled(rows: RolledRows, tasks: Collection[str]) -> list[dict[str, Any]]:
     """Give the same out of histograms, within 1 %."""
-    found: dict[Key, Totals] = {}
-    for series, totals in rows.window.totals().items():
-        if series.detail == WHOLE and totals.count("requests"):
+    parts: dict[Key, list[Totals]] = {}
+    for series, totals in rows.totals.items():
+        if series.detail == WHOLE and totals.count("requests") and (not tasks or series.task in tasks):
             model, role = (series.candidate, "candidate") if series.candidate else (series.primary, "primary")
-            found.setdefault((series.task, model, role), Totals()).absorb(totals)
-    tasks: dict[str, list[dict[str, Any]]] = {}
+            parts.setdefault((series.task, model, role), []).append(totals)
+    found = {key: _one(of) for key, of in parts.items()}
+    by_task: dict[str, list[dict[str, Any]]] = {}
     order = sorted(found.items(), key=lambda item: _place(item[0], item[1].count("requests")))
     for (task, model, role), totals in order:
         curves = {name: _of_histogram(totals, name) for name in ("latency_ms", "ttft_ms")}
-        tasks.setdefault(task, []).append({"model": model, "role": role, **curves})
-    return [{"task": task, "models": models} for task, models in tasks.items()]
+        by_task.setdefault(task, []).append({"model": model, "role": role, **curves})
+    return [{"task": task, "models": models} for task, models in by_task.items()]
+
+
+def _one(of: Sequence[Totals]) -> Totals:
+    """Add up; a single part is taken as it is, for its histograms may be added up already."""
+    if len(of) == 1:
+        return of[0]
+    found = Totals()
+    for part in of:
+        found.absorb(part)
+    return found
 
 
 def _of_histogram(totals: Totals, name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shadow.records import FAILURES, Outcome
 from shadow.rollups import WHOLE, Series, Totals, read_detail
+from shadow.stats.brief import brief_comparison
 from shadow.stats.comparisons import (
     NO_INTERVAL,
     cost_ratio_figures,
@@ -22,7 +23,7 @@ from shadow.stats.comparisons import (
 from shadow.stats.coverage import compared, coverage_of
 from shadow.stats.figures import finite, ratio
 from shadow.stats.insights import crowded_key, insights
-from shadow.stats.rolled_models import average, ratio_of, rolled_model_row
+from shadow.stats.rolled_models import average, ratio_of, rolled_model_row, spent_usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +68,7 @@ class Rolled:
         began = as_of if rows.began is None else rows.began
         self._hours = max(0.0, (as_of - began).total_seconds() / 3600)
         self._wholes: dict[Series, Totals] = {}
+        self._series: defaultdict[str, list[Series]] = defaultdict(list)
         self._evaluators: defaultdict[Series, dict[tuple[str, str], Totals]] = defaultdict(dict)
         for series, totals in totals_of.items():
             self._sort(series, totals)
@@ -87,6 +89,7 @@ class Rolled:
     def _sort(self, series: Series, totals: Totals) -> None:
         if series.detail == WHOLE:
             self._wholes[series] = totals
+            self._series[series.task].append(series)
             return
         kind, *names = read_detail(series.detail)
         if kind == "score":
@@ -120,12 +123,47 @@ class Rolled:
             "insights": [*crowded_key(self._conversations[name]), *insights(models)],
         }
 
+    def size(self, task: str) -> int:
+        """Count the models of a task."""
+        return len(self._called(task, candidate=False)) + len(self._by_candidate(task))
+
+    def brief(self, name: str) -> dict[str, Any]:
+        """Give what `shadow.stats.brief.brief` leaves of a task, without making the rest."""
+        sides = (
+            ("primary", [(each.primary, [each]) for each in self._called(name, candidate=False)]),
+            ("candidate", sorted(self._by_candidate(name).items())),
+        )
+        return {
+            "task": name,
+            "models": [
+                {"model": model, "role": role, "cost_usd": {"total": self._spent(of)}}
+                for role, found in sides
+                for model, of in found
+            ],
+            "comparisons": [
+                brief_comparison(
+                    primary=primary,
+                    candidate=candidate,
+                    verdict=(self._epochs.get((name, primary, candidate)) or no_epoch())["verdict"],
+                    coverage=self._coverage(name, primary, candidate),
+                    judge_usd=self._besides.judge_usd(name, primary, candidate),
+                )
+                for primary, candidate in self._compared(name)
+            ],
+        }
+
+    def _spent(self, of: Sequence[Series]) -> float | None:
+        totals = Totals()
+        for series in of:
+            totals.add(self._wholes[series].numbers, {})
+        return spent_usd(totals)
+
     def _called(self, task: str, *, candidate: bool) -> list[Series]:
         """Give the series of one side that have answers, most requests first."""
         found = [
             series
-            for series, totals in self._wholes.items()
-            if series.task == task and bool(series.candidate) is candidate and totals.count("requests")
+            for series in self._series[task]
+            if bool(series.candidate) is candidate and self._wholes[series].count("requests")
         ]
         return sorted(
             found,
@@ -203,10 +241,12 @@ class Rolled:
             "noise_floor": dict(self._besides.noise_floor(task, primary)),
             "judge": self._besides.judge(task, primary, candidate),
             "representative": _representative(totals),
-            "coverage": coverage_of(
-                self._jobs.get((task, primary, candidate), []), eligible=self._eligible.get((task, primary), 0)
-            ),
+            "coverage": self._coverage(task, primary, candidate),
         }
+
+    def _coverage(self, task: str, primary: str | None, candidate: str) -> dict[str, Any]:
+        jobs = self._jobs.get((task, primary, candidate), [])
+        return coverage_of(jobs, eligible=self._eligible.get((task, primary), 0))
 
 
 def traffic_figures(

@@ -92,10 +92,15 @@ def _error_rate(totals: Totals) -> float | None:
     return ratio(sum(totals.count(f"outcome.{outcome}") for outcome in _ERRORS), ended)
 
 
+def spent_usd(totals: Totals) -> float | None:
+    """Billed USD of all calls of known cost; None when none is known."""
+    return finite(totals["billed.sum"]) if totals.count("billed.n") else None
+
+
 def _cost(totals: Totals, *, model: str | None, missing_line: Callable[[str], str | None]) -> dict[str, Any]:
     requests, priced = totals.count("requests"), totals.count("billed.n")
     unpriced = requests - priced
-    spent = finite(totals["billed.sum"]) if priced else None
+    spent = spent_usd(totals)
     line = missing_line(model) if unpriced and model is not None else None
     return {
         "total": spent,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from shadow.records import ENDED_WELL, Outcome, ScoreStatus
@@ -14,6 +15,8 @@ from shadow.stats.figures import finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from shadow.rollups import Series, Totals
 
 
 Row = dict[str, Any]
@@ -47,7 +50,7 @@ class StatsRows:
     """What judges cost on `budget_day`; it is part of what `budget` says was spent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RolledRows:
     """The same out of rollups. `began` is when the window's first exchange began, `conversations` are of its newest."""
 
@@ -62,6 +65,11 @@ class RolledRows:
     judge_spent_usd: float = 0.0
     due_before: datetime | None = None
     """Before then, an older version left no rollups, and they are not made yet."""
+
+    @cached_property
+    def totals(self) -> Mapping[Series, Totals]:
+        """The window added up, once for all that is asked of it; nothing is added to it afterwards."""
+        return self.window.totals()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

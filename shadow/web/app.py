@@ -24,6 +24,7 @@ from shadow.web.feedback import take_feedback
 from shadow.web.guard import Guard, holds_token
 from shadow.web.home import STYLE_HASH, home_page
 from shadow.web.metrics import MetricsApi
+from shadow.web.moment import Moment, moment_of
 from shadow.web.openapi import openapi
 from shadow.web.parameters import ParameterError, Window
 from shadow.web.runs import RunsApi
@@ -150,20 +151,23 @@ class AdminApi:
 
     async def stats(self, request: Request) -> Response:
         """Tell every model's latency, cost and quality, and the comparisons, over one window."""
-        values = _values(request, "since", "until", "task", "model")
+        values = _values(request, "since", "until", "task", "model", "room")
         window = parameters.window(values, now=self._now())
         task, model = parameters.text(values, "task"), parameters.text(values, "model")
-        return JsonAnswer(await self._stats(window, task=task, model=model))
+        room, moment = parameters.room(values), moment_of(request.scope)
+        return JsonAnswer(await self._stats(window, task=task, model=model, room=room, moment=moment))
 
     async def latency(self, request: Request) -> Response:
         """Tell how each model's durations are spread over one window."""
-        values = _values(request, "since", "until", "task")
+        names, rest = parameters.several(request.query_params.multi_items(), "task")
+        values = parameters.single_values(rest, known=("since", "until", "task"))
         now = self._now()
         window = parameters.window(values, now=now)
         async with self._aggregating:
             day = now.astimezone(UTC).date().isoformat()
-            rows = await self._rows(window, task=parameters.text(values, "task"), day=day)
-            tasks = await asyncio.to_thread(latency_curves, rows)
+            only = names[0] if len(names) == 1 else None
+            rows = await self._rows(window, task=only, day=day, moment=moment_of(request.scope))
+            tasks = await asyncio.to_thread(latency_curves, rows, tasks=names)
         return JsonAnswer({"since": window.since, "until": window.until, "tasks": tasks})
 
     async def pairs(self, request: Request) -> Response:
@@ -245,12 +249,14 @@ class AdminApi:
         note = "the configuration is being read again; if it is invalid nothing changes and the log says why"
         return JsonAnswer({"reload": "asked", "note": note}, status=HTTPStatus.ACCEPTED)
 
-    async def _stats(self, window: Window, *, task: str | None, model: str | None) -> dict[str, Any]:
+    async def _stats(
+        self, window: Window, *, task: str | None, model: str | None, room: int | None, moment: Moment
+    ) -> dict[str, Any]:
         settings = self._settings()
         now = self._now()
         async with self._aggregating:
             await self._price_pending(settings.prices)
-            rows = await self._rows(window, task=task, day=now.astimezone(UTC).date().isoformat())
+            rows = await self._rows(window, task=task, day=now.astimezone(UTC).date().isoformat(), moment=moment)
             return await asyncio.to_thread(
                 build_stats,
                 rows,
@@ -269,6 +275,7 @@ class AdminApi:
                 missing_line=_missing_line(settings.prices),
                 verdicts=await self._verdicts.current(task=task),
                 noise_floor_off_reason=settings.noise_floor_off_reason,
+                room=room,
             )
 
     async def _price_pending(self, prices: Prices) -> None:
@@ -278,8 +285,16 @@ class AdminApi:
         while await self._reader.price_pending(price, limit=_PRICING_CHUNK) >= _PRICING_CHUNK:
             pass
 
-    async def _rows(self, window: Window, *, task: str | None, day: str) -> StatsRows | RolledRows:
-        """Read what a window holds: row by row where that is quick, for then all is exact; else the sums."""
+    async def _rows(self, window: Window, *, task: str | None, day: str, moment: Moment) -> StatsRows | RolledRows:
+        """Read what a window holds, once for one moment."""
+        rows = moment.find(window, task)
+        if rows is None:
+            rows = await self._read(window, task=task, day=day)
+            moment.keep(window, task, rows)
+        return rows
+
+    async def _read(self, window: Window, *, task: str | None, day: str) -> StatsRows | RolledRows:
+        """Read it row by row where that is quick, for then all is exact; else the sums."""
         since, until = window.since, window.until
         if await self._reader.holds_more_than(ROW_BY_ROW, since=since, until=until):
             return await self._rolled_rows(window, task=task, day=day)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shadow.judge.blind import CHOICES, DEFAULT_SEED
-from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_TREND, DEFAULT_WINDOW, MAX_LIMIT, SHOWS
+from shadow.web.parameters import DEFAULT_LIMIT, DEFAULT_TREND, DEFAULT_WINDOW, MAX_LIMIT, MAX_ROOM, SHOWS
 from shadow.web.schemas import schemas
 from shadow.web.shapes import ref
 
@@ -57,7 +57,7 @@ def _paths() -> Json:
                 "stats",
                 "Every model's latency, cost and quality, and how candidates compare, per task.",
                 {"200": _json("Stats"), **_errors("400", "503")},
-                [*_window(), _task(), _text("model", "Only this model's row and its comparisons.")],
+                [*_window(), _task(), _text("model", "Only this model's row and its comparisons."), _room()],
             )
         },
         "/metrics": {
@@ -81,7 +81,7 @@ def _paths() -> Json:
                 "latency",
                 "How each model's durations are spread, per task.",
                 {"200": _json("Latency"), **_errors("400", "503")},
-                [*_window(), _task()],
+                [*_window(), _tasks()],
             )
         },
         "/epochs": {"post": _epochs()},
@@ -114,7 +114,7 @@ def _paths() -> Json:
                 "trends",
                 "Quality, cost per quality point and latency over weekly runs and shadow weeks; leads; drift.",
                 {"200": _json("Trends"), **_errors("400", "503")},
-                [*_window(DEFAULT_TREND), _task(), _text("model", "Only this model.")],
+                [*_window(DEFAULT_TREND), _tasks(), _text("model", "Only this model.")],
             )
         },
         "/alerts": {
@@ -292,6 +292,17 @@ def _text(name: str, description: str) -> Json:
 
 def _task() -> Json:
     return _text("task", "Only this task.")
+
+
+def _tasks() -> Json:
+    return _parameter(
+        "task", "Only this task; may be given several times.", {"type": "array", "items": {"type": "string"}}
+    )
+
+
+def _room() -> Json:
+    told = "For how many models there is room: tasks beyond are told of briefly, in `more_tasks`. Default: for all."
+    return _parameter("room", told, {"type": "integer", "minimum": 1, "maximum": MAX_ROOM})
 
 
 def _window(default: timedelta = DEFAULT_WINDOW) -> list[Json]:

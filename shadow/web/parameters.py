@@ -18,6 +18,7 @@ DEFAULT_TREND = timedelta(weeks=12)
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+MAX_ROOM = 1000
 MAX_TEXT_CHARACTERS = 512
 
 Sort = Literal["worst", "newest"]
@@ -63,6 +64,28 @@ def single_values(pairs: Sequence[tuple[str, str]], *, known: Collection[str]) -
             raise ParameterError(f"{name} is given more than once")
         values[name] = value
     return {name: value for name, value in values.items() if value}
+
+
+def several(pairs: Sequence[tuple[str, str]], name: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """Take out a parameter that may be given several times: its values, without empty ones, and the other pairs.
+
+    Raises ParameterError when one is absurdly long.
+    """
+    values = [value for given, value in pairs if given == name and value]
+    for value in values:
+        text({name: value}, name)
+    return values, [pair for pair in pairs if pair[0] != name]
+
+
+def room(values: Mapping[str, str]) -> int | None:
+    """For how many models there is room, 1 to 1000; None when not given. Raises ParameterError."""
+    value = values.get("room")
+    if value is None:
+        return None
+    plain = value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_ROOM))
+    if not plain or not 1 <= int(value) <= MAX_ROOM:
+        raise ParameterError(f"room must be a whole number from 1 to {MAX_ROOM}, not {value[:80]!r}")
+    return int(value)
 
 
 def window(values: Mapping[str, str], *, now: datetime, default: timedelta = DEFAULT_WINDOW) -> Window:

@@ -13,6 +13,7 @@ def schemas() -> dict[str, Schema]:
     return {
         "Stats": _stats(),
         "Task": _task(),
+        "MoreTask": _more_task(),
         "Model": _model(),
         "Distribution": _distribution(),
         "Quality": _quality(),
@@ -100,6 +101,7 @@ def _stats() -> Schema:
             ),
             "shadowing": object_of({"on": flag("True when traffic is shadowed."), "reason": _reason()}),
             "tasks": list_of(ref("Task")),
+            "more_tasks": list_of(ref("MoreTask")),
             "dropped": _counts("Copies and records lost since the store was made, by reason."),
             "budget": object_of(
                 {
@@ -125,6 +127,26 @@ def _task() -> Schema:
             "comparisons": list_of(ref("Comparison")),
             "insights": list_of(ref("Insight")),
         }
+    )
+
+
+def _more_task() -> Schema:
+    judge = object_of({"cost_usd": number("As in Judge.")})
+    one = {
+        "primary": maybe(text("Model that answered the app.")),
+        "candidate": text("Model under test."),
+        "verdict": _comparison()["properties"]["verdict"],
+        "coverage": ref("Coverage"),
+        "judge": judge,
+    }
+    model = {
+        "model": maybe(text("Name as asked.")),
+        "role": {"enum": ["primary", "candidate"]},
+        "cost_usd": object_of({"total": maybe(number("As in Cost."))}),
+    }
+    told = "A task for which `room` left none: the same fields as in Task, only fewer."
+    return object_of(
+        {"task": text("Its name."), "models": list_of(object_of(model)), "comparisons": list_of(object_of(one))}, told
     )
 
 

@@ -108,9 +108,10 @@ class WeeklyApi:
 
     async def trends(self, request: Request) -> Response:
         """Tell quality, cost per quality point and latency of every model over runs and shadow weeks; leads; drift."""
-        given = parameters.single_values(request.query_params.multi_items(), known=("since", "until", "task", "model"))
+        tasks, rest = parameters.several(request.query_params.multi_items(), "task")
+        given = parameters.single_values(rest, known=("since", "until", "task", "model"))
         window = parameters.window(given, now=self._now(), default=parameters.DEFAULT_TREND)
-        task, model = parameters.text(given, "task"), parameters.text(given, "model")
+        model = parameters.text(given, "model")
         runs = await self._trends.weekly_runs(limit=MAX_RUNS)
         inside = [run for run in runs if window.since <= run.started_at < window.until]
         parts = weeks(window.since, window.until)
@@ -118,8 +119,9 @@ class WeeklyApi:
         live = await self._rolled_weeks(parts[:by_sums])
         rows: Sequence[ShadowWeek] = ()
         if by_sums < len(parts):
-            rows = await self._trends.shadow_weeks(since=parts[by_sums][1], until=window.until, task=task)
-        told = await asyncio.to_thread(_told, self._of_runs, runs, inside, rows, live, task=task, model=model)
+            only = tasks[0] if len(tasks) == 1 else None
+            rows = await self._trends.shadow_weeks(since=parts[by_sums][1], until=window.until, task=only)
+        told = await asyncio.to_thread(_told, self._of_runs, runs, inside, rows, live, tasks=tasks, model=model)
         await self._show_outputs(told["drift"])
         told_from = "rows" if not by_sums else "sums" if by_sums == len(parts) else "both"
         read = {"from": told_from, "reason": await self._why_sums() if by_sums else None}
@@ -222,16 +224,20 @@ def _told(
     rows: Sequence[ShadowWeek],
     live: Sequence[dict[str, Any]],
     *,
-    task: str | None,
+    tasks: Sequence[str],
     model: str | None,
 ) -> dict[str, Any]:
     """Add it all up. CPU work: runs in a thread. Leads and drift rest on all runs, whatever the window."""
     points = [*of_runs.points(inside), *trend_points((), rows), *live]
     leads, drifts = of_runs.proved(runs)
+
+    def wanted(task: str) -> bool:
+        return not tasks or task in tasks
+
     return {
-        "points": in_order(points, task=task, model=model),
-        "leads": [_lead(lead) for lead in leads if task in {None, lead.task} and model in {None, lead.candidate}],
-        "drift": [_drift(each, runs) for each in drifts if task in {None, each.task} and model in {None, each.model}],
+        "points": in_order(points, tasks=tasks, model=model),
+        "leads": [_lead(lead) for lead in leads if wanted(lead.task) and model in {None, lead.candidate}],
+        "drift": [_drift(each, runs) for each in drifts if wanted(each.task) and model in {None, each.model}],
     }
 
 

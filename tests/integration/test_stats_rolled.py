@@ -16,6 +16,7 @@ from shadow.pricing import PriceBook
 from shadow.records import Batch
 from shadow.rollups import DROPPED
 from shadow.stats import ConversationRules, RolledRows, StatsRows, build_stats, latency_curves
+from shadow.stats.brief import brief
 from shadow.store import open_store
 from shadow.verdict import Rules
 from tests.integration.test_store_rollups import AnyDay, fold_all
@@ -83,7 +84,14 @@ async def both(
     )
     curves = [latency_curves(rows) for rows in (raw, rolled)]
     assert [shape(each) for each in curves] == [shape(curves[0])] * 2
-    return [build_stats(rows, **options(window, task=task, **given)) for rows in (raw, rolled)]
+    told = [build_stats(rows, **options(window, task=task, **given)) for rows in (raw, rolled)]
+    if task is None:  # and what is said of tasks that there is no room for is what the whole would have been cut to
+        for rows, whole in zip((raw, rolled), told, strict=True):
+            narrow = build_stats(rows, **options(window, task=task, **given), room=1)
+            assert narrow["tasks"] + narrow["more_tasks"] == [
+                each if number < len(narrow["tasks"]) else brief(each) for number, each in enumerate(whole["tasks"])
+            ]
+    return told
 
 
 def shape(curves: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

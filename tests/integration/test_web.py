@@ -11,9 +11,11 @@ import jsonschema_rs
 import pytest
 
 from shadow.records import Outcome, StoredContent
+from shadow.stats.brief import brief
 from shadow.store import open_store
 from shadow.store.base import StoreError
 from shadow.web import VerdictApi, WeeklyApi
+from shadow.web.dashboard.pages import ROOM
 from tests.support.admin import (
     CANDIDATE,
     NOW,
@@ -140,6 +142,79 @@ async def test_stats_of_one_model_and_one_task(filled: Store) -> None:
         assert [row["model"] for row in one_model["tasks"][0]["models"]] == [CANDIDATE]
         no_such_task = await get(client, "/stats?task=support")
         assert [(task["task"], task["models"]) for task in no_such_task["tasks"]] == [("support", [])]
+
+
+async def test_where_there_is_no_room_for_a_task_it_is_told_of_briefly_and_pages_count_it_nevertheless(
+    filled: Store,
+) -> None:
+    await add_pair(filled, exchange(8, id="z", task="support"), q_prim=1.0, q_cand=0.5)
+    await add_exchange(filled, exchange(9, id="zz", task="void"), job=False)
+    chosen = settings(tasks=("quiet", "default", "support"))
+    async with admin_port(filled.reader, lambda: chosen) as client:
+        document = await get(client, "/openapi.json")
+        whole, narrow, wide = [await get(client, f"/stats{query}") for query in ("", "?room=1", "?room=1000")]
+        validate(document, "Stats", narrow)
+        pages = []
+        for room in (100, 2):
+            with pytest.MonkeyPatch.context() as patch:
+                for name in ROOM:
+                    patch.setitem(ROOM, name, room)
+                pages.append({name: (await client.get(f"/ui/{name}")).text for name in ("", "cost", "health")})
+
+    assert [task["task"] for task in whole["tasks"]] == ["quiet", "default", "support", "void"]
+    assert (whole["more_tasks"], wide) == ([], whole)
+    # a task without traffic needs no room, and the first one with any always has some
+    assert narrow["tasks"] == whole["tasks"][:2]
+    assert narrow["more_tasks"] == [brief(task) for task in whole["tasks"][2:]]
+    assert [len(task["models"]) for task in narrow["more_tasks"]] == [2, 1]
+    # what pages add up over all tasks is the same, however few they show
+    glances = [re.findall(r'<th scope="row"><a href="([^"]*)">(?:<[^>]*>)*(\w+)', page[""]) for page in pages]
+    assert glances[0] == [(f"#task-{n}", name) for n, name in enumerate(("default", "support", "void", "quiet"), 1)]
+    assert glances[1] == [
+        ("#task-1", "default"),
+        *((f"/ui/?task={name}", name) for name in ("quiet", "support", "void")),
+    ]
+    for name, told in (("cost", "charts four"), ("health", "Waiting for a candidate")):
+        broad, slim = (page[name].partition(told)[2].partition("<h2")[0] for page in pages)
+        assert broad == slim != "", name
+
+
+async def test_one_page_reads_a_window_once_and_tells_of_one_moment(filled: Store) -> None:
+    read: list[tuple[object, ...]] = []
+    whole = filled.reader.exchanges
+
+    async def counted(**window: Any) -> Any:
+        read.append(tuple(window.values()))
+        return await whole(**window)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filled.reader, "exchanges", counted)
+        async with admin_port(filled.reader) as client:
+            for path in ("", "latency", "report", "report.html"):
+                read.clear()
+                assert (await client.get(f"/ui/{path}")).status_code == 200
+                assert len(read) == 1, path
+            read.clear()
+            await get(client, "/stats")
+            await get(client, "/latency")
+            assert len(read) == 2
+
+
+async def test_curves_of_several_tasks_are_asked_for_at_once(filled: Store) -> None:
+    await add_pair(filled, exchange(8, id="z", task="support"), q_prim=1.0, q_cand=0.5)
+    await add_exchange(filled, exchange(9, id="zz", task="void"), job=False)
+    async with admin_port(filled.reader) as client:
+        answers = {
+            query: (await get(client, f"/latency{query}"))["tasks"]
+            for query in ("", "?task=void&task=support", "?task=void", "?task=", "?task=none&task=nothing")
+        }
+        assert await sentence(client, "/latency?task=a&task=" + "a" * 513, 400)
+    by_name = {task["task"]: task for task in answers[""]}
+    assert list(by_name) == ["default", "support", "void"]
+    assert answers["?task=void&task=support"] == [by_name["support"], by_name["void"]]
+    assert answers["?task=void"] == [by_name["void"]]
+    assert answers["?task="] == answers[""]
+    assert answers["?task=none&task=nothing"] == []
 
 
 async def test_a_model_of_unknown_price_is_said_with_the_line_to_add(store: Store) -> None:
@@ -340,8 +415,11 @@ async def test_a_fault_of_ours_is_500_and_tells_nothing() -> None:
         ("until=0001-01-02T00:00:00Z", "since lies outside the calendar"),
         ("since=1h&until=2h", "since (2026-11-20T11:00:00+00:00) must lie before until"),
         ("since=1h&since=2h", "since is given more than once"),
-        ("modell=gpt-4o", "'modell' is no parameter of this path; known here: since, until, task, model"),
+        ("modell=gpt-4o", "'modell' is no parameter of this path; known here: since, until, task, model, room"),
         ("task=" + "a" * 513, "task may hold at most 512 characters, not 513"),
+        ("room=0", "room must be a whole number from 1 to 1000, not '0'"),
+        ("room=1001", "room must be"),
+        ("room=%D9%A1", "room must be"),
     ],
 )
 async def test_a_bad_window_is_400_and_names_the_parameter(store: Store, query: str, named: str) -> None:

@@ -71,6 +71,7 @@ async def test_trends_show_runs_and_live_weeks_on_one_axis_with_leads_drift_and_
             async with admin_port(on.store.reader, weekly=api) as client:
                 told = await valid(client, "/trends", "Trends")
                 one = await valid(client, f"/trends?task=default&model={CANDIDATE}", "Trends")
+                several = await valid(client, "/trends?task=none&task=default", "Trends")
                 late = await valid(client, "/trends?since=2026-11-10T00:00:00Z", "Trends")
                 wrong = await client.get("/trends?taks=x")
 
@@ -93,6 +94,7 @@ async def test_trends_show_runs_and_live_weeks_on_one_axis_with_leads_drift_and_
     assert told["next_run"] == {"at": "2026-11-29T03:00:00Z", "under_way": False, "reason": None}
     assert {point["model"] for point in one["points"]} == {CANDIDATE}
     assert {each["model"] for each in one["drift"]} == {CANDIDATE}
+    assert {**several, "since": None, "until": None} == {**told, "since": None, "until": None}
     assert len([point for point in late["points"] if point["source"] == "run"]) == 2
     assert late["drift"] == told["drift"]  # evidence does not depend on the window
     assert wrong.status_code == 400

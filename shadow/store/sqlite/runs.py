@@ -14,6 +14,7 @@ import msgspec
 from shadow.records import CandidateAnswer, Cost, Dialect, Outcome, Score, StoredScore
 from shadow.runs import (
     DEFAULT_HEADERS,
+    EVALUATORS_OF_RUN,
     Case,
     Cell,
     Earlier,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from shadow.store.base import RunReservation
     from shadow.store.sqlite.connection import Connection, Row, Transaction
 
-_EVALUATORS = dict[str, list[EvaluatorOfRun]]
 _ALONE, _PRIMARY, _CONTROL = "", "the primary's", "a control"
 """What an answer lay beside before a judge, where it was no earlier answer of the same model."""
 
@@ -570,7 +570,7 @@ def _run(row: Row) -> Run:
         finished_at=row["finished_at"],
         models=tuple(msgspec.json.decode(row["models"], type=list[str])),
         primary=row["primary"],
-        evaluators=msgspec.json.decode(row["evaluators"], type=_EVALUATORS),
+        evaluators=EVALUATORS_OF_RUN.decode(row["evaluators"]),
         repeats=row["repeats"],
         seed=row["seed"],
         fingerprint=row["fingerprint"],

@@ -20,7 +20,7 @@ from shadow.runfacts import (
     ScoreFact,
     ShadowWeek,
 )
-from shadow.runs import Case, EvaluatorOfRun
+from shadow.runs import EVALUATORS_OF_RUN, Case
 from shadow.store.sqlite.queries import load_queries
 from shadow.store.sqlite.rows import micros, usd
 
@@ -57,7 +57,7 @@ class SqliteTrends:
 
     async def _facts(self, row: Row) -> RunFacts:
         answers = await self._reader.fetch(self._sql["answers_of_run"], {"id": row["id"]})
-        listed = msgspec.json.decode(row["evaluators"], type=dict[str, list[EvaluatorOfRun]])
+        listed = EVALUATORS_OF_RUN.decode(row["evaluators"])
         relative = {each.name for of_task in listed.values() for each in of_task if not each.absolute}
         scores: dict[tuple[str, str, int], list[ScoreFact]] = defaultdict(list)
         for score in await self._reader.fetch(self._sql["scores_of_run"], {"id": row["id"]}):

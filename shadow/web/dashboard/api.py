@@ -6,17 +6,22 @@ is one whose address says so. A question carries the headers of the page's own r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import msgspec
 from starlette.requests import Request
 
+from shadow.web.moment import KEY, Moment
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.types import Message
+
+    Query = Mapping[str, str | Sequence[str] | None]
+    """Parameters by name; one that is given several times has several values."""
 
 _CARRIED = frozenset({b"host", b"authorization", b"cookie", b"origin", b"sec-fetch-site"})
 _OK = 200
@@ -42,8 +47,10 @@ class Api:
     """Asks the API on behalf of one page."""
 
     request: Request
+    moment: Moment = field(default_factory=Moment)
+    """What the page has read: questions about the same window are answered out of it."""
 
-    async def get(self, path: str, query: Mapping[str, str | None] | None = None) -> Any:
+    async def get(self, path: str, query: Query | None = None) -> Any:
         """Give the JSON at an address; parameters that are None are left out. Raises ApiError."""
         return await self._ask("GET", path, query, b"")
 
@@ -51,12 +58,12 @@ class Api:
         """Send JSON to an address. Raises ApiError."""
         return await self._ask("POST", path, None, msgspec.json.encode(body))
 
-    async def _ask(self, method: str, path: str, query: Mapping[str, str | None] | None, body: bytes) -> Any:
+    async def _ask(self, method: str, path: str, query: Query | None, body: bytes) -> Any:
         outer = self.request.scope
         headers = [(name, value) for name, value in outer["headers"] if name in _CARRIED]
         if method == "POST":
             headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        told = urlencode({name: value for name, value in (query or {}).items() if value is not None})
+        told = urlencode({name: value for name, value in (query or {}).items() if value is not None}, doseq=True)
         scope = {
             "type": "http",
             "asgi": outer["asgi"],
@@ -70,6 +77,7 @@ class Api:
             "headers": headers,
             "client": outer.get("client"),
             "server": outer.get("server"),
+            KEY: self.moment,
         }
         answer = _Answer(body)
         await self.request.app(scope, answer.receive, answer.send)

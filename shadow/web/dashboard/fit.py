@@ -10,21 +10,27 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def fitting(tasks: Sequence[Node], *, room: int) -> tuple[Sequence[Node], Sequence[Any]]:
-    """Give the tasks a page shows, at least one, and the names of those it has no room for.
+def fitting(tasks: Sequence[Node], *, room: int, more: Sequence[Node] = ()) -> tuple[Sequence[Node], Sequence[Any]]:
+    """Give the tasks a page shows, at least one, and the names of those it has no room for, `more` among them.
 
-    `room` is counted in models. A single task with more of them is cut: `not_shown` says by how many candidates.
+    Tasks with traffic come first. `room` is counted in models. A single task with more of them is cut: `not_shown` says
+    by how many candidates.
     """
     shown: list[Node] = []
     names: list[Any] = []
     left = room
-    for task in tasks:
+    for task in sorted(tasks, key=lambda each: not each.nodes("models")):
         if names or (shown and _size(task) > left):  # in order: none overtakes one that had no room
             names.append(task["task"])
             continue
         shown.append(_cut(task, most=room))
         left -= _size(shown[-1])
-    return shown, names
+    return shown, [*names, *(task["task"] for task in more)]
+
+
+def all_tasks(stats: Node) -> Sequence[Node]:
+    """Give every task of an answer of `/stats`, those it has no room for with few fields."""
+    return [*stats.nodes("tasks"), *stats.nodes("more_tasks")]
 
 
 def _size(task: Node) -> int:

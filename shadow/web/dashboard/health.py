@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shadow.web.dashboard import charts
+from shadow.web.dashboard.fit import all_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ def _task(task: Node) -> dict[str, Any]:
 
 
 def _pending(stats: Node) -> int:
-    return sum(one["coverage.pending"] or 0 for task in stats.nodes("tasks") for one in task.nodes("comparisons"))
+    return sum(one["coverage.pending"] or 0 for task in all_tasks(stats) for one in task.nodes("comparisons"))
 
 
 def _sorted(counts: Mapping[str, int] | None) -> Sequence[tuple[str, int]]:

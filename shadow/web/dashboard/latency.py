@@ -58,10 +58,10 @@ def weekly_switch(chosen: tuple[str, str], href: Callable[[str], str]) -> Markup
     return Markup(" \u00b7 ").join(pieces)
 
 
-def overheads(stats: Node) -> list[tuple[str, Node]]:
-    """Where the answer tells what the gateway itself adds (`overhead_ms`): of all, by task, by model, in words."""
-    found = [("all traffic", stats)]
-    for task in stats.nodes("tasks"):
+def overheads(tasks: Sequence[Node]) -> list[tuple[str, Node]]:
+    """Where an answer tells what the gateway itself adds (`overhead_ms`): by task, by model, in words."""
+    found = []
+    for task in tasks:
         name = charts.named(task["task"])
         found.append((f"task {name}", task))
         found += [(f"{charts.named(row['model'])}, task {name}", row) for row in task.nodes("models")]

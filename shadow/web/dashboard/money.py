@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shadow.web.dashboard import charts, formats
+from shadow.web.dashboard.fit import all_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ _MOST_PRICES = 60
 
 def cost_view(stats: Node, *, shown: Sequence[Node], prices: Prices) -> dict[str, Any]:
     """Everything the page shows, out of `/stats` and the price book; `shown` are the tasks there is room for."""
-    tasks = stats.nodes("tasks")
+    tasks = all_tasks(stats)
     budget = stats.node("budget")
     return {
         "spend": charts.spend(_by_role(tasks)),

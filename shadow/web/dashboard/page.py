@@ -14,6 +14,7 @@ from shadow.web.dashboard.api import Api
 from shadow.web.dashboard.nodes import Notes
 from shadow.web.dashboard.rendering import PageAnswer, render, static_address
 from shadow.web.guard import holds_token
+from shadow.web.moment import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,11 +47,12 @@ class Page:
     settings: AdminSettings
     secret: bytes
     notes: Notes = field(default_factory=Notes)
+    moment: Moment = field(default_factory=Moment)
 
     @property
     def api(self) -> Api:
         """The API, asked on behalf of this page."""
-        return Api(self.request)
+        return Api(self.request, self.moment)
 
     @property
     def query(self) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ from shadow.spreadsheet import defused
 from shadow.web.answers import COMMON_HEADERS
 from shadow.web.dashboard import charts, latency, money, overview, report, runs, trends
 from shadow.web.dashboard.api import ApiError
-from shadow.web.dashboard.fit import fitting
+from shadow.web.dashboard.fit import all_tasks, fitting
 from shadow.web.dashboard.health import health_view
 from shadow.web.dashboard.nodes import Node
 from shadow.web.dashboard.page import PREFIX, address
@@ -27,6 +27,7 @@ from shadow.web.dashboard.pair import pair_view
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from shadow.web.dashboard.api import Query
     from shadow.web.dashboard.page import Page
 
     Shown = Callable[[Page], Awaitable[Response]]
@@ -61,10 +62,10 @@ _CSV_COLUMNS = (
 async def start(page: Page) -> Response:
     """Show whether to switch."""
     asked = _window(page)
-    stats = Node(await page.api.get("/stats", asked))
+    stats = await _stats(page, asked, room=ROOM["overview"])
     kind = "ttft_ms" if page.query.get("clock") == "ttft" else "latency_ms"
     shown, _ = fitting(stats.nodes("tasks"), room=ROOM["overview"])
-    curves, trend = await _curves(page, asked, shown), await _trends(page, shown)
+    curves, trend = await _curves(page, stats, shown), await _trends(page, shown)
     tasks = [
         {
             **overview.task_view(task, link=PREFIX, curves=curves.get(task["task"], ()), kind=kind),
@@ -78,7 +79,9 @@ async def start(page: Page) -> Response:
         title="Overview",
         page="Overview",
         tasks=tasks,
-        glance=overview.at_a_glance(stats.nodes("tasks"), shown=len(tasks), href=lambda name: page.again(task=name)),
+        glance=overview.at_a_glance(
+            _shown_first(shown, all_tasks(stats)), shown=len(tasks), href=lambda name: page.again(task=name)
+        ),
         no_traffic=not any(task["models"] for task in tasks),
         chosen_task=page.query.get("task"),
         **_told(stats, asked),
@@ -153,9 +156,12 @@ async def one_pair(page: Page) -> Response:
 async def durations(page: Page) -> Response:
     """Show how long answers take."""
     asked = _window(page)
-    stats = Node(await page.api.get("/stats", asked))
-    shown, more = fitting([task for task in stats.nodes("tasks") if task.nodes("models")], room=ROOM["latency"])
-    curves, trend = await _curves(page, asked, shown), await _trends(page, shown)
+    stats = await _stats(page, asked, room=ROOM["latency"])
+    measured, others = (
+        [task for task in stats.nodes(name) if task.nodes("models")] for name in ("tasks", "more_tasks")
+    )
+    shown, more = fitting(measured, room=ROOM["latency"], more=others)
+    curves, trend = await _curves(page, stats, shown), await _trends(page, shown)
     told, weekly = None if trend is None else Node(trend), latency.chosen_weekly(page.query.get("weekly"))
     return page.answer(
         "latency.html",
@@ -168,7 +174,7 @@ async def durations(page: Page) -> Response:
         more_tasks=_more(page, more),
         weekly_switch=latency.weekly_switch(weekly, lambda word: page.again(weekly=word)),
         ranks=latency.RANKS,
-        overheads=latency.overheads(stats),
+        overheads=latency.overheads(shown),
         **_told(stats, asked),
     )
 
@@ -176,9 +182,11 @@ async def durations(page: Page) -> Response:
 async def cost(page: Page) -> Response:
     """Show what measuring costs, and what a switch would save."""
     asked = _window(page)
-    stats = Node(await page.api.get("/stats", asked))
-    compared = [task for task in stats.nodes("tasks") if task.nodes("comparisons")]
-    shown, more = fitting(compared, room=ROOM["cost"])
+    stats = await _stats(page, asked, room=ROOM["cost"])
+    compared, others = (
+        [task for task in stats.nodes(name) if task.nodes("comparisons")] for name in ("tasks", "more_tasks")
+    )
+    shown, more = fitting(compared, room=ROOM["cost"], more=others)
     view = money.cost_view(stats, shown=shown, prices=page.settings.prices)
     trend = await _trends(page, shown)
     for task in view["tasks"]:
@@ -206,10 +214,10 @@ async def health(page: Page) -> Response:
     except ApiError as error:
         ready = {"ready": False, "reason": error.message}
     asked = _window(page)
-    stats = Node(await page.api.get("/stats", asked))
+    stats = await _stats(page, asked, room=ROOM["health"])
     trend = await _if_built(page, "/trends", {"since": "1m"})  # for the next run alone
     alerts = await _if_built(page, "/alerts", {"limit": "20"})
-    shown, more = fitting(stats.nodes("tasks"), room=ROOM["health"])
+    shown, more = fitting(stats.nodes("tasks"), room=ROOM["health"], more=stats.nodes("more_tasks"))
     view = health_view(stats, shown=shown, next_run=(trend or {}).get("next_run"), settings=page.settings)
     return page.answer(
         "health.html",
@@ -288,9 +296,9 @@ async def two_runs(page: Page) -> Response:
 async def whole_report(page: Page) -> Response:
     """Show the report, to be printed."""
     asked = _window(page)
-    stats = await page.api.get("/stats", asked)
-    shown, more = fitting(Node(stats).nodes("tasks"), room=ROOM["report"])
-    spread, trend = await _if_built(page, "/latency", _alone(asked, shown)), await _trends(page, shown)
+    stats = await _stats(page, asked, room=ROOM["report"])
+    shown, more = fitting(stats.nodes("tasks"), room=ROOM["report"], more=stats.nodes("more_tasks"))
+    spread, trend = await _latency(page, stats, shown), await _trends(page, shown)
     return page.answer(
         "report.html",
         title="Which model to run",
@@ -299,7 +307,7 @@ async def whole_report(page: Page) -> Response:
         policy=None,
         download=page.link("report.html"),
         written=datetime.now(UTC),
-        **report.stats_context(stats, shown=shown, latency=spread, trend=trend, link=PREFIX),
+        **report.stats_context(stats.value, shown=shown, latency=spread, trend=trend, link=PREFIX),
         more_tasks=_more(page, more),
     )
 
@@ -308,7 +316,7 @@ async def report_file(page: Page) -> Response:
     """Give the report as one file that opens offline."""
     asked = _window(page)
     stats = await page.api.get("/stats", asked)
-    spread, trend = await _if_built(page, "/latency", asked), await _trends(page)
+    spread, trend = await _latency(page, Node(stats), ()), await _trends(page)
     settings = page.settings
     html = report.report_html(
         stats, version=settings.version, written=datetime.now(UTC), latency=spread, trend=trend, demo=settings.demo
@@ -335,7 +343,12 @@ def _told(stats: Node, asked: Mapping[str, str | None]) -> dict[str, Any]:
     return {"since": stats["since"], "until": stats["until"], "json_address": address("/stats", asked)}
 
 
-async def _if_built(page: Page, path: str, asked: Mapping[str, str | None]) -> Any:
+async def _stats(page: Page, asked: Mapping[str, str | None], *, room: int) -> Node:
+    """Ask for no more figures than the page shows."""
+    return Node(await page.api.get("/stats", {**asked, "room": str(room)}))
+
+
+async def _if_built(page: Page, path: str, asked: Query) -> Any:
     """Give the answer of a part that may not be there; None then."""
     try:
         return await page.api.get(path, asked)
@@ -345,19 +358,31 @@ async def _if_built(page: Page, path: str, asked: Mapping[str, str | None]) -> A
         raise
 
 
-async def _curves(page: Page, asked: Mapping[str, str | None], shown: Sequence[Node]) -> Mapping[str, Any]:
-    return report.curves_by_task(await _if_built(page, "/latency", _alone(asked, shown)))
+async def _curves(page: Page, stats: Node, shown: Sequence[Node]) -> Mapping[str, Any]:
+    return report.curves_by_task(await _latency(page, stats, shown))
+
+
+async def _latency(page: Page, stats: Node, shown: Sequence[Node]) -> Any:
+    """Ask about the very window of the answer there is already."""
+    window = {"since": stats["since"], "until": stats["until"]}
+    return await _if_built(page, "/latency", {**window, "task": _names(page, shown)})
 
 
 async def _trends(page: Page, shown: Sequence[Node] = ()) -> Any:
     """Twelve weeks, whatever window the page is about: a trend of a day is none."""
-    asked = {"since": "12w", "task": page.query.get("task")}
-    return await _if_built(page, "/trends", _alone(asked, shown))
+    return await _if_built(page, "/trends", {"since": "12w", "task": _names(page, shown)})
 
 
-def _alone(asked: Mapping[str, str | None], shown: Sequence[Node]) -> Mapping[str, str | None]:
-    """Ask for one task alone where a page has room for no other."""
-    return {**asked, "task": shown[0]["task"]} if len(shown) == 1 else asked
+def _names(page: Page, shown: Sequence[Node]) -> Sequence[str]:
+    """Ask about the tasks a page shows and no others; where it shows all, about the one of its address, if any."""
+    chosen = page.query.get("task")
+    return [task["task"] for task in shown] or ([] if chosen is None else [chosen])
+
+
+def _shown_first(shown: Sequence[Node], tasks: Sequence[Node]) -> Sequence[Node]:
+    """Every task, those of this page at the beginning and in its order."""
+    names = {task["task"] for task in shown}
+    return [*shown, *(task for task in tasks if task["task"] not in names)]
 
 
 def _over_the_weeks(trend: Any) -> list[dict[str, Any]]:

@@ -28,6 +28,8 @@ MOST_SKIPPED = 19
 """How many pairs can be put aside: the API gives twenty at once."""
 
 _MOST_JUDGED = 20
+_ROOM = 25
+"""For how many models' figures; each comparison is one of them, each primary another."""
 
 _KEPT = ("task", "candidate", "labeller")
 
@@ -40,7 +42,8 @@ async def show(page: Page) -> Response:
     found = await page.api.get("/labels/next", {**asked, "labeller": _labeller(query), "limit": str(skip + 1)})
     pairs, seed = found["pairs"], found["seed"]
     pair = await _again(page, query.get("pair")) or (pairs[skip % len(pairs)] if pairs else None)
-    stats = Node(await page.api.get("/stats", {**page.window, "task": query.get("task")}))
+    asked = {**page.window, "task": query.get("task"), "room": str(_ROOM)}
+    stats = Node(await page.api.get("/stats", asked))
     return page.answer(
         "review.html",
         title="Review",
