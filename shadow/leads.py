@@ -344,10 +344,15 @@ class _Tally:
         if worst:
             self.shown = self.shown.add(math.fsum(worst) / len(worst))
         if outcome.standing == "left_out":
-            self.state = self.state.pass_over(outcome)
+            self._pass_over(failed / len(talk), outcome.failures)
             return
         entered = self.state.enter(outcome, started_at=at)
         self.state = entered.priced(prices=_PRICES, rules=self.rules, first=since, now=since)
+
+    def _pass_over(self, primary_failures: float, failures: float | None) -> None:
+        """Take in a conversation in which nothing counts but which share of the calls failed."""
+        shares = self.state.failures.add_primary(primary_failures)
+        self.state = replace(self.state, failures=shares if failures is None else shares.add_candidate(failures))
 
     def _outcome(self, counted: Sequence[tuple[_Turn, _Judged]]) -> Outcome:
         """Give what the ledger would be told of it."""
