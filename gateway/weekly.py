@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -210,9 +211,12 @@ class Looks:
         key = (newest[0].id, newest[0].finished_at)
         if key != self._seen:
             runs = await self._trends.weekly_runs(limit=MAX_RUNS)
-            money, drifts = run_budget_observation(runs), drifts_of(runs, max_missing=self._plan.rules.max_missing)
-            self._leads = leads_of(runs, plan=self._plan)
-            live = {_key(view): _standing(view) for view in current_views(await self._ledger.views())}
+            money, max_missing = run_budget_observation(runs), self._plan.rules.max_missing
+            # Seconds of work after two years of runs: not on the loop that answers the admin port.
+            drifts = await asyncio.to_thread(drifts_of, runs, max_missing=max_missing)
+            self._leads = await asyncio.to_thread(leads_of, runs, plan=self._plan)
+            views = [(view, verdict_figures(view)) for view in current_views(await self._ledger.views())]
+            live = {_key(view): _standing(figures) for view, figures in views if not figures.get("ended")}
             self._judges = functools.partial(judge_observations, drifts, runs)
             self._of_runs = [
                 *drift_observations(drifts, runs),
@@ -231,9 +235,9 @@ class Looks:
         standings = []
         leads = {_pair(lead): lead for lead in self._leads}
         for view in current_views(await self._ledger.views()):
-            standing, lead = _standing(view), leads.get(_key(view))
+            figures, lead = verdict_figures(view), leads.get(_key(view))
+            standing = _standing(figures)
             if is_news(standing, told):
-                figures = verdict_figures(view)
                 standing = standing_of(standing.task, figures | await self._traffic(figures))
                 if lead is not None:
                     standing = beside(standing, standing_of_lead(lead, live=None))
@@ -290,8 +294,8 @@ class Looks:
         return await self._reader.coverage(since=since, until=until)
 
 
-def _standing(view: Mapping[str, Any]) -> Standing:
-    return standing_of(str(view["task"]), verdict_figures(view))
+def _standing(figures: Mapping[str, Any]) -> Standing:
+    return standing_of(str(figures["task"]), figures)
 
 
 def _key(view: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -106,7 +106,7 @@ def standing_of_lead(lead: Lead, *, live: Standing | None) -> Standing:
         not_tested=("latency under live load", OFF_POLICY),
     )
     if live is None:
-        return replace(standing, beside="There is no verdict on live traffic yet.")
+        return replace(standing, beside="There is no verdict on live traffic at present.")
     return beside(standing, live)
 
 

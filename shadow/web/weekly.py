@@ -273,11 +273,11 @@ def _told(
 
 
 def _standings(views: Sequence[Mapping[str, Any]]) -> dict[Key, Standing]:
-    """Where candidates stand on live traffic, so far as a verdict says."""
+    """Where candidates stand on live traffic, so far as a verdict says; a comparison that has ended stands nowhere."""
     found = {}
     for view in views:
         verdict = json.loads(view["verdict"])
-        if verdict.get("state"):
+        if verdict.get("state") and not verdict.get("ended"):
             key = view["task"], view["primary"], view["candidate"]
             found[key] = Standing(
                 task=view["task"],
