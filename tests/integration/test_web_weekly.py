@@ -47,7 +47,7 @@ class Verdicts:
     """A ledger with one verdict on live traffic, and one candidate whose first conversation is still open."""
 
     async def views(self) -> list[dict[str, Any]]:
-        row = {"task": "default", "primary": PRIMARY, "number": 1, "last_started_at": NOW}
+        row = {"task": "default", "primary": PRIMARY, "number": 1, "version": "", "last_started_at": NOW}
         return [
             {**row, "candidate": CANDIDATE, "entered": 92, "verdict": '{"state": "undecided", "why": "w"}'},
             {**row, "candidate": "other", "entered": 0, "verdict": "{}"},
