@@ -87,3 +87,10 @@ def test_quality_is_the_mean_over_conversations_where_that_is_known() -> None:
     assert "quality by request-checks, mean of conversations" in captured.get()
     assert "0.871" in captured.get().split()
     assert "0.946" not in captured.get()
+
+
+def test_requests_that_name_no_model_are_shown_as_such() -> None:
+    console = Console(width=80, color_system=None)
+    with console.capture() as captured:
+        console.print(models_table({**TASK, "models": [{**MODEL, "model": None}]}, width=80))
+    assert "(no model named) *" in captured.get()
