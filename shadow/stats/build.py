@@ -164,7 +164,7 @@ class _Window:
             ),
             *(self._candidate(model, by_candidate[model]) for model in sorted(by_candidate)),
         ]
-        comparisons = self._comparisons(name, by_primary, answers)
+        comparisons = self._comparisons(name, by_primary, answers, pairwise=bool(judged))
         return {
             "task": name,
             "models": models,
@@ -252,12 +252,14 @@ class _Window:
         return score.value if score is not None and score.role != "pair" else None
 
     def _comparisons(
-        self, task: str, by_primary: Mapping[str | None, Sequence[Exchange]], answers: Sequence[Answer]
+        self,
+        task: str,
+        by_primary: Mapping[str | None, Sequence[Exchange]],
+        answers: Sequence[Answer],
+        *,
+        pairwise: bool,
     ) -> list[dict[str, Any]]:
         by_pair = _grouped(answers, lambda answer: (answer.exchange.call.model, answer.candidate))
-        pairwise = any(
-            score is not None and score.role == "pair" for score in map(self._scores.candidate_quality, answers)
-        )
         conversations = {
             primary: Conversations(exchanges, self._rules, as_of=self._as_of)
             for primary, exchanges in by_primary.items()

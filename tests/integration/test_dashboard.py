@@ -804,6 +804,16 @@ def test_with_several_primaries_everything_says_which_one_it_is_about(api: FakeA
     assert f"{OPEN} is compared with 2 primaries ({PRIMARY}, claude-B): see each card" in page.text
 
 
+def test_charts_of_many_primaries_are_few_and_say_so(api: FakeApi) -> None:
+    (task,) = api.answers["/stats"]["tasks"]
+    task["comparisons"] = [dashboard.comparison(OPEN, primary=f"claude-{number}") for number in range(6)]
+    with serving(api) as client:
+        text = read(client, "").text
+    assert [f"Quality against cost, for claude-{number}" in text for number in range(6)] == [True] * 4 + [False] * 2
+    assert [f"Quality difference to claude-{number}" in text for number in range(6)] == [True] * 4 + [False] * 2
+    assert "2 more primaries of this task have no chart of their own; see their cards." in text
+
+
 def test_a_candidates_row_is_about_the_one_primary_it_was_asked_beside(api: FakeApi) -> None:
     (task,) = api.answers["/stats"]["tasks"]
     unasked = dashboard.comparison(OPEN, primary="claude-B", pairs=0)
