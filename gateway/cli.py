@@ -30,6 +30,7 @@ from gateway.terminal import (
     print_json,
     refuse,
     say,
+    tell,
     told,
     vars_of,
 )
@@ -119,7 +120,7 @@ def serve(config: ConfigOption = None, role: RoleOption = "all") -> None:
     from gateway import serve as supervisor  # noqa: PLC0415
 
     with told():
-        code = supervisor.serve(chosen_file(config), dict(os.environ), role=role, say=say)
+        code = supervisor.serve(chosen_file(config), dict(os.environ), role=role, say=tell)
     raise typer.Exit(code)
 
 

@@ -41,6 +41,7 @@ from shadow.evaluators.llm_judges import LlmJudges
 from shadow.golden import NOTHING, Golden, GoldenError, load_golden
 from shadow.judge.client import Network
 from shadow.judge.hire import Agency, Home
+from shadow.ledger import Plan
 from shadow.pricing import PriceBook
 from shadow.redaction import Redactor, Scrubber
 from shadow.rescoring import Rescorer
@@ -188,6 +189,8 @@ class Crew:
     redactor: Redactor
     services: Services
     evaluators: Mapping[str, EvaluatorSet]
+    plan: Plan
+    """How verdicts and leads are decided."""
     golden: Golden
     hired_at: datetime
     judges: Agency
@@ -200,6 +203,7 @@ class Crew:
         prices, redactor = PriceBook(settings.prices), Redactor(settings.redact, secrets=keys)
         judges = _judges(settings, prices=prices, redactor=redactor)
         services = Services(judges=LlmJudges(judges))
+        evaluators = _evaluators(settings, services)
         return cls(
             settings=settings,
             hired_at=datetime.now(UTC),
@@ -207,7 +211,8 @@ class Crew:
             scrubber=Scrubber(keys),
             redactor=redactor,
             services=services,
-            evaluators=_evaluators(settings, services),
+            evaluators=evaluators,
+            plan=verdict_plan(settings, evaluators),
             golden=NOTHING if settings.golden is None else load_golden(settings.golden),
             judges=judges,
             lineage=lineage or Lineage.of_process(token_hex(8)),
@@ -294,10 +299,9 @@ class Crew:
             candidate.model: settings.sample_rate if candidate.sample_rate is None else candidate.sample_rate
             for candidate in settings.candidates
         }
-        plan = verdict_plan(settings, self.evaluators)
         return Bookkeeper(
             ledger=store.ledger,
-            plan=plan,
+            plan=self.plan,
             routine=Routine(
                 conversations=self.conversations,
                 max_job_age_s=settings.max_job_age_s,
@@ -308,7 +312,7 @@ class Crew:
             facts=OutsideFacts(
                 self.prices,
                 store.reader,
-                plan=plan,
+                plan=self.plan,
                 judged=any(found.costs_money for found in self.evaluators.values()),
                 unusable=self.judges_unusable(),
                 now=utc_now,
@@ -390,6 +394,10 @@ class Measuring:
         breakers = {} if self._worker is None else self._worker.breakers()
         return replace(self._crew.admin_settings(), breakers=breakers)
 
+    def plan(self) -> Plan:
+        """Give how verdicts and leads are decided now."""
+        return self._crew.plan
+
     def switch(self, verdict: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Say what to change for a verdict, by the settings in force."""
         settings = self._crew.settings
@@ -469,7 +477,7 @@ class Measuring:
         weekly = self._weekly = weekly_runs_of(settings, crew.bench(client), store, holder=self._name)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(patrol_of(settings, store, holder=self._name).run())
+                group.create_task(patrol_of(settings, store, holder=self._name, plan=crew.plan).run())
                 group.create_task(courier_of(settings, store).run())
                 if weekly is not None:
                     group.create_task(weekly.run())
@@ -531,6 +539,8 @@ async def _run() -> None:
                 trends=cast("Trends", trends),
                 outbox=cast("Watching", alerts),
                 reader=cast("Reader", reader),
+                plan=measuring.plan,
+                verdicts=cast("Ledger", ledger),
                 timetable=measuring.timetable,
             ),
         )

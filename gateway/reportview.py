@@ -111,7 +111,14 @@ async def _from_store(config: Config, target: str) -> ask.Answer:
             verdicts = VerdictApi(store.ledger, switch=advisor)
             measuring = config.measuring
             table = None if home_of(measuring) is None else _NobodysTable(schedule_in(measuring))
-            weekly = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader, timetable=lambda: table)
+            weekly = WeeklyApi(
+                trends=store.trends,
+                outbox=store.watching,
+                reader=store.reader,
+                plan=lambda: crew.plan,
+                verdicts=store.ledger,
+                timetable=lambda: table,
+            )
             app = build_app(reader=store.reader, settings=lambda: settings, verdicts=verdicts, weekly=weekly)
             headers = {"authorization": f"Bearer {settings.token}"} if settings.token else {}
             transport = httpx2.ASGITransport(app)

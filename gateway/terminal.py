@@ -97,6 +97,14 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def tell(line: str) -> None:
+    """Write a line of a server's: whoever read them, such as `head`, may have enough, and the server goes on."""
+    try:
+        say(line)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails again
+
+
 def note(line: str) -> None:
     """Write what is no result: to standard error."""
     sys.stderr.write(line + "\n")

@@ -72,7 +72,7 @@ def _lead(lead: Row) -> str:
     difference = "not known" if lead["difference"] is None else f"{lead['difference']:+.3f}{interval}"
     return printable(
         f"{lead['task']}, {lead['candidate']} against {lead['primary']} over {lead['runs']} weekly runs, {lead['n']} "
-        f"{lead['unit']}: {lead['state']}, quality difference {difference}. {lead['why']}"
+        f"{lead['unit']}: {lead['state']}, quality difference {difference}. {lead['why']} {lead['beside']}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +24,12 @@ from shadow.alerts.lookout import (
     run_budget_observation,
     standing_observations,
 )
-from shadow.alerts.words import standing_of, standing_of_lead
+from shadow.alerts.words import beside, standing_of, standing_of_lead
 from shadow.benchmark import Asker, Engine, Lookback, Scorer
 from shadow.benchmark.cases import DEFAULT_MAX_TOKENS
 from shadow.candidates import CandidateClient
 from shadow.evaluators import EvaluatorSet
+from shadow.leads import leads_of
 from shadow.ledger.figures import current_views, verdict_figures
 from shadow.pricing import PriceBook
 from shadow.rebenchmark import Rebenchmark, WeeklyRules, WeeklyRuns
@@ -40,11 +42,14 @@ from shadow.schedule import schedule_of
 from shadow.stats import traffic_figures
 from shadow.stats.rolled import job_counts
 from shadow.store.base import ROW_BY_ROW
-from shadow.trends import drifts_of, leads_of
+from shadow.trends import drifts_of
 
 if TYPE_CHECKING:
     from gateway.settings import MeasuringSettings
+    from shadow.alerts.words import Standing
     from shadow.benchmark import Progress
+    from shadow.leads import Lead
+    from shadow.ledger import Plan
     from shadow.notices import Observation
     from shadow.schedule import Schedule
     from shadow.store import Store
@@ -162,9 +167,9 @@ def poster_of(settings: MeasuringSettings) -> TargetPoster:
     return TargetPoster(proxy=settings.proxy, no_proxy=settings.no_proxy, ca_file=settings.ca_file)
 
 
-def patrol_of(settings: MeasuringSettings, store: Store, *, holder: str) -> Patrol:
-    """Make the one who looks for changes."""
-    looks = Looks(settings, reader=store.reader, trends=store.trends, ledger=store.ledger)
+def patrol_of(settings: MeasuringSettings, store: Store, *, holder: str, plan: Plan) -> Patrol:
+    """Make the one who looks for changes; leads are decided by `plan`, as verdicts are."""
+    looks = Looks(settings, plan=plan, reader=store.reader, trends=store.trends, ledger=store.ledger)
     # The primary's drift is told before anything that is compared with it.
     return Patrol(
         holder=holder,
@@ -181,18 +186,21 @@ class Looks:
         self,
         settings: MeasuringSettings,
         *,
+        plan: Plan,
         reader: Reader,
         trends: Trends,
         ledger: Ledger,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
+        self._plan = plan
         self._reader = reader
         self._trends = trends
         self._ledger = ledger
         self._now = now
         self._seen: tuple[str, datetime | None] | None = None
         self._of_runs: list[Observation] = []
+        self._leads: Sequence[Lead] = ()
         self._judges: Callable[[Mapping[str, str]], Sequence[Observation]] = lambda _: ()
 
     async def runs(self, told: Mapping[str, str]) -> Sequence[Observation]:
@@ -203,12 +211,17 @@ class Looks:
         key = (newest[0].id, newest[0].finished_at)
         if key != self._seen:
             runs = await self._trends.weekly_runs(limit=MAX_RUNS)
-            money, drifts = run_budget_observation(runs), drifts_of(runs)
+            money, max_missing = run_budget_observation(runs), self._plan.rules.max_missing
+            # Seconds of work after two years of runs: not on the loop that answers the admin port.
+            drifts = await asyncio.to_thread(drifts_of, runs, max_missing=max_missing)
+            self._leads = await asyncio.to_thread(leads_of, runs, plan=self._plan)
+            views = [(view, verdict_figures(view)) for view in current_views(await self._ledger.views())]
+            live = {_key(view): _standing(figures) for view, figures in views if not figures.get("ended")}
             self._judges = functools.partial(judge_observations, drifts, runs)
             self._of_runs = [
                 *drift_observations(drifts, runs),
                 *lead_observations(
-                    map(standing_of_lead, leads_of(runs)),
+                    [standing_of_lead(lead, live=live.get(_pair(lead))) for lead in self._leads],
                     config_file=self._settings.config_file,
                     several_tasks=bool(self._settings.tasks),
                 ),
@@ -220,11 +233,14 @@ class Looks:
     async def verdicts(self, told: Mapping[str, str]) -> Sequence[Observation]:
         """Verdicts on live traffic and whether their data can be trusted."""
         standings = []
+        leads = {_pair(lead): lead for lead in self._leads}
         for view in current_views(await self._ledger.views()):
-            figures = verdict_figures(view)
-            standing = standing_of(str(view["task"]), figures)
+            figures, lead = verdict_figures(view), leads.get(_key(view))
+            standing = _standing(figures)
             if is_news(standing, told):
                 standing = standing_of(standing.task, figures | await self._traffic(figures))
+                if lead is not None:
+                    standing = beside(standing, standing_of_lead(lead, live=None))
             standings.append(standing)
         return standing_observations(
             standings,
@@ -276,6 +292,18 @@ class Looks:
         if await self._reader.holds_more_than(ROW_BY_ROW, since=since, until=until):
             return job_counts((await self._reader.rollups.window(since=since, until=until)).totals(detail=WHOLE))
         return await self._reader.coverage(since=since, until=until)
+
+
+def _standing(figures: Mapping[str, Any]) -> Standing:
+    return standing_of(str(figures["task"]), figures)
+
+
+def _key(view: Mapping[str, Any]) -> tuple[str, str, str]:
+    return view["task"], view["primary"], view["candidate"]
+
+
+def _pair(lead: Lead) -> tuple[str, str, str]:
+    return lead.task, lead.primary, lead.candidate
 
 
 def golden_cases(path: str | None) -> tuple[Case, ...]:

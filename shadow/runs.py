@@ -53,11 +53,13 @@ class Case:
     """Cases of one cluster, such as the turns of one conversation, are one unit of statistics; None: itself alone."""
     source: str | None = None
     """Where it came from: the exchange it repeats, or the line of its file."""
+    known_hash: str | None = None
+    """The hash of a request that is no longer kept; None: worked out."""
 
     @property
     def prompt_hash(self) -> str:
         """Identify what is asked, whoever is asked: hex."""
-        return prompt_hash(self.dialect, self.request)
+        return prompt_hash(self.dialect, self.request) if self.known_hash is None else self.known_hash
 
 
 def prompt_hash(dialect: Dialect, request: bytes) -> str:

@@ -45,6 +45,11 @@ DECIDED_MAX_AGE_S = 1.0
 NEWCOMER_S = 10.0
 """So young a job for a candidate nobody here knows waits: at a reload the live process may know it first."""
 _NEWCOMER_PAUSE_S = 0.5
+_TURNED_AWAY: Mapping[int, str] = {
+    401: "its key is not taken; look at api_key and api_key_header",
+    403: "its key may not ask for this model; look at api_key and model",
+    404: "there is no such address or model; look at base_url, which the app's path is put behind, and model",
+}
 _LONGEST_REST = timedelta(seconds=MAX_REST_S)
 _PRICE_CHUNK = 5000
 
@@ -398,6 +403,7 @@ class Worker:
             plan.candidate, plan.copy, exchange_id=leased.job.exchange_id, dialect=body.dialect
         )
         await self._note_rest(desk, asked)
+        self._tell_turned_away(desk, plan, asked)
         result = await self._comparer.pair(leased, body, asked, redaction_changed=plan.copy.redaction_changed)
         await self._finish(leased, result, reserved_usd=plan.reserve_usd)
         self._note_overrun(desk, asked, plan)
@@ -418,6 +424,15 @@ class Worker:
             plan.worst_case_usd,
             desk.overrun,
         )
+
+    def _tell_turned_away(self, desk: _Desk, plan: _Plan, asked: Asked) -> None:
+        """Say once that a candidate's key, address or name is not taken: else the model itself is blamed for it."""
+        model, status = plan.candidate.model, asked.answer.status
+        advice = _TURNED_AWAY.get(status or 0)
+        if advice is None or (about := f"{model} {status}") in self._told:
+            return
+        self._told.add(about)
+        _log.warning("%s at %s answered %d: %s", model, desk.origin, status, advice)
 
     def _tell_never_fits(self, desk: _Desk, plan: _Plan) -> None:
         """Say once a candidate that some requests may cost more than a whole day has: they are never measured."""

@@ -1,8 +1,9 @@
-"""Twelve weeks of weekly runs that never happened: what the demo shows of trends, a drift and a lead at once.
+"""Twelve weeks of weekly runs that never happened: what the demo shows of trends, drift and a lead at once.
 
-Every run says in its note that it is made up. The figures follow from a fixed seed: the primary loses some quality in
-the ninth week on the prompts that are asked every week, one candidate keeps a lead at a third of the cost, and one is
-fast, cheap and worse. Live traffic is not touched: verdicts rest on what the demo really sends.
+Every run says in its note that it is made up. The figures follow from a fixed seed: the primary loses quality in the
+sixth week and is as it was from the tenth on, so that it ends where the demo's live traffic finds it; one candidate
+keeps a lead at a sixth of the price, and one is fast, cheap and worse. Live traffic is not touched: verdicts rest on
+what the demo really sends.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ _EVERY_WEEK, _NEW_EACH_WEEK = 16, 7
 """Prompts that are asked in every run, so that drift can be seen, and prompts of that week alone."""
 _REPEATS = 2
 """How often each prompt is asked in a run: drift is told from a model's own scatter."""
-_DRIFT_FROM = 8
-"""The run, counted from 0, from which on the primary answers worse."""
+_DRIFTED = range(5, 9)
+"""The runs, counted from 0, in which the primary answers worse."""
 _EVALUATOR = EvaluatorOfRun(name="right-answer", version="1", quality=True)
 _WORKER = "demo-history"
 _LEASE_S = 600.0
@@ -41,18 +42,18 @@ _LEASE_S = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Habits:
-    """How a made-up model does: share of right answers before and after the drift, and how long it takes."""
+    """How a made-up model does: share of right answers, as a rule and during the drift, and how long it takes."""
 
     right: float
-    right_later: float
+    right_meanwhile: float
     latency_ms: float
 
 
 _HABITS = {
-    PRIMARY.name: _Habits(right=0.95, right_later=0.5, latency_ms=480),
-    "demo-oak": _Habits(right=0.96, right_later=0.96, latency_ms=310),
-    "demo-swift": _Habits(right=0.7, right_later=0.7, latency_ms=150),
-    "demo-summit": _Habits(right=0.99, right_later=0.99, latency_ms=900),
+    PRIMARY.name: _Habits(right=0.97, right_meanwhile=0.5, latency_ms=480),
+    "demo-oak": _Habits(right=0.97, right_meanwhile=0.97, latency_ms=310),
+    "demo-swift": _Habits(right=0.4, right_meanwhile=0.4, latency_ms=150),
+    "demo-summit": _Habits(right=0.99, right_meanwhile=0.99, latency_ms=900),
 }
 
 
@@ -132,9 +133,9 @@ def _answers(plan: RunPlan, week: int, began: datetime) -> Iterator[RunAnswer]:
 
 def _answer(case: Case, model: SimModel, week: int, began: datetime) -> RunAnswer:
     # seeded by what is asked and when, so that the same history is made everywhere
-    chance = random.Random(f"{case.id} {model.name} {week if case.source is None else week >= _DRIFT_FROM}")  # noqa: S311
+    chance = random.Random(f"{case.id} {model.name} {week if case.source is None else week in _DRIFTED}")  # noqa: S311
     habits = _HABITS[model.name]
-    right = chance.random() < (habits.right if week < _DRIFT_FROM else habits.right_later)
+    right = chance.random() < (habits.right_meanwhile if week in _DRIFTED else habits.right)
     usage = Usage(input=40 + chance.randrange(20), output=20 + chance.randrange(30))
     usd = (usage.input * model.price.input + usage.output * model.price.output) / 1e6
     cost = Cost(billed_usd=usd, uncached_usd=usd, source="config")

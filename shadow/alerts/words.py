@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from shadow.leads import Lead
     from shadow.switch import SwitchAdvice
-    from shadow.trends import Lead
 
 Interval = tuple[float, float]
 MAX_NAME_CHARS = 80
+
+LIVE = "live traffic"
+RESTS_ON = (
+    "The weekly runs rest on prompts of the app that were asked anew, apart from the live traffic; the verdict on the "
+    "app's own requests, as they came and once each."
+)
 
 OFF_POLICY = "conversations led by the candidate (later turns hold the primary's answers)"
 """What neither shadowing nor a weekly run can test."""
@@ -30,7 +36,7 @@ class Standing:
     why: str
     n: int
     unit: str = "conversations"
-    source: str = "live traffic"
+    source: str = LIVE
     difference: float | None = None
     """Quality of the candidate minus the primary's."""
     interval: Interval | None = None
@@ -43,6 +49,8 @@ class Standing:
     cost_per_quality_point: tuple[float | None, float | None] = (None, None)
     """Of the primary and of the candidate, USD."""
     not_tested: tuple[str, ...] = ()
+    beside: str = ""
+    """What the other source says, and what each rests on: a sentence, or nothing."""
 
     @property
     def outperforms(self) -> bool:
@@ -78,14 +86,9 @@ def standing_of(task: str, comparison: Mapping[str, Any], models: Sequence[Mappi
     )
 
 
-def standing_of_lead(lead: Lead) -> Standing:
-    """Read what the weekly runs say of a candidate."""
-    told = []
-    if lead.failures:
-        told.append(f"{lead.failures:,} {lead.unit} that {name(lead.candidate)} failed to answer (counted against it)")
-    if lead.missing:
-        told.append(f"{lead.missing:,} whose scoring failed")
-    return Standing(
+def standing_of_lead(lead: Lead, *, live: Standing | None) -> Standing:
+    """Read what the weekly runs say of a candidate; `live` is where it stands on live traffic, None: nowhere."""
+    standing = Standing(
         task=lead.task,
         primary=lead.primary,
         candidate=lead.candidate,
@@ -93,19 +96,27 @@ def standing_of_lead(lead: Lead) -> Standing:
         why=lead.why,
         n=lead.n,
         unit=lead.unit,
-        source=f"{lead.runs} weekly runs",
+        source=f"{lead.runs} weekly run{'' if lead.runs == 1 else 's'}",
         difference=lead.difference,
         interval=lead.interval,
         level=lead.level,
         cost_ratio=lead.cost_ratio,
         cost_ratio_interval=lead.cost_ratio_interval,
         cost_per_quality_point=lead.cost_per_quality_point,
-        not_tested=(
-            *told,
-            "latency under live load",
-            OFF_POLICY,
-        ),
+        not_tested=("latency under live load", OFF_POLICY),
     )
+    if live is None:
+        return replace(standing, beside="There is no verdict on live traffic at present.")
+    return beside(standing, live)
+
+
+def beside(standing: Standing, other: Standing) -> Standing:
+    """Give a standing that tells what the other source says: of live traffic the weekly runs', or the reverse."""
+    over = f"{other.state} over {other.n:,} {other.unit}"
+    who = "The verdict on live traffic" if other.source == LIVE else "What the weekly runs say"
+    if other.state == standing.state:
+        return replace(standing, beside=f"{who} is the same: {over}.")
+    return replace(standing, beside=f"{who} is another: {over}. {RESTS_ON}")
 
 
 def title_of(standing: Standing) -> str:
@@ -128,6 +139,7 @@ def sentence_of(standing: Standing, advice: SwitchAdvice | None = None) -> str:
     parts = [
         f"Task {name(standing.task)}, {standing.source}, {standing.n:,} {standing.unit}: {_difference(standing)}.",
         standing.why.strip(),
+        standing.beside,
         _saving(standing),
         _per_point(standing),
         "Not tested: " + ("; ".join(standing.not_tested) if standing.not_tested else "nothing that was recorded") + ".",

@@ -36,7 +36,7 @@ def compare_runs(
     if not shared:
         raise NothingSharedError(
             f"the runs {first.run.id} and {second.run.id} have no question in common (of {len(first.cases)} and "
-            f"{len(second.cases)}): they differ in prompt, parameters or API, or their prompts are no longer kept"
+            f"{len(second.cases)}): they differ in prompt, parameters or API"
         )
     return {
         "first": run_header(first.run),

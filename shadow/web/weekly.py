@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.routing import Route
 
+from shadow.alerts.words import Standing, standing_of_lead
+from shadow.ledger.figures import current_views
 from shadow.runs import Earlier
 from shadow.stats.weeks import week_points, weeks
 from shadow.store.base import ROW_BY_ROW
@@ -24,12 +27,17 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from shadow.drift import AnswerOf, Drift
+    from shadow.leads import Lead
+    from shadow.ledger import Plan
     from shadow.notices import Mute
     from shadow.rollups import Summed
     from shadow.runfacts import RunFacts, ShadowWeek
     from shadow.stats.weeks import WeekPart
     from shadow.store.base import Reader, Trends
-    from shadow.trends import Lead, ModelDrift
+    from shadow.trends import ModelDrift
+
+    Key = tuple[str, str, str]
+    """Task, primary and candidate."""
 
 MAX_OUTPUT_CHARS = 1000
 """How much of an answer is shown as an example."""
@@ -74,8 +82,18 @@ class Outbox(Protocol):
         ...
 
 
+class Verdicts(Protocol):
+    """The part of `shadow.store.base.Ledger` that a lead is set beside."""
+
+    async def views(self) -> Sequence[Mapping[str, Any]]:
+        """Give every candidate of every epoch."""
+        ...
+
+
 class WeeklyApi:
     """`GET /trends`, `GET /alerts` and `POST /runs`. `timetable` gives None where no runs are made.
+
+    `plan` gives the rules that leads are decided by, `verdicts` what live traffic says.
 
     Points of live weeks that were made of sums are kept until the sums change, what runs come down to until there are
     others.
@@ -87,11 +105,15 @@ class WeeklyApi:
         trends: Trends,
         outbox: Outbox,
         reader: Reader,
+        plan: Callable[[], Plan],
+        verdicts: Verdicts,
         timetable: Callable[[], Timetable | None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._trends = trends
         self._reader = reader
+        self._plan = plan
+        self._verdicts = verdicts
         self._known: dict[datetime, tuple[Sequence[Summed], list[dict[str, Any]]]] = {}
         self._of_runs = RunPoints()
         self._outbox = outbox
@@ -121,12 +143,20 @@ class WeeklyApi:
         if by_sums < len(parts):
             only = tasks[0] if len(tasks) == 1 else None
             rows = await self._trends.shadow_weeks(since=parts[by_sums][1], until=window.until, task=only)
-        told = await asyncio.to_thread(_told, self._of_runs, runs, inside, rows, live, tasks=tasks, model=model)
+        told = await asyncio.to_thread(
+            _told, self._of_runs, runs, inside, rows, live, plan=self._plan(), tasks=tasks, model=model
+        )
+        told["leads"] = await self._beside_live(told["leads"])
         await self._show_outputs(told["drift"])
         told_from = "rows" if not by_sums else "sums" if by_sums == len(parts) else "both"
         read = {"from": told_from, "reason": await self._why_sums() if by_sums else None}
         answer = {"since": window.since, "until": window.until, "read": read, **told, "next_run": self._next()}
         return JsonAnswer(answer)
+
+    async def _beside_live(self, leads: Sequence[Lead]) -> list[dict[str, Any]]:
+        """Set what live traffic says beside each lead."""
+        live = _standings(current_views(await self._verdicts.views())) if leads else {}
+        return [_lead(lead, live.get((lead.task, lead.primary, lead.candidate))) for lead in leads]
 
     async def _in_sums(self, parts: Sequence[WeekPart], until: datetime) -> int:
         """Count the oldest weeks, which are read from sums; the newest are read row by row as far as that is quick."""
@@ -224,25 +254,48 @@ def _told(
     rows: Sequence[ShadowWeek],
     live: Sequence[dict[str, Any]],
     *,
+    plan: Plan,
     tasks: Sequence[str],
     model: str | None,
 ) -> dict[str, Any]:
     """Add it all up. CPU work: runs in a thread. Leads and drift rest on all runs, whatever the window."""
     points = [*of_runs.points(inside), *trend_points((), rows), *live]
-    leads, drifts = of_runs.proved(runs)
+    leads, drifts = of_runs.proved(runs, plan=plan)
 
     def wanted(task: str) -> bool:
         return not tasks or task in tasks
 
     return {
         "points": in_order(points, tasks=tasks, model=model),
-        "leads": [_lead(lead) for lead in leads if wanted(lead.task) and model in {None, lead.candidate}],
+        "leads": [lead for lead in leads if wanted(lead.task) and model in {None, lead.candidate}],
         "drift": [_drift(each, runs) for each in drifts if wanted(each.task) and model in {None, each.model}],
     }
 
 
-def _lead(lead: Lead) -> dict[str, Any]:
-    return {name: getattr(lead, name) for name in lead.__dataclass_fields__}
+def _standings(views: Sequence[Mapping[str, Any]]) -> dict[Key, Standing]:
+    """Where candidates stand on live traffic, so far as a verdict says; a comparison that has ended stands nowhere."""
+    found = {}
+    for view in views:
+        verdict = json.loads(view["verdict"])
+        if verdict.get("state") and not verdict.get("ended"):
+            key = view["task"], view["primary"], view["candidate"]
+            found[key] = Standing(
+                task=view["task"],
+                primary=view["primary"],
+                candidate=view["candidate"],
+                state=verdict["state"],
+                why=verdict["why"],
+                n=view["entered"],
+            )
+    return found
+
+
+def _lead(lead: Lead, live: Standing | None) -> dict[str, Any]:
+    return {
+        **{name: getattr(lead, name) for name in lead.__dataclass_fields__},
+        "live": None if live is None else {"verdict": live.state, "conversations": live.n},
+        "beside": standing_of_lead(lead, live=live).beside,
+    }
 
 
 def _drift(each: ModelDrift, runs: Sequence[RunFacts]) -> dict[str, Any]:

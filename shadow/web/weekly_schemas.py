@@ -108,20 +108,28 @@ def _trend_latency() -> Schema:
 
 
 def _lead() -> Schema:
-    states = ["insufficient_data", "withheld", "undecided", "promote", "better_costlier", "reject"]
+    states = ["insufficient_data", "withheld", "undecided", "promote", "better_costlier", "equivalent", "reject"]
     return object_of(
         {
             "task": text("The task."),
             "primary": text("The primary."),
             "candidate": text("The candidate."),
             "state": text("As a verdict, over all weekly runs, each prompt counted once.", enum=states),
-            "why": text("What is proved, in a sentence."),
-            "n": count("Units with a difference."),
+            "why": text("What is proved and what is not by `verdict` of the configuration, and what failed."),
+            "n": count("Units with a difference; those of which every answer failed have one."),
             "unit": text("What one unit is."),
-            "runs": count("Runs that brought new prompts."),
-            "missing": count("Units whose scoring failed."),
-            "failures": count("Units the candidate failed to answer; counted against it."),
-            "difference": maybe(number("Mean quality of the candidate minus the primary's.")),
+            "runs": count("Runs that brought prompts which count."),
+            "evaluator": text("The one that decides."),
+            "version": text("Its version; with another one it is counted anew."),
+            "since_run": text("The first run that counts."),
+            "anew": maybe(text("Why earlier runs do not; null where all do.")),
+            "missing": count("Units with an answer whose scoring failed."),
+            "not_applicable": count("Units the evaluator does not apply to; left out."),
+            "answers": count("The candidate's, to what the primary answered."),
+            "failures": count("Of those, how many never came; each counts as quality 0, or as a loss."),
+            "primary_answers": count("The primary's."),
+            "primary_failures": count("Of those, how many never came; they say nothing about the candidate."),
+            "difference": maybe(number("Mean quality of the candidate minus the primary's, failures counted.")),
             "interval": _bounds("the difference"),
             "level": number("Of the interval."),
             "cost_ratio": maybe(number("Cost of the candidate as a share of the primary's.")),
@@ -133,6 +141,10 @@ def _lead() -> Schema:
                 "maxItems": 2,
                 "description": "USD, of the primary and of the candidate.",
             },
+            "live": maybe(
+                object_of({"verdict": text("The verdict on live traffic."), "conversations": count("That entered it.")})
+            ),
+            "beside": text("What live traffic says, and, where that is something else, what each rests on."),
         }
     )
 

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gateway.config import load
+from gateway.measuring import Crew
 from gateway.weekly import Looks
 from shadow.alerts import AlertCourier, Patrol, TargetPoster
 from shadow.ledger.epochs import write_judging
 from shadow.ledger.outcome import Judging
 from shadow.notices import AlertTarget
 from shadow.records import Cost
-from shadow.runfacts import AnswerFact, RunFacts, ScoreFact
+from shadow.runfacts import AnswerFact, Decider, RunFacts, ScoreFact
 from shadow.store import open_store
 from tests.support.admin import add_exchange, exchange
 from tests.support.hooks import hook
@@ -102,7 +103,7 @@ class World:
                 reserve_usd=0.02,
                 scores=(
                     ScoreFact(
-                        evaluator="is-json", version="1", quality=True, pairwise=False, status="scored", value=quality,
+                        evaluator="is-json", version="2", quality=True, pairwise=False, status="scored", value=quality,
                         cost_usd=0.0,
                     ),
                 ),
@@ -115,6 +116,7 @@ class World:
             "id": f"run-{number}", "period": None, "state": "done", "reason": None, "started_at": self.at,
             "finished_at": self.at, "primary": PRIMARY, "models": (PRIMARY, CANDIDATE), "note": SECRET,
             "spent_usd": 1.0, "max_cost_usd": 5.0, "answers": tuple(answers),
+            "deciders": {"default": Decider(evaluator="is-json", version="2", absolute=True)},
         }  # fmt: skip
         self.runs.append(RunFacts(**(values | given)))
 
@@ -123,7 +125,8 @@ async def test_slack_receives_exactly_the_alerts_expected_of_every_kind(tmp_path
     file = tmp_path / "config.yaml"
     file.write_text(
         "upstream: {base_url: 'http://127.0.0.1:9', api_key: sk-1}\n"
-        "shadow: {candidates: [{model: gpt}], budget_usd_per_day: 10}\nprices: {gpt: {input: 1, output: 1}}\n",
+        "shadow: {candidates: [{model: gpt}], budget_usd_per_day: 10}\nprices: {gpt: {input: 1, output: 1}}\n"
+        "evaluators: [{type: is-json, decides: true}]\nverdict: {margin: 0.1, min_saving: 0.1, failure_margin: 0.1}\n",
         encoding="utf-8",
     )
     loaded = load(file, {})
@@ -134,7 +137,14 @@ async def test_slack_receives_exactly_the_alerts_expected_of_every_kind(tmp_path
         await store.reader.price_pending(lambda _: Cost(billed_usd=0.01, uncached_usd=0.01, source="test"))
         world = World(store)
         target = AlertTarget(kind="slack", url=receiver.url)
-        looks = Looks(loaded.measuring, reader=world, trends=world, ledger=world, now=world.now)  # type: ignore[arg-type]
+        looks = Looks(
+            loaded.measuring,
+            plan=Crew.hire(loaded.measuring).plan,
+            reader=world,  # type: ignore[arg-type]
+            trends=world,  # type: ignore[arg-type]
+            ledger=world,  # type: ignore[arg-type]
+            now=world.now,
+        )
         patrol = Patrol(
             holder="us",
             watching=store.watching,
@@ -183,7 +193,8 @@ async def test_slack_receives_exactly_the_alerts_expected_of_every_kind(tmp_path
         ]
         _says(
             receiver, shown, "3 weekly runs", "180 conversations", "a month is not known", "latency under live load",
-            "set primary.model",
+            "set primary.model", "better in quality, at least 10 % cheaper, failing at most 10 percentage points",
+            "The verdict on live traffic is the same: promote over 412 conversations.",
         )  # fmt: skip
         drift = receiver.accepted[-2].json()["blocks"][1]["text"]["text"]
         for part in (

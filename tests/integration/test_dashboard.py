@@ -594,6 +594,8 @@ def test_runs_are_listed_begun_read_and_compared(api: FakeApi) -> None:
         assert "The primary claude-sonnet-4-5 drifted: \u22125.0 pts" in page.text
         for words in ("Answers that changed, 2 of them", "```json", "no part of what was asked", "Nothing is kept of"):
             assert words in page.text
+        assert f"{GOOD}, weekly runs (promote, 120 conversations): {GOOD} leads by 2 points." in page.text
+        assert f"{GOOD}: The verdict on live traffic is another: undecided over 92 conversations." in page.text
         answer = client.post("/ui/runs", data=fields_of(page))
         assert (answer.headers["location"], api.posted) == ("/ui/runs?asked=1", [("/runs", {})])
         assert "begins within seconds" in read(client, "runs?asked=1").text
@@ -609,6 +611,18 @@ def test_runs_are_listed_begun_read_and_compared(api: FakeApi) -> None:
     del api.answers["/trends"]
     with serving(api) as client:
         assert "No run yet" in read(client, "runs").text
+
+
+def test_a_task_that_no_weekly_run_asked_is_said_to_be_so_and_one_it_asked_how_leads_stand(api: FakeApi) -> None:
+    told = api.answers["/trends"]
+    live = [dict(point, task="tutor") for point in told["points"] if point["source"] == "live"]
+    told["leads"][0] |= {"state": "undecided", "n": 30}
+    api.answers["/trends"] = told | {"drift": [], "points": [*told["points"], *live]}
+    with serving(api) as client:
+        text = read(client, "runs").text
+    assert f"No drift is proved, and no lead: {GOOD} undecided, 30 conversations." in text
+    assert "No weekly run has asked a prompt of this task yet: there is neither drift nor a lead to tell." in text
+    assert text.count("No drift is proved") == 1
 
 
 def test_the_report_is_one_file_that_needs_nothing_else(api: FakeApi) -> None:

@@ -12,11 +12,13 @@ import pytest
 
 from shadow.alerts.lookout import drift_observations
 from shadow.benchmark.cases import read_cases
+from shadow.leads import leads_of
 from shadow.rebenchmark import NothingToAskError
 from shadow.runs import Case
 from shadow.schedule import schedule_of
 from shadow.simulator import Script, SimModel, Simulator
-from shadow.trends import drifts_of, leads_of, trend_points
+from shadow.trends import drifts_of, trend_points
+from tests.support.runfacts import plan
 from tests.support.waiting import eventually
 from tests.support.weekly import CANDIDATE, PRIMARY, SUNDAY, WEEK, extraction, remember, weekly
 
@@ -189,7 +191,7 @@ async def test_equal_models_lead_nowhere_and_a_cheaper_one_that_answers_as_well_
             assert await on.rebenchmark(sample=60).run(period=f"week {week}") is not None
             on.at += WEEK
         runs = await on.store.trends.weekly_runs(limit=9)
-    (lead,) = leads_of(runs)
+    (lead,) = leads_of(runs, plan=plan(runs[-1].deciders["default"]))
     assert lead.n == 75  # each prompt once
     assert (lead.difference, lead.failures, lead.missing) == (0.0, 0, 0)
     assert lead.cost_ratio == pytest.approx(1 / 3, rel=0.1)

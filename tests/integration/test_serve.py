@@ -251,7 +251,7 @@ def test_unix_sockets_are_narrow_and_gone_afterwards_and_stale_ones_are_replaced
 
 STOPPED_AT_ONCE = """
 import os, signal, sys, threading
-from gateway.serve import serve
+from gateway.cli import main
 
 def stop():
     while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -259,7 +259,8 @@ def stop():
     os.kill(os.getpid(), signal.SIGTERM)
 
 threading.Thread(target=stop, daemon=True).start()
-sys.exit(serve("config.yaml", dict(os.environ)))
+sys.argv = ["shadow-gateway", "serve", "-c", "config.yaml"]
+main()
 """
 
 
@@ -278,6 +279,23 @@ def test_a_stop_before_it_is_up_is_no_fault_and_does_not_say_that_it_listens(
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout == "stopping: answers under way have 30 s; a second signal does not wait\n"
+
+
+def test_whoever_read_its_lines_may_go_and_it_goes_on_to_a_clean_end(tmp_path: Path, upstream: Simulator) -> None:
+    (tmp_path / "config.yaml").write_text(text(upstream), encoding="utf-8")
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-c", STOPPED_AT_ONCE],
+        cwd=tmp_path,
+        env=plain_environment(),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def run_and_fail(folder: Path, config: str) -> subprocess.CompletedProcess[str]:

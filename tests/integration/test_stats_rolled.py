@@ -196,7 +196,7 @@ async def test_jobs_are_counted_alike_out_of_rows_and_of_sums(tmp_path: Path) ->
         for row_by_row in (10**6, 0):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("gateway.weekly.ROW_BY_ROW", row_by_row)
-                looks = Looks(None, reader=store.reader, trends=store.trends, ledger=store.ledger)  # type: ignore[arg-type]
+                looks = Looks(None, plan=None, reader=store.reader, trends=store.trends, ledger=store.ledger)  # type: ignore[arg-type]
                 told.append(coverage_sums(await looks._coverage(**WINDOWS[0])))
     assert told[0] == told[1]
     assert told[0][0] > 0

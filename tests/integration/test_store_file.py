@@ -71,6 +71,12 @@ def test_a_folder_in_the_place_of_the_file_is_named_and_nobody_is_told_to_change
     assert str(told.value) == f"{tmp_path} is a folder; name a file in it: {tmp_path}/shadow.db"
 
 
+def test_nobody_is_told_to_change_the_mode_of_a_device() -> None:
+    with pytest.raises(StoreError) as told:
+        check_store_modes("sqlite:////dev/null")
+    assert str(told.value) == "/dev/null is no file that can hold a store; name another"
+
+
 async def test_an_existing_file_that_everyone_may_read_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "shadow.db"
     path.touch()

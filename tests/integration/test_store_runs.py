@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shadow.benchmark.between import compare_runs
 from shadow.records import Dialect, Judgement, Outcome, Score, StoredContent, StoredScore
 from shadow.runs import Cell, RunControl, prompt_hash
 from shadow.store import open_store
@@ -236,12 +237,21 @@ async def test_old_content_is_forgotten_and_figures_stay(tmp_path: Path) -> None
         assert await store.runs.forget_content(before=NOW) == 0
         assert await store.runs.forget_content(before=NOW + timedelta(days=1)) == 4
         result = await store.runs.result("r1")
+        await store.runs.begin(plan("r2"), keep_content=True, **HELD)
+        await store.runs.reserve("r2", cell, worst_case_usd=0.5, **_held())
+        await store.runs.finish("r2", answer(cell), now=NOW)
+        later = await store.runs.result("r2")
 
     assert result is not None
+    assert later is not None
     [kept] = result.answers
     assert (kept.output, kept.tool_calls, kept.scores[0].score.reason) == (None, None, "")
     assert (kept.cost.billed_usd, kept.scores[0].score.value) == (0.25, 1.0)
     assert [each.request for each in result.cases] == [b"", b""]
+    # What was asked is known by its hash: the runs can be compared as before.
+    assert [each.prompt_hash for each in result.cases] == [case(1).prompt_hash, case(2).prompt_hash]
+    compared = compare_runs(result, later)
+    assert (compared["shared_cases"], [each["pairs"] for each in compared["models"]]) == (2, [1, 0])
 
 
 def test_a_prompt_keeps_its_hash_whoever_is_asked_and_however_it_is_written() -> None:

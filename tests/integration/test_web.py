@@ -29,6 +29,7 @@ from tests.support.admin import (
     url_of,
 )
 from tests.support.ledger import Books
+from tests.support.runfacts import plan
 from tests.support.storedruns import add_run
 
 if TYPE_CHECKING:
@@ -516,7 +517,14 @@ class Ready:
 async def test_every_route_is_documented_and_every_documented_route_answers(filled: Store) -> None:
     called: list[str] = []
     await add_run(filled)
-    weekly = WeeklyApi(trends=filled.trends, outbox=filled.watching, reader=filled.reader, timetable=Ready)
+    weekly = WeeklyApi(
+        trends=filled.trends,
+        outbox=filled.watching,
+        reader=filled.reader,
+        plan=plan,
+        verdicts=filled.ledger,
+        timetable=Ready,
+    )
     verdicts = VerdictApi(filled.ledger, Books(store=filled, now=NOW).bookkeeper())
     doors: dict[str, Any] = {
         "verdicts": verdicts, "feedback": filled.feedback, "runs": filled.runs, "weekly": weekly,

@@ -9,17 +9,25 @@ import httpx2
 import jsonschema_rs
 import pytest
 
+from shadow.evaluators.is_json import IsJson
 from shadow.notices import Alert
+from shadow.runfacts import Decider
 from shadow.simulator import Script, SimModel, Simulator
 from shadow.store import open_store
 from shadow.web import WeeklyApi
 from tests.support.admin import add_pair, admin_port, exchange
+from tests.support.runfacts import plan
 from tests.support.weekly import CANDIDATE, PRIMARY, SUNDAY, WEEK, weekly
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from shadow.store import Store
+
 NOW = SUNDAY + 4 * WEEK
+
+
+IS_JSON = Decider(evaluator="is-json", version=IsJson.version, absolute=True)
 
 
 class Table:
@@ -33,6 +41,25 @@ class Table:
     def ask(self) -> bool:
         self.asked += 1
         return not self.is_working
+
+
+class Verdicts:
+    """A ledger with one verdict on live traffic, and one candidate whose first conversation is still open."""
+
+    async def views(self) -> list[dict[str, Any]]:
+        row = {"task": "default", "primary": PRIMARY, "number": 1, "version": "", "last_started_at": NOW}
+        return [
+            {**row, "candidate": CANDIDATE, "entered": 92, "verdict": '{"state": "undecided", "why": "w"}'},
+            {**row, "candidate": "other", "entered": 0, "verdict": "{}"},
+        ]
+
+
+def made_of(store: Store) -> dict[str, Any]:
+    """What is shown of a store."""
+    return {
+        "trends": store.trends, "outbox": store.watching, "reader": store.reader, "verdicts": store.ledger,
+        "plan": lambda: plan(IS_JSON, min_saving=0.3),
+    }  # fmt: skip
 
 
 async def valid(client: httpx2.AsyncClient, path: str, schema: str) -> dict[str, Any]:
@@ -62,9 +89,7 @@ async def test_trends_show_runs_and_live_weeks_on_one_axis_with_leads_drift_and_
                 assert await on.rebenchmark(sample=40).run(period=f"week {week}") is not None
                 on.at += WEEK
             api = WeeklyApi(
-                trends=on.store.trends,
-                outbox=on.store.watching,
-                reader=on.store.reader,
+                **made_of(on.store) | {"verdicts": Verdicts()},
                 timetable=Table,
                 now=lambda: NOW,
             )
@@ -90,7 +115,13 @@ async def test_trends_show_runs_and_live_weeks_on_one_axis_with_leads_drift_and_
     assert example["now"]["quality"] == 0.0
     assert example["now"]["output"].startswith("```")
     assert example["before"]["output"].startswith("{")
-    assert told["leads"][0]["n"] >= 60
+    (lead,) = told["leads"]
+    assert lead["n"] >= 60
+    assert (lead["evaluator"], lead["since_run"], lead["anew"]) == ("is-json", runs[0]["run"], None)
+    assert (lead["failures"], lead["answers"], lead["primary_answers"]) == (0, 2 * lead["n"], 2 * lead["n"])
+    assert lead["live"] == {"verdict": "undecided", "conversations": 92}
+    assert lead["beside"].startswith("The verdict on live traffic is ")
+    assert "at least 30 % cheaper" in lead["why"]  # as the configuration asks
     assert told["next_run"] == {"at": "2026-11-29T03:00:00Z", "under_way": False, "reason": None}
     assert {point["model"] for point in one["points"]} == {CANDIDATE}
     assert {each["model"] for each in one["drift"]} == {CANDIDATE}
@@ -102,16 +133,14 @@ async def test_trends_show_runs_and_live_weeks_on_one_axis_with_leads_drift_and_
 
 async def test_without_runs_there_is_nothing_and_it_is_said_why_there_is_no_next(tmp_path: Path) -> None:
     async with await open_store(f"sqlite:///{tmp_path}/shadow.db") as store:
-        api = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader)
+        api = WeeklyApi(**made_of(store))
         async with admin_port(store.reader, weekly=api) as client:
             told = await valid(client, "/trends", "Trends")
             asked = await client.post("/runs", json={})
         assert (told["points"], told["leads"], told["drift"]) == ([], [], [])
         assert told["next_run"]["reason"] == "this process makes no runs: no API key for the primary"
         assert (asked.status_code, asked.json()["error"]["type"]) == (503, "no_runs")
-        unscheduled = WeeklyApi(
-            trends=store.trends, outbox=store.watching, reader=store.reader, timetable=lambda: Table(next_at=None)
-        )
+        unscheduled = WeeklyApi(**made_of(store), timetable=lambda: Table(next_at=None))
         async with admin_port(store.reader, weekly=unscheduled) as client:
             reason = (await valid(client, "/trends", "Trends"))["next_run"]["reason"]
         assert reason.startswith("benchmark.schedule is null")
@@ -129,7 +158,7 @@ async def test_weeks_of_many_exchanges_are_read_from_sums_until_these_change(
                 await add_pair(store, live, q_prim=1.0, q_cand=number % 2 / 2)
 
         await pairs(*range(1, 30))
-        api = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader, now=lambda: NOW)
+        api = WeeklyApi(**made_of(store), now=lambda: NOW)
         async with admin_port(store.reader, weekly=api, now=lambda: NOW) as client:
             exact = await valid(client, "/trends", "Trends")
             monkeypatch.setattr("shadow.web.weekly.ROW_BY_ROW", 15)
@@ -173,7 +202,7 @@ async def test_weeks_of_many_exchanges_are_read_from_sums_until_these_change(
 async def test_a_run_can_be_asked_for_when_none_is_under_way(tmp_path: Path, free: bool, status: int) -> None:  # noqa: FBT001
     table = Table(free=free)
     async with await open_store(f"sqlite:///{tmp_path}/shadow.db") as store:
-        api = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader, timetable=lambda: table)
+        api = WeeklyApi(**made_of(store), timetable=lambda: table)
         async with admin_port(store.reader, weekly=api) as client:
             assert (await client.post("/runs", json={})).status_code == status
             assert (await client.post("/runs", content=b"{}")).status_code == 415
@@ -197,7 +226,7 @@ async def test_alerts_are_listed_newest_first_with_how_they_travelled_and_what_i
             )
             await store.watching.record([], [alert], deliveries=[(alert.id, "slack-0a1b2c3d")])
         await store.watching.mute("kind:drift", until=datetime.now(UTC) + WEEK)
-        api = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader)
+        api = WeeklyApi(**made_of(store))
         async with admin_port(store.reader, weekly=api) as client:
             told = await valid(client, "/alerts?limit=2", "Alerts")
     assert [alert["id"] for alert in told["alerts"]] == ["a2", "a1"]

@@ -16,6 +16,7 @@ from shadow.ledger.outcome import Judging
 from shadow.simulator import Script, SimModel, Simulator
 from shadow.store import open_store
 from shadow.switch import SwitchAdvisor
+from tests.support.runfacts import plan
 from tests.support.weekly import CANDIDATE, PRIMARY, remember
 
 if TYPE_CHECKING:
@@ -62,7 +63,13 @@ def written(folder: Path, base_url: str = "http://127.0.0.1:9", **more: str) -> 
 async def test_a_verdict_of_the_ledger_becomes_an_observation_with_what_to_change(tmp_path: Path) -> None:
     loaded = load(written(tmp_path), {})
     async with await open_store(loaded.measuring.store) as store:
-        looks = Looks(loaded.measuring, reader=store.reader, trends=store.trends, ledger=Ledger("promote"))  # type: ignore[arg-type]
+        looks = Looks(
+            loaded.measuring,
+            plan=plan(),
+            reader=store.reader,
+            trends=store.trends,
+            ledger=Ledger("promote"),  # type: ignore[arg-type]
+        )
         (seen,) = await looks.verdicts({})
         (money,) = await looks.money({})
         assert await looks.losses({}) == ()
@@ -80,7 +87,7 @@ async def test_a_verdict_of_the_ledger_becomes_an_observation_with_what_to_chang
 async def test_a_patrol_over_an_empty_store_tells_nothing(tmp_path: Path) -> None:
     loaded = load(written(tmp_path), {})
     async with await open_store(loaded.measuring.store) as store:
-        assert await patrol_of(loaded.measuring, store, holder="us").look() == []
+        assert await patrol_of(loaded.measuring, store, holder="us", plan=plan()).look() == []
 
 
 async def test_the_command_makes_the_run_of_a_period_once_and_says_what_it_did(

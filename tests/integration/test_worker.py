@@ -120,6 +120,20 @@ async def test_a_request_the_candidate_refuses_is_incompatible_and_the_live_answ
     assert [(score["role"], score["value"]) for score in pair["scores"]] == [("primary", 1.0)]
 
 
+async def test_a_candidate_that_turns_every_copy_away_is_told_once_with_what_to_look_at(
+    tmp_path: Path, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with workshop(tmp_path, candidate("rival~404", simulator.base_url)) as shop:
+        for number in (1, 2):
+            await shop.add(batch(number, "rival~404"))
+        async with running(shop.worker()):
+            await shop.ended(2)
+
+    (told,) = (record.getMessage() for record in caplog.records if "answered 404" in record.getMessage())
+    assert told.startswith(f"rival~404 at {simulator.base_url} answered 404: ")
+    assert "base_url" in told
+
+
 async def test_an_only_candidate_that_refuses_everything_loses_every_comparison(
     tmp_path: Path, simulator: Simulator
 ) -> None:

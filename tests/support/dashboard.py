@@ -533,7 +533,10 @@ def trends() -> dict[str, Any]:
         ],
     }
     drift = {"task": "support", "model": PRIMARY, "role": "primary", "evaluator": "llm-rubric", "changes": [change]}
-    lead = {"task": "support", "candidate": GOOD, "state": "promote", "why": f"{GOOD} leads by 2 points."}
+    lead = {
+        "task": "support", "candidate": GOOD, "state": "promote", "why": f"{GOOD} leads by 2 points.", "n": 120,
+        "unit": "conversations", "beside": "The verdict on live traffic is another: undecided over 92 conversations.",
+    }  # fmt: skip
     return {
         "since": "2026-08-28T12:00:00Z",
         "until": UNTIL,

@@ -21,9 +21,9 @@ from shadow.alerts.slack import slack_message
 from shadow.alerts.watch import changes
 from shadow.alerts.webhook import webhook_headers
 from shadow.alerts.words import OFF_POLICY, Standing, name, sentence_of, standing_of, standing_of_lead, title_of, usd
+from shadow.leads import Lead
 from shadow.notices import Alert, AlertTarget, Mute, Observation, Watched
 from shadow.runfacts import RunFacts
-from shadow.trends import Lead
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -189,20 +189,21 @@ def test_a_lead_of_the_weekly_runs_is_told_and_a_loss_is_left_to_the_verdict() -
     def lead(state: Any, **given: Any) -> Lead:
         values: dict[str, Any] = {
             "task": "default", "primary": "p", "candidate": "c", "state": state, "why": "Proved.", "n": 200,
-            "unit": "conversations", "runs": 4, "missing": 0, "failures": 0, "difference": 0.03,
-            "interval": (0.01, 0.05), "level": 0.92, "cost_ratio": 0.4, "cost_ratio_interval": None,
-            "cost_per_quality_point": (0.2, 0.1),
+            "unit": "conversations", "runs": 4, "evaluator": "is-json", "version": "1", "since_run": "r",
+            "anew": None, "missing": 0, "not_applicable": 0, "answers": 400, "failures": 0, "primary_answers": 400,
+            "primary_failures": 0, "difference": 0.03, "interval": (0.01, 0.05), "level": 0.92, "cost_ratio": 0.4,
+            "cost_ratio_interval": None, "cost_per_quality_point": (0.2, 0.1),
         }  # fmt: skip
         return Lead(**(values | given))
 
     def look(*leads: Lead) -> list[Observation]:
-        return lead_observations(map(standing_of_lead, leads), config_file=None, several_tasks=True)
+        return lead_observations(
+            [standing_of_lead(each, live=None) for each in leads], config_file=None, several_tasks=True
+        )
 
-    (good,) = look(lead("promote", failures=2, missing=1))
+    (good,) = look(lead("promote"))
     assert (good.state, good.silent, good.title) == ("promote", False, "c now outperforms p - consider switching")
     assert "4 weekly runs, 200 conversations" in good.sentence
-    assert "2 conversations that c failed to answer" in good.sentence
-    assert "1 whose scoring failed" in good.sentence
     assert good.facts["switch"]["change"] == "primary.model: c"
     (bad,) = look(lead("reject"))
     assert (bad.state, bad.silent) == ("open", True)

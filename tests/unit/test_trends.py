@@ -1,149 +1,19 @@
-"""From weekly runs to leads, drift and points: pure."""
+"""From weekly runs to drift and points: pure."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from shadow.alerts.lookout import drift_observations, judge_observations
-from shadow.runfacts import AnswerFact, Decider, JudgedFact, LookFact, RunFacts, ScoreFact, ShadowWeek
-from shadow.trends import Lead, drifts_of, leads_of, trend_points
-from shadow.verdict import Rules
+from shadow.leads import leads_of
+from shadow.runfacts import Decider, JudgedFact, LookFact, RunFacts, ShadowWeek
+from shadow.trends import drifts_of, trend_points
 from shadow.web.runpoints import RunPoints
-
-SUNDAY = datetime(2026, 11, 1, 3, tzinfo=UTC)
-WEEK = timedelta(days=7)
-
-
-def score(value: float | None, **given: Any) -> ScoreFact:
-    values: dict[str, Any] = {
-        "evaluator": "is-json", "version": "1", "quality": True, "pairwise": False,
-        "status": "failed" if value is None else "scored", "value": value, "cost_usd": 0.0,
-    }  # fmt: skip
-    return ScoreFact(**(values | given))
-
-
-def answer(prompt: str, model: str, quality: float | None, **given: Any) -> AnswerFact:
-    values: dict[str, Any] = {
-        "case_id": prompt, "prompt": prompt, "task": "default", "cluster": None, "golden": False, "model": model,
-        "repeat": 0, "outcome": "ok", "model_answered": model, "latency_ms": 100.0, "ttft_ms": 10.0, "cost_usd": 0.01,
-        "reserve_usd": 0.05, "scores": (score(quality),),
-    }  # fmt: skip
-    return AnswerFact(**(values | given))
-
-
-def run(number: int, *answers: AnswerFact, primary: str | None = "p", models: tuple[str, ...] = ("p", "c")) -> RunFacts:
-    return RunFacts(
-        id=f"run-{number}", period=None, state="done", reason=None, started_at=SUNDAY + number * WEEK,
-        finished_at=SUNDAY + number * WEEK, primary=primary, models=models, note="", spent_usd=0.0, max_cost_usd=5.0,
-        answers=answers,
-    )  # fmt: skip
-
-
-def pairs(start: int, count: int, *, p: float, c: float | None, **given: Any) -> list[AnswerFact]:
-    made = []
-    for at in range(start, start + count):
-        made += [answer(f"x{at}", "p", p), answer(f"x{at}", "c", c, **given)]
-    return made
-
-
-def lead(*runs: RunFacts, **given: Any) -> Lead:
-    (found,) = leads_of(runs, **given)
-    return found
-
-
-def test_a_prompt_counts_once_in_the_run_that_asked_it_first() -> None:
-    first, again = pairs(0, 60, p=1.0, c=1.0), pairs(0, 60, p=1.0, c=0.0)
-    found = lead(run(0, *first), run(1, *again, *pairs(60, 10, p=1.0, c=1.0)))
-    assert (found.n, found.difference, found.runs) == (70, 0.0, 2)
-
-
-def test_a_dear_equal_model_leads_nowhere_and_a_cheap_equal_one_is_promoted_when_both_are_proved() -> None:
-    assert lead(run(0, *pairs(0, 400, p=1.0, c=1.0))).state == "undecided"
-    found = lead(run(0, *pairs(0, 400, p=1.0, c=1.0, cost_usd=0.001)))
-    assert (found.state, found.why) == (
-        "promote", "Proved: it is not more than 0.05 worse, and it saves at least 5%.",
-    )  # fmt: skip
-    assert found.cost_ratio == pytest.approx(0.1)
-    assert found.interval is not None
-    assert -0.05 < found.interval[0] < 0 < found.interval[1]
-
-
-def test_better_is_proved_apart_from_cheaper() -> None:
-    better = lead(run(0, *pairs(0, 300, p=0.8, c=1.0)))
-    assert better.state == "better_costlier"
-    both = lead(run(0, *pairs(0, 300, p=0.8, c=1.0, cost_usd=0.001)))
-    assert (both.state, both.why) == ("promote", "Proved: it is better, and it saves at least 5%.")
-
-
-def test_a_bad_candidate_is_rejected_early_and_few_prompts_decide_nothing_else() -> None:
-    assert lead(run(0, *pairs(0, 30, p=1.0, c=0.0))).state == "reject"
-    few = lead(run(0, *pairs(0, 30, p=1.0, c=1.0)))
-    assert (few.state, few.why) == ("insufficient_data", "30 of the 50 conversations it takes are there.")
-    assert lead(run(0, *pairs(0, 30, p=1.0, c=1.0)), rules=Rules(min_conversations=10)).state == "undecided"
-
-
-def test_what_failed_counts_against_the_candidate_and_what_the_primary_failed_against_nobody() -> None:
-    answers = pairs(0, 400, p=1.0, c=1.0, cost_usd=0.001)
-    broken = pairs(400, 60, p=1.0, c=None, outcome="error_http", scores=(), cost_usd=None)
-    found = lead(run(0, *answers, *broken))
-    assert (found.state, found.failures, found.n) == ("undecided", 60, 400)
-    primary_failed = [
-        answer("y", "p", None, outcome="timeout", scores=()),
-        answer("y", "c", 1.0),
-        answer("only the primary", "p", 1.0),
-        answer("nobody scored", "p", None),
-        answer("nobody scored", "c", None, outcome="timeout", scores=()),
-    ]
-    found = lead(run(0, *answers, *primary_failed))
-    assert (found.n, found.failures) == (400, 1)
-    refused = lead(run(0, *pairs(0, 40, p=1.0, c=None, outcome="incompatible", scores=())))
-    assert (refused.state, refused.difference) == ("reject", -1.0)
-
-
-def test_missing_scores_withhold_and_unknown_costs_prove_no_saving() -> None:
-    found = lead(run(0, *pairs(0, 100, p=1.0, c=1.0), *pairs(100, 20, p=1.0, c=None)))
-    assert (found.state, found.missing) == ("withheld", 20)
-    unpriced = lead(run(0, *pairs(0, 300, p=1.0, c=1.0, cost_usd=None)))
-    assert (unpriced.state, unpriced.cost_ratio, unpriced.cost_per_quality_point[1]) == ("undecided", None, None)
-    free = [answer(f"f{at}", model, 1.0, reserve_usd=0.0, cost_usd=0.0) for at in range(60) for model in ("p", "c")]
-    assert lead(run(0, *free)).state == "undecided"
-
-
-def test_a_judge_that_compares_gives_the_difference_itself() -> None:
-    compared = (score(0.5, evaluator="llm-pairwise", pairwise=True),)
-    answers = [
-        one
-        for at in range(300)
-        for one in (answer(f"x{at}", "p", None, scores=()), answer(f"x{at}", "c", None, scores=compared))
-    ]
-    found = lead(run(0, *answers))
-    assert (found.state, found.difference, found.cost_per_quality_point) == ("better_costlier", 0.5, (None, None))
-
-
-def test_the_turns_of_a_conversation_are_one_unit_and_the_golden_set_counts_where_there_is_nothing_else() -> None:
-    turns = [answer(f"x{at}", model, 1.0, cluster=f"talk {at // 5}") for at in range(20) for model in ("p", "c")]
-    assert lead(run(0, *turns)).n == 4
-    golden = [answer(f"g{at}", model, 1.0, golden=True) for at in range(20) for model in ("p", "c")]
-    assert lead(run(0, *turns, *golden)).n == 4
-    alone = lead(run(0, *golden))
-    assert (alone.n, alone.unit) == (20, "golden prompts")
-
-
-def test_alpha_is_shared_by_all_candidates_there_ever_were_and_only_the_latest_primary_counts() -> None:
-    first = run(0, *pairs(0, 10, p=1.0, c=1.0))
-    second = run(1, *pairs(10, 10, p=1.0, c=1.0), models=("p", "c", "d"))
-    assert lead(first).level == pytest.approx(1 - 2 * 0.04)
-    # One of five of what is left goes to the candidate that joined later.
-    assert [each.level for each in leads_of([first, second])] == pytest.approx([1 - 2 * 0.04, 1 - 2 * 0.008])
-    assert [each.candidate for each in leads_of([first, second], candidates=["nobody"])] == []
-    other = run(2, *[answer("z", model, 1.0) for model in ("q", "c")], primary="q", models=("q", "c"))
-    assert lead(first, other).n == 1
-    assert leads_of([]) == []
-    assert leads_of([run(0, primary=None)]) == []
+from tests.support.runfacts import JUDGE, SUNDAY, answer, judged, pairs, plan, run, score
 
 
 def test_drift_is_looked_for_by_every_evaluator_and_the_primary_comes_first() -> None:
@@ -238,9 +108,6 @@ def test_a_drift_is_told_with_the_new_name_the_noise_and_whose_it_is() -> None:
     assert (second.primary, second.candidate, second.facts["role"]) == (None, "c", "candidate")
 
 
-JUDGE = Decider(evaluator="llm-pairwise", version="1:j", absolute=False)
-
-
 def look(at: int, number: int, before: int, value: float | None, *, model: str = "p", **given: Any) -> LookFact:
     values: dict[str, Any] = {
         "task": "default", "prompt": f"x{at}", "cluster": None, "case_id": f"x{at}", "model": model, "repeat": 0,
@@ -248,14 +115,6 @@ def look(at: int, number: int, before: int, value: float | None, *, model: str =
         "version": JUDGE.version, "status": "failed" if value is None else "scored", "value": value,
     }  # fmt: skip
     return LookFact(**(values | given))
-
-
-def judged(controls: int = 10, passed: int | None = None, **given: Any) -> JudgedFact:
-    values: dict[str, Any] = {
-        "task": "default", "evaluator": JUDGE.evaluator, "version": JUDGE.version, "judge": "j", "ruled": 30,
-        "controls": controls, "controls_passed": controls if passed is None else passed,
-    }  # fmt: skip
-    return JudgedFact(**(values | given))
 
 
 def compared_run(number: int, *looks: LookFact, **given: Any) -> RunFacts:
@@ -300,26 +159,13 @@ def test_where_a_judge_only_compares_its_word_on_two_runs_is_the_drift() -> None
         ((judged(10, failed=20),), "it gave no ruling for 40 of 100 (40%) pairs"),
     ],
 )
-def test_a_judge_that_has_not_shown_that_it_looks_withholds_drift_and_lead(facts: Any, why: str) -> None:
+def test_a_judge_that_has_not_shown_that_it_looks_withholds_drift(facts: Any, why: str) -> None:
     lost = [look(at, 1, 0, -1.0) for at in range(12)]
     runs = [compared_run(0, judged=facts), compared_run(1, *lost, judged=facts)]
     primary, _ = drifts_of(runs)
     assert primary.report.drifts
     assert why in (primary.withheld or "")
     assert drift_observations([primary], runs) == []
-
-    won = (score(0.5, evaluator=JUDGE.evaluator, pairwise=True),)
-    answers = [
-        one
-        for at in range(300)
-        for one in (answer(f"x{at}", "p", None, scores=()), answer(f"x{at}", "c", None, scores=won))
-    ]
-    found = lead(replace(run(0, *answers), deciders={"default": JUDGE}, judged=facts + facts))
-    assert found.state == "withheld"
-    assert found.why.startswith("It would be proved, but ")
-    assert why in found.why
-    good = lead(replace(run(0, *answers), deciders={"default": JUDGE}, judged=(judged(30),)))
-    assert good.state == "better_costlier"
 
 
 def test_a_judge_of_the_weekly_runs_that_lost_trust_is_told_and_when_it_is_found_again() -> None:
@@ -396,14 +242,16 @@ def test_the_same_runs_are_worked_out_once_and_others_anew() -> None:
     points = of_runs.points(runs)
     assert points == trend_points(runs, ())
     assert all(one is other for one, other in zip(points, of_runs.points(runs), strict=True))
-    leads, drifts = of_runs.proved(runs)
-    assert leads == leads_of(runs)
+    leads, drifts = of_runs.proved(runs, plan=plan())
+    assert leads == leads_of(runs, plan=plan())
     assert drifts == drifts_of(runs)
-    assert of_runs.proved([*runs]) == (leads, drifts)
-    assert of_runs.proved([*runs])[0] is leads
+    assert of_runs.proved([*runs], plan=plan()) == (leads, drifts)
+    assert of_runs.proved([*runs], plan=plan())[0] is leads
+    stricter = of_runs.proved(runs, plan=plan(margin=0.01))[0]  # as after a reload
+    assert stricter == leads_of(runs, plan=plan(margin=0.01)) != leads
 
     taken_up = [*runs[:-1], replace(runs[-1], answers=runs[-1].answers[:-4])]  # the same id, other answers
     assert of_runs.points(taken_up) == trend_points(taken_up, ())
-    assert of_runs.proved(taken_up)[0] is not leads
-    assert of_runs.proved(runs[:1])[0] == leads_of(runs[:1])
+    assert of_runs.proved(taken_up, plan=plan())[0] is not leads
+    assert of_runs.proved(runs[:1], plan=plan())[0] == leads_of(runs[:1], plan=plan())
     assert of_runs.points(runs[1:]) == trend_points(runs[1:], ())  # forgotten, and made again

@@ -31,6 +31,7 @@ def trends(*points: dict[str, Any], **given: Any) -> dict[str, Any]:
 LEAD = {
     "task": "default", "candidate": "gpt", "primary": "claude", "runs": 3, "n": 150, "unit": "conversations",
     "state": "promote", "difference": 0.01, "interval": [-0.02, 0.04], "why": "Proved.",
+    "beside": "The verdict on live traffic is the same.",
 }  # fmt: skip
 DRIFT: dict[str, Any] = {
     "task": "default", "role": "primary", "model": "claude", "evaluator": "is-json",
@@ -62,7 +63,7 @@ def test_a_table_has_a_row_a_point_then_leads_drift_and_the_next_run() -> None:
     assert said == [
         (
             "default, gpt against claude over 3 weekly runs, 150 conversations: promote, quality difference +0.010 "
-            "(-0.020 to +0.040). Proved."
+            "(-0.020 to +0.040). Proved. The verdict on live traffic is the same."
         ),
         (
             "default, primary claude by is-json: worse since run r3, -0.400 (-0.600 to -0.200) over 40 conversations "

@@ -99,12 +99,14 @@ def _folder_lock(folder: Path) -> Iterator[None]:
 
 
 def refuse_if_open_to_others(path: Path) -> None:
-    """Raise StoreError when users beside the owner and the group may open a file that is there, or when it is a folder.
+    """Raise StoreError when users beside the owner and the group may open a file that is there, or when it is no file.
 
     The group is left to whoever runs it: orchestrators give a volume's files to one (`fsGroup`) at every mount.
     """
     if stat.S_ISDIR(_mode(path)):  # else its owner would be told to take everybody's way into a folder
         raise StoreError(f"{path} is a folder; name a file in it: {path / 'shadow.db'}")
+    if _mode(path) and not stat.S_ISREG(_mode(path)):  # nor that of a device
+        raise StoreError(f"{path} is no file that can hold a store; name another")
     for name in (path, *_side_files(path)):
         mode = stat.S_IMODE(_mode(name))
         if mode & stat.S_IRWXO:

@@ -427,6 +427,7 @@ def _case(row: Row) -> Case:
         headers=msgspec.json.decode(row["headers"], type=dict[str, str]),
         cluster=row["cluster"],
         source=row["source"],
+        known_hash=None if row["request"] else row["prompt_hash"],
     )
 
 

@@ -404,7 +404,7 @@ def _over_the_weeks(trend: Any) -> list[dict[str, Any]]:
         found.append(
             {
                 "name": name,
-                "sentences": sentences,
+                "sentences": sentences or trends.nothing_told(node, task=name),
                 "examples": trends.changed_answers(node, task=name) if charted else (),
                 "chart": trends.quality_trend(node, task=name, series=trends.series_of(node, task=name), link=PREFIX)
                 if charted

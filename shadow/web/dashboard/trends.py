@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     Placed = tuple[datetime, Node]
     """A value of the trends and when it is of."""
 
+_TOLD = frozenset({"promote", "better_costlier", "equivalent", "reject"})
+"""States of a lead that something is proved in."""
+_MAX_STANDINGS = 5
 _MAX_MARKS = 7
 _WAY = {True: "; see the latest", False: "; see its pairs"}
 _MAX_MODELS = 12
@@ -160,7 +163,10 @@ def series_of(trends: Node, *, task: Any) -> Mapping[Any, int]:
 
 
 def sentences(trends: Node, *, task: Any) -> list[str]:
-    """Drift, the primary's first, what cannot be told of it and why, then leads that are proved or lost."""
+    """Drift, the primary's first, what cannot be told of it and why, then leads that are proved or lost.
+
+    Beside a lead stands what live traffic says, and what each rests on where that is something else.
+    """
     found = [
         _drifted(drift, change)
         for drift in trends.nodes("drift")
@@ -169,11 +175,29 @@ def sentences(trends: Node, *, task: Any) -> list[str]:
     ]
     found += [_untold(drift) for drift in trends.nodes("drift") if drift["task"] == task and _is_untold(drift)]
     found += [
-        f"{named(lead['candidate'])}, weekly runs: {one_line(str(lead['why']), limit=400)}"
-        for lead in trends.nodes("leads")
-        if lead["task"] == task and lead["state"] in {"promote", "better_costlier", "reject"}
+        told for lead in trends.nodes("leads") if lead["task"] == task and lead["state"] in _TOLD for told in _led(lead)
     ]
     return found
+
+
+def _led(lead: Node) -> list[str]:
+    who = named(lead["candidate"])
+    beside = [] if lead["beside"] is None else [f"{who}: {one_line(str(lead['beside']), limit=400)}"]
+    return [f"{who}, weekly runs ({_standing(lead)}): {one_line(str(lead['why']), limit=400)}", *beside]
+
+
+def nothing_told(trends: Node, *, task: Any) -> list[str]:
+    """Say, where nothing is proved of a task, whether that is because no weekly run asked it, and how leads stand."""
+    leads = [lead for lead in trends.nodes("leads") if lead["task"] == task]
+    asked = leads or any(drift["task"] == task for drift in trends.nodes("drift"))
+    if not asked and not any(point["task"] == task and point["source"] == "run" for point in trends.nodes("points")):
+        return ["No weekly run has asked a prompt of this task yet: there is neither drift nor a lead to tell."]
+    stand = [f"{named(lead['candidate'])} {_standing(lead)}" for lead in leads[:_MAX_STANDINGS]]
+    return [f"No drift is proved, and no lead{': ' if stand else ''}{'; '.join(stand)}."]
+
+
+def _standing(lead: Node) -> str:
+    return f"{lead['state']}, {lead['n'] or 0:,} {lead['unit'] or 'conversations'}"
 
 
 def changed_answers(trends: Node, *, task: Any) -> list[dict[str, Any]]:
