@@ -40,6 +40,7 @@ def brief(task: Mapping[str, Any]) -> dict[str, Any]:
                 verdict=one["verdict"],
                 coverage=one["coverage"],
                 judge_usd=one["judge"]["cost_usd"],
+                noise_floor_usd=one["noise_floor"]["cost_usd"],
             )
             for one in task["comparisons"]
         ],
@@ -53,6 +54,7 @@ def brief_comparison(
     verdict: str | None,
     coverage: Mapping[str, Any],
     judge_usd: float,
+    noise_floor_usd: float,
 ) -> dict[str, Any]:
     """Write one comparison as briefly."""
     return {
@@ -61,4 +63,5 @@ def brief_comparison(
         "verdict": verdict,
         "coverage": coverage,
         "judge": {"cost_usd": judge_usd},
+        "noise_floor": {"cost_usd": noise_floor_usd},
     }

@@ -316,7 +316,7 @@ class Reader(Judging, Protocol):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Pairs without bodies and the cursor of the next page; `worst`: largest quality loss first.
+        """Pairs without bodies and the cursor of the next page; `worst`: no answer, then the largest loss.
 
         `show` keeps those with a quality difference, with a loss of the candidate, with an error on either side,
         or those that nobody has labelled.

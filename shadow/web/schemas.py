@@ -138,6 +138,7 @@ def _more_task() -> Schema:
         "verdict": _comparison()["properties"]["verdict"],
         "coverage": ref("Coverage"),
         "judge": judge,
+        "noise_floor": object_of({"cost_usd": number("As in Comparison: of the primary's second answers.")}),
     }
     model = {
         "model": maybe(text("Name as asked.")),
@@ -223,7 +224,13 @@ def _distribution() -> Schema:
 def _quality() -> Schema:
     return object_of(
         {
-            "avg": maybe(number("Mean of the deciding evaluator's scores, 0 to 1.", minimum=0, maximum=1)),
+            "avg": maybe(
+                number(
+                    "Mean of the deciding evaluator's scores, 0 to 1; in its newest version, where it had several.",
+                    minimum=0,
+                    maximum=1,
+                )
+            ),
             "ci": _interval(),
             "level": _level(),
             "conversations": maybe(count("Conversations that `ci` is over; null: only the ledger counts them.")),
@@ -247,7 +254,10 @@ def _evaluator() -> Schema:
             "not_applicable": count("Answers it does not apply to."),
             "decides": flag("True for the evaluator that is the quality."),
             "pairwise": flag("True when it compares two answers."),
-            "versions": list_of({"type": "string"}),
+            "versions": {
+                **list_of({"type": "string"}),
+                "description": "Those of this window, the newest last; all figures are of that one.",
+            },
         }
     )
 

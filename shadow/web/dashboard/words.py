@@ -51,7 +51,8 @@ VERDICTS: Mapping[str | None, VerdictWords] = {
         name="Undecided",
         sign="?",
         tone="calm",
-        meaning="Neither side is proved; looking at it as often as you like does not make it less true.",
+        meaning="Not proved yet: that it can take over, or that it is worse; looking at it as often as you like makes "
+        "it no less true.",
         next="Let traffic flow; where shadow.sample_rate is below 1, a higher one knows sooner.",
     ),
     "promote": VerdictWords(
@@ -123,15 +124,19 @@ def sentence(comparison: Node) -> Sentence:
         first.append(until)
     if saving is not None:
         first.append(saving)
+    names = [name for side in ("candidate", "primary") if isinstance(name := comparison[side], str)]
     return Sentence(
-        lead=_begun(lead), points=[_begun(clause) for clause in first], rest=[_begun(each) for each in rest]
+        lead=_begun(lead, names),
+        points=[_begun(clause, names) for clause in first],
+        rest=[_begun(each, names) for each in rest],
     )
 
 
-def _begun(clause: str) -> str:
-    """Begin with a capital and end with a full stop; a model's name stays as it is written."""
+def _begun(clause: str, names: Sequence[str]) -> str:
+    """Begin with a capital and end with a full stop; the name of a model stays as it is written."""
     word = clause.partition(" ")[0]
-    told = clause[:1].upper() + clause[1:] if word.isalpha() or word.endswith(":") else clause
+    is_word = (word.isalpha() or word.endswith(":")) and not any(clause.startswith(f"{name} ") for name in names)
+    told = clause[:1].upper() + clause[1:] if is_word else clause
     return told if told.endswith((".", "!", "?")) else f"{told}."
 
 
