@@ -116,6 +116,7 @@ class Bookkeeper:
         self._routine = routine
         self._facts = facts or NoFacts()
         self._now = now
+        self._in_force = now()
         self._announced = False
 
     async def run(self) -> None:
@@ -388,7 +389,7 @@ class Bookkeeper:
             ledger = await self._set_back(book, ledger, clerk, now=now)
         heads = await book.heads(ledger_id, limit=ENTRY_CHUNK)
         entry = self._who_enters(ledger, heads, basis.facts, now=now)
-        clerk.open_stretch(now=now)
+        clerk.open_stretch(in_force=self._in_force, now=now)
         # Proofs are sums over whole histograms: the event loop has other things to do.
         prompts = [row["prompt"] for row in heads if row["prompt"] is not None]
         known = await book.asked_before(ledger_id, prompts=prompts) if prompts else set()
@@ -518,13 +519,14 @@ class _Clerk:
         self.state = LedgerState.loaded(ledger["state"])
         self.entered: int = ledger["entered"]
 
-    def open_stretch(self, *, now: datetime) -> None:
-        """Note at which sample rate and prices conversations come in from now on."""
+    def open_stretch(self, *, in_force: datetime, now: datetime) -> None:
+        """Note at which sample rate and prices conversations come in since `in_force`."""
         known = bool(self.entered or self.state.turns)
         stretches = self.state.stretches.at(
             sample_rate=self.basis.sample_rate,
             prices=self.basis.facts.prices,
             first=now if known else max(self._epoch["started_at"], self._ledger["joined_at"]),
+            in_force=in_force,
             now=now,
         )
         self.state = replace(self.state, stretches=stretches)

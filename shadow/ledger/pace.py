@@ -50,14 +50,20 @@ class Stretches:
 
     kept: Sequence[Stretch] = ()
 
-    def at(self, *, sample_rate: float, prices: str | None, first: datetime, now: datetime) -> Stretches:
-        """Give them with one under way at this rate and these prices; the very first begins at `first`."""
+    def at(
+        self, *, sample_rate: float, prices: str | None, first: datetime, in_force: datetime, now: datetime
+    ) -> Stretches:
+        """Give them with one under way at this rate and these prices, which are in force since then.
+
+        The very first begins at `first`.
+        """
         if not self.kept:
             return Stretches(kept=(Stretch(since=first, sample_rate=sample_rate, prices=prices),))
         last = self.kept[-1]
         if (last.sample_rate, last.prices) == (sample_rate, prices):
             return self
-        return self._followed_by(Stretch(since=now, sample_rate=sample_rate, prices=prices))
+        since = min(max(in_force, last.since), now)
+        return self._followed_by(Stretch(since=since, sample_rate=sample_rate, prices=prices))
 
     def add(self, outcome: Outcome, *, started_at: datetime) -> Stretches:
         """Give them with one more conversation, where the candidate was asked; one from before them is left out."""

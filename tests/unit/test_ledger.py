@@ -281,6 +281,12 @@ def test_what_is_shown_of_costs_begins_anew_with_a_price_and_not_with_the_saving
 # ---- how fast it comes in
 
 
+def at(stretches: Stretches, day: float, **given_values: Any) -> Stretches:
+    now = NOW + timedelta(days=day)
+    values: dict[str, Any] = {"sample_rate": 0.1, "prices": "p", "first": NOW, "in_force": now, "now": now}
+    return stretches.at(**(values | given_values))
+
+
 def asked(stretches: Stretches, *days: float) -> Stretches:
     one = Outcome(standing="settled", failures=0.0, spent_usd=0.5)
     for day in days:
@@ -289,7 +295,7 @@ def asked(stretches: Stretches, *days: float) -> Stretches:
 
 
 def test_a_stretch_is_a_day_or_ends_with_its_sample_rate_or_prices_and_a_week_is_kept() -> None:
-    first = Stretches().at(sample_rate=0.1, prices="p", first=NOW, now=NOW + timedelta(days=3))
+    first = at(Stretches(), 3)
     assert [each.since for each in first.kept] == [NOW]
     days = asked(first, 0, 0.5, 1, 2.9, 1.5)
     assert [(each.since - NOW, each.asked) for each in days.kept] == [
@@ -297,28 +303,29 @@ def test_a_stretch_is_a_day_or_ends_with_its_sample_rate_or_prices_and_a_week_is
         (timedelta(days=1), 2),
         (timedelta(days=2), 1),
     ]
-    assert days.at(sample_rate=0.1, prices="p", first=NOW, now=NOW + timedelta(days=9)) is days
-    raised = days.at(sample_rate=0.2, prices="p", first=NOW, now=NOW + timedelta(days=3))
-    dearer = raised.at(sample_rate=0.2, prices="q", first=NOW, now=NOW + timedelta(days=3.5))
+    assert at(days, 9) is days
+    raised = at(days, 3, sample_rate=0.2)
+    dearer = at(raised, 3.5, sample_rate=0.2, prices="q")
     assert [(each.sample_rate, each.prices) for each in dearer.kept[-3:]] == [(0.1, "p"), (0.2, "p"), (0.2, "q")]
     assert asked(dearer, 9.6).kept[0].since == NOW + timedelta(days=2), "what ended more than a week ago is gone"
     assert asked(dearer, -1) is not None
     assert asked(dearer, -1).kept == dearer.kept
     assert dearer.add(Outcome(standing="left_out"), started_at=NOW) is dearer
-    back = dearer.at(sample_rate=1.0, prices="q", first=NOW, now=NOW + timedelta(days=1.5))
+    seen_late = at(days, 5, sample_rate=0.2, in_force=NOW + timedelta(days=3))
+    assert seen_late.kept == raised.kept, "it begins when it came into force, not when somebody looked"
+    assert at(raised, 5, in_force=NOW).kept[-1].since == raised.kept[-1].since, "and none begins before the last one"
+    back = at(dearer, 1.5, sample_rate=1.0, prices="q")
     assert [each.since - NOW for each in back.kept] == [timedelta(days=day) for day in (0, 1, 1.5)]
     many = first
     for number in range(100):
-        many = many.at(sample_rate=number / 100, prices="p", first=NOW, now=NOW + timedelta(minutes=number + 1))
+        many = at(many, (number + 1) / 1440, sample_rate=number / 100)
     assert len(many.kept) == MOST
     assert Stretches.loaded(dearer.plain()) == dearer
 
 
 def test_intake_scales_what_was_asked_by_the_rate_it_was_sampled_with() -> None:
-    low = Stretches().at(sample_rate=0.05, prices="p", first=NOW, now=NOW)
-    both = asked(low, *(day / 5 for day in range(10))).at(
-        sample_rate=0.5, prices="q", first=NOW, now=NOW + timedelta(days=2)
-    )
+    low = at(Stretches(), 0, sample_rate=0.05)
+    both = at(asked(low, *(day / 5 for day in range(10))), 2, sample_rate=0.5, prices="q")
     given_values: dict[str, Any] = {"until": NOW + timedelta(days=2), "least": timedelta(minutes=1)}
     at_once = both.intake(sample_rate=0.5, prices="q", **given_values)
     assert at_once == Intake(conversations_per_day=pytest.approx(50), usd_per_conversation=None)
@@ -330,7 +337,7 @@ def test_intake_scales_what_was_asked_by_the_rate_it_was_sampled_with() -> None:
     assert few.conversations_per_day == pytest.approx(24), "one that has just entered took that long at least"
     assert low.intake(sample_rate=0.05, prices="p", **given_values) is None
     assert Stretches().intake(sample_rate=0.05, prices="p", **given_values) is None
-    never = Stretches().at(sample_rate=0.0, prices="p", first=NOW, now=NOW)
+    never = at(Stretches(), 0, sample_rate=0.0)
     assert never.intake(sample_rate=0.0, prices="p", **given_values) is None
 
 
