@@ -294,6 +294,8 @@ class Crew:
             candidate.model: settings.sample_rate if candidate.sample_rate is None else candidate.sample_rate
             for candidate in settings.candidates
         }
+        if not settings.shadow_enabled:
+            rates = dict.fromkeys(rates, 0.0)
         plan = verdict_plan(settings, self.evaluators)
         return Bookkeeper(
             ledger=store.ledger,

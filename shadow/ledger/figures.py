@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shadow.ledger.epochs import read_judging
 from shadow.ledger.state import LedgerState
 from shadow.verdict.eprocess import mean_of
+from shadow.verdict.headline import NOTHING_TO_DIVIDE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,6 +122,8 @@ def _headline(state: LedgerState, found: Mapping[str, Any]) -> Figures:
         "prices_since": known.since,
     }
     since = "" if known.since is None else f"since prices changed at {known.since:%Y-%m-%d %H:%M} UTC"
+    if since and not counted:
+        since += " none that began has entered with both costs known"
     return {
         "cost_per_quality_point_usd": {
             **{name: _estimate(found.get(name), since=since) for name in ("candidate", "primary", "ratio")},
@@ -146,7 +149,8 @@ def _headline(state: LedgerState, found: Mapping[str, Any]) -> Figures:
 def _estimate(found: Mapping[str, Any] | None, *, since: str) -> Figures:
     if found is None:
         return {"value": None, "ci": None, "level": None, "reason": NOT_YET}
-    reason = "; ".join(filter(None, (since, found["reason"]))) or None
+    reason = found["reason"] if not since or found["reason"] != NOTHING_TO_DIVIDE else None
+    reason = "; ".join(filter(None, (since, reason))) or None
     known = found["low"] is not None and found["high"] is not None
     return {
         "value": found["value"],

@@ -151,7 +151,7 @@ def _priced(conversations: int, pace: Pace | None) -> tuple[float | None, float 
 
 def _no_pace(pace: Pace | None) -> str:
     if pace is not None and pace.sample_rate <= 0:
-        return "sample_rate is 0, so that nothing is asked"
+        return "nothing is asked at present (sample_rate is 0, or shadowing is off)"
     return "no conversation has entered lately"
 
 
