@@ -38,6 +38,7 @@ class ModelPrice:
         return f"{_dollars(self.input_usd)} in, {_dollars(self.output_usd)} out per 1M tokens ({self.source})"
 
 
+_VERSION = "/v1"
 _UNPRICED = {
     "candidate": "not shadowed: price unknown",
     "judge": "not asked: price unknown",
@@ -85,6 +86,7 @@ def banner(config: Config, *, listen: ListenAddress, admin_listen: ListenAddress
         lines.append(f"listening on {url}, upstream {config.live.upstream.base_url}{number}")
         if listen.path is None:
             lines.append(f'in your app: base_url="{url}" (OpenAI SDK: "{url}/v1")')
+    lines.extend(doubled_paths(config))
     if role != "gateway":
         curl = f"curl --unix-socket {admin_listen.path} http://localhost/stats"
         lines.append(f"stats on {address_url(admin_listen)}/stats" if admin_listen.path is None else f"stats: {curl}")
@@ -92,6 +94,24 @@ def banner(config: Config, *, listen: ListenAddress, admin_listen: ListenAddress
         lines.extend(weekly_lines(config, now=datetime.now(UTC)))
     lines.append(f"recording to {config.measuring.store}")
     return lines
+
+
+def doubled_paths(config: Config) -> Iterator[str]:
+    """Warn of each address that ends with the `/v1` with which the app's path begins: it would be there twice."""
+    home = config.live.upstream.base_url
+    named = {"upstream.base_url": home}
+    for prefix, route in config.live.routes.items():
+        if prefix.startswith(_VERSION):
+            named[f"upstream.routes.{prefix}.base_url"] = route.base_url
+    for index, candidate in enumerate(config.measuring.candidates):
+        if candidate.base_url != home:
+            named[f"shadow.candidates[{index}].base_url"] = candidate.base_url
+    for key, address in named.items():
+        if address.endswith(_VERSION):
+            yield (
+                f"warning: {key} ends with {_VERSION}, and the app's path is put behind it: "
+                f"{address}/v1/chat/completions; leave {_VERSION} away, unless your app's paths begin without it"
+            )
 
 
 def shadow_lines(config: Config) -> Iterator[str]:

@@ -20,6 +20,10 @@ class AskError(Exception):
     """What was asked for cannot be had; the message says why and what to do."""
 
 
+class WrongQuestionError(AskError):
+    """What was asked for does not make sense, such as a time that is none; the message says what does."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """One whole answer; header names are lower-case."""

@@ -129,7 +129,13 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     import asyncio  # noqa: PLC0415
     from datetime import UTC, datetime  # noqa: PLC0415
 
-    from gateway.announce import model_prices, next_weekly_run, shadow_lines, weekly_lines  # noqa: PLC0415
+    from gateway.announce import (  # noqa: PLC0415
+        doubled_paths,
+        model_prices,
+        next_weekly_run,
+        shadow_lines,
+        weekly_lines,
+    )
     from gateway.config import ConfigErrors  # noqa: PLC0415
     from gateway.estimate import estimate  # noqa: PLC0415
     from gateway.serve import refuse_open_store  # noqa: PLC0415
@@ -156,7 +162,7 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
 
     say(yaml.safe_dump(dict(loaded.effective), sort_keys=False, allow_unicode=True).rstrip())
     say("")
-    for line in shadow_lines(loaded):
+    for line in (*doubled_paths(loaded), *shadow_lines(loaded)):
         say(line)
     if loaded.shadow_off_reason is None:
         say(cost.sentence(loaded.measuring.budget_usd_per_day))

@@ -74,7 +74,8 @@ async def _fetch(config: Config, path: str, wanted: Mapping[str, str | None]) ->
 def _refused(config: Config, answer: ask.Answer) -> ask.AskError:
     told = answer.json()
     message = told.get("error", {}).get("message") if isinstance(told, dict) else None
-    return ask.AskError(message or f"{config.admin_listen} answered {answer.status}: not our admin port")
+    kind = ask.WrongQuestionError if message and answer.status == HTTPStatus.BAD_REQUEST else ask.AskError
+    return kind(message or f"{config.admin_listen} answered {answer.status}: not our admin port")
 
 
 class _NobodysTable:

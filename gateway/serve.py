@@ -20,7 +20,7 @@ import msgspec
 
 from gateway import config as configuration
 from gateway import control, logs, sockets
-from gateway.announce import banner, shadow_lines
+from gateway.announce import banner, doubled_paths, shadow_lines
 from gateway.control import Event, Replace, Start
 from gateway.settings import LiveSettings, MeasuringSettings
 from shadow.redaction import Scrubber
@@ -453,7 +453,7 @@ async def _serve(
 
     async def reload_and_tell() -> None:
         if await supervisor.reload(load_again) and role != "gateway":
-            for line in shadow_lines(supervisor.config):
+            for line in (*doubled_paths(supervisor.config), *shadow_lines(supervisor.config)):
                 say(line)
 
     def reload() -> None:

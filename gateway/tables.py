@@ -24,13 +24,13 @@ def models_table(task: Row, *, width: int, about: str = "") -> Table:
     Where `width` columns are too few, the least telling figures are left out.
     """
     variants = (_LEAST_TELLING[:count] for count in range(len(_LEAST_TELLING) + 1))
-    return _first_that_fits((_models(task, without, about) for without in variants), width=width)
+    return first_that_fits((_models(task, without, about) for without in variants), width=width)
 
 
 def verdicts_table(tasks: Sequence[Row], *, width: int, title: str) -> Table:
     """One row a task and candidate: the verdict, and the figures it rests on with their intervals."""
     variants = (_LEAST_TELLING_OF_VERDICTS[:count] for count in range(len(_LEAST_TELLING_OF_VERDICTS) + 1))
-    return _first_that_fits((_verdicts(tasks, without, title) for without in variants), width=width)
+    return first_that_fits((_verdicts(tasks, without, title) for without in variants), width=width)
 
 
 def verdict_sentences(tasks: Sequence[Row]) -> Sequence[str]:
@@ -53,7 +53,7 @@ def coverage_table(tasks: Sequence[Row], *, width: int) -> Table:
     """One row a task and candidate: what became of every exchange that could be shadowed."""
     counts = ("eligible", "sampled", "sent", "pending")
     variants = ((counts, ", "), (counts, "\n"), (counts[1:], "\n"))
-    return _first_that_fits((_coverage(tasks, names, between) for names, between in variants), width=width)
+    return first_that_fits((_coverage(tasks, names, between) for names, between in variants), width=width)
 
 
 def _models(task: Row, without: Sequence[str], about: str) -> Table:
@@ -64,7 +64,8 @@ def _models(task: Row, without: Sequence[str], about: str) -> Table:
     for name in figures:
         table.add_column(name, justify="right", no_wrap=True)
     for row in task["models"]:
-        name = f"{row['model']} *" if row["role"] == "primary" else row["model"]
+        model = row["model"] or "(no model named)"
+        name = f"{model} *" if row["role"] == "primary" else model
         table.add_row(_plain(name), *(figure(row) for figure in figures.values()))
     return table
 
@@ -102,7 +103,7 @@ def _coverage(tasks: Sequence[Row], names: Sequence[str], between: str) -> Table
     return table
 
 
-def _first_that_fits(tables: Iterable[Table], *, width: int) -> Table:
+def first_that_fits(tables: Iterable[Table], *, width: int) -> Table:
     """Choose the first table that needs no more than `width` columns; the last when none does."""
     roomy = Console(width=1000)
     for table in tables:

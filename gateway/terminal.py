@@ -30,7 +30,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @contextmanager
 def told() -> Iterator[None]:
     """Turn the faults a user can do something about into their sentence and exit code."""
-    from gateway.ask import AskError  # noqa: PLC0415
+    from gateway.ask import AskError, WrongQuestionError  # noqa: PLC0415
     from gateway.config import ConfigErrors  # noqa: PLC0415
     from gateway.pairsview import PairsError  # noqa: PLC0415
     from gateway.serve import StartError  # noqa: PLC0415
@@ -41,6 +41,8 @@ def told() -> Iterator[None]:
         yield
     except ConfigErrors as errors:
         refuse(errors.lines)
+    except WrongQuestionError as error:
+        refuse([str(error)])
     except (AskError, ListenError, PairsError, StartError, StoreError) as error:
         note(str(error))
         raise typer.Exit(FAILED) from None
@@ -49,6 +51,15 @@ def told() -> Iterator[None]:
     except OSError as error:
         note(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         raise typer.Exit(FAILED) from None
+
+
+def recorded(config: Config) -> str:
+    """Give the address of a store that is there: a command that only reads or tidies makes none. Raises StoreError."""
+    from shadow.store.base import StoreError  # noqa: PLC0415
+
+    if not config.store_path.exists():
+        raise StoreError(f"{config.store_path} is not there yet: nothing has been recorded")
+    return config.measuring.store
 
 
 def chosen_file(named: str | None, *, quiet: bool = False) -> str | None:

@@ -107,7 +107,7 @@ def read_tree(text: str, environ: Mapping[str, str]) -> Tree:
         place = _place_of_index(text, error.position)
         tree.problems.append(Problem(path=(), sentence=f"not valid YAML: {error.reason}", place=place))
     except yaml.MarkedYAMLError as error:
-        tree.problems.append(_syntax_problem(error))
+        tree.problems.append(_syntax_problem(error, text))
     except RecursionError:
         tree.problems.append(Problem(path=(), sentence="not valid YAML: nested too deeply"))
     except (ValueError, OverflowError):  # PyYAML takes the numbers of escapes and directives as they come
@@ -222,8 +222,10 @@ def _place_of_index(text: str, index: int) -> Place:
     return Place(line=len(rows), column=len(rows[-1]) + 1)
 
 
-def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
+def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     parts = [part for part in (error.context, error.problem) if part]
     sentence = "not valid YAML: " + ", ".join(parts)
+    if mark is not None and text[: mark.index + 1].endswith("${"):
+        sentence += '; between braces or brackets a variable needs quotes: "${NAME}"'
     return Problem(path=(), sentence=sentence, place=None if mark is None else _place(mark))

@@ -6,7 +6,7 @@ What a live process builds for every exchange is a `msgspec.Struct`: it is made 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -335,7 +335,7 @@ class Judgement:
     """Length of the answers, before anything was left out for the judge."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Score:
     """What an evaluator says: a value, or none with a reason. Only `scored` is ever averaged.
 
@@ -347,6 +347,7 @@ class Score:
     reason: str = ""
     cost_usd: float = 0.0
     """What scoring cost; where a provider did not say, the most it can have been."""
+    _: KW_ONLY
     judgements: tuple[Judgement, ...] = ()
     """The calls of a judge behind it, controls and failed ones included."""
 
@@ -355,7 +356,7 @@ class Score:
             raise ValueError(f"a Score has a value exactly when it is scored, not {self.status} with {self.value}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class EvalCase:
     """One answer with everything an evaluator may look at. `request` is the parsed request body.
 
@@ -371,6 +372,7 @@ class EvalCase:
     latency_ms: float | None = None
     ttft_ms: float | None = None
     cost_usd: float | None = None
+    _: KW_ONLY
     exchange_id: str = ""
     """Which exchange it belongs to; empty outside of live traffic."""
     task: str = "default"

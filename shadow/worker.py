@@ -42,6 +42,9 @@ QUEUE_BYTES = 1 << 30
 """How large the copies of waiting jobs may be on disk, all together."""
 RESTS_MAX_AGE_S = 0.25
 DECIDED_MAX_AGE_S = 1.0
+NEWCOMER_S = 10.0
+"""So young a job for a candidate nobody here knows waits: at a reload the live process may know it first."""
+_NEWCOMER_PAUSE_S = 0.5
 _LONGEST_REST = timedelta(seconds=MAX_REST_S)
 _PRICE_CHUNK = 5000
 
@@ -190,6 +193,8 @@ class Worker:
         self._wake = asyncio.Event()
         self._rests: dict[str, datetime] = {}
         self._rests_read_s = float("-inf")
+        self._newcomers: dict[str, float] = {}
+        """Candidates nobody here knows, and until when their jobs are left alone."""
         self._renewed_s = float("-inf")
         self._told: set[str] = set()
         self._left: deque[LeasedJob] = deque()
@@ -248,8 +253,13 @@ class Worker:
         if limit <= 0:
             return 0
         full = [model for model, free in rooms.items() if free <= 0]
+        self._newcomers = {model: until_s for model, until_s in self._newcomers.items() if time.monotonic() < until_s}
         leased = await self._jobs.lease(
-            worker=self._name, limit=limit, lease_s=self._limits.lease_s, now=self._now(), without=full
+            worker=self._name,
+            limit=limit,
+            lease_s=self._limits.lease_s,
+            now=self._now(),
+            without=[*full, *self._newcomers],
         )
         for job in leased:
             self._start(job)
@@ -307,6 +317,9 @@ class Worker:
     async def _work(self, leased: LeasedJob, desk: _Desk | None = None) -> bool | None:
         """Do one job; a fault of ours costs this job and nothing else. Returns what it says about health."""
         try:
+            if self._stopping.is_set():
+                await self._jobs.release(leased)
+                return None
             return await self._do(leased, desk)
         except Exception as error:  # noqa: BLE001  (the loop must outlive any fault of one job; told once, here)
             await self._give_up(leased, error)
@@ -330,7 +343,7 @@ class Worker:
             await self._jobs.drop(leased, reason="too_old")
             return None
         if desk is None:
-            await self._jobs.skip(leased, reason="not_configured")
+            await self._leave(leased)
             return None
         if self._decided is not None and self._decided.holds(leased) and leased.job.counted:
             await self._jobs.skip(leased, reason="decided")
@@ -343,6 +356,14 @@ class Worker:
         except UnsendableError as error:
             await self._jobs.skip(leased, reason=error.reason)
             return None
+
+    async def _leave(self, leased: LeasedJob) -> None:
+        """Skip a job whose candidate is not configured, unless that may be about to change."""
+        if self._now() - leased.job.created_at < timedelta(seconds=NEWCOMER_S):
+            self._newcomers[leased.job.candidate] = time.monotonic() + _NEWCOMER_PAUSE_S
+            await self._jobs.release(leased)
+        else:
+            await self._jobs.skip(leased, reason="not_configured")
 
     async def _is_asked_again(self, leased: LeasedJob) -> bool:
         """Tell whether the primary is asked again about this conversation: one of the first, or of the drawn share."""

@@ -42,7 +42,7 @@ def send_test(config: ConfigOption = None, *, as_json: JsonOption = False) -> No
         for line in loaded.measuring.alerts_off:
             note(line)
         if not loaded.measuring.alerts:
-            note("no alerts are configured: add alerts: [{slack: ${SLACK_WEBHOOK_URL}}] to the configuration")
+            note('no alerts are configured: add alerts: [{slack: "${SLACK_WEBHOOK_URL}"}] to the configuration')
             raise typer.Exit(REFUSED)
         results = asyncio.run(_post_test(loaded))
     if as_json:

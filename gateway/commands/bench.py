@@ -297,12 +297,16 @@ def _code(result: RunResult, decisions: Sequence[Decision]) -> int:
             f"stopped with {unfinished} of {result.run.cells} answers missing: {result.run.reason}; "
             "go on with the same command and --resume"
         )
+    answering = {each.cell.model for each in result.answers if each.ended_well}
+    silent = [model for model in result.run.models if model not in answering] if result.answers else []
+    if silent:
+        note(f"no answer of {', '.join(silent)} ended well")
     state = overall(decisions)
     if state == "fail":
         return GATE_FAILED
     if state == "inconclusive":
         return INCONCLUSIVE
-    return FAILED if unfinished else OK
+    return FAILED if unfinished or silent else OK
 
 
 def _refuse_gates(gates: Sequence[Gate], *, baseline: str | None, models: Sequence[str], primary: str) -> None:

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from gateway.terminal import ConfigOption, JsonOption, chosen_file, loaded_config, note, print_json, refuse, say, told
+from gateway.terminal import (
+    ConfigOption,
+    JsonOption,
+    chosen_file,
+    loaded_config,
+    note,
+    print_json,
+    recorded,
+    refuse,
+    say,
+    told,
+)
 
 db = typer.Typer(
     name="db",
@@ -66,7 +77,7 @@ def prune(
         loaded = loaded_config(chosen_file(config, quiet=as_json), load_python=False)
         days = loaded.measuring.retention_days if older_than_days is None else older_than_days
         before = utc_now() - timedelta(days=days)
-        async with await open_store(loaded.measuring.store) as store:
+        async with await open_store(recorded(loaded)) as store:
             size = store.room.size_bytes()
             gone = await paced(lambda limit: store.reader.prune(before=before, limit=limit))
             left = 1
@@ -118,7 +129,7 @@ def rebuild_rollups(
             note(f"{name}: {read} exchanges")
 
     async def rebuilt() -> int:
-        url = loaded_config(chosen_file(config, quiet=as_json), load_python=False).measuring.store
+        url = recorded(loaded_config(chosen_file(config, quiet=as_json), load_python=False))
         async with await open_store(url) as store:
             return await rebuild(
                 store.rollups,

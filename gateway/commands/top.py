@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.terminal import FAILED, PLAIN_WIDTH, ConfigOption, chosen_file, loaded_config, note, print_json, told
+from gateway.terminal import (
+    FAILED,
+    PLAIN_WIDTH,
+    REFUSED,
+    ConfigOption,
+    chosen_file,
+    loaded_config,
+    note,
+    print_json,
+    told,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.table import Table
 
     from gateway.config import Config
 
@@ -21,6 +32,10 @@ _NONE = "-"
 
 class TopError(Exception):
     """The figures cannot be had; the message says why."""
+
+
+class WrongTopError(TopError):
+    """What was asked for does not make sense."""
 
 
 def top(
@@ -57,7 +72,7 @@ def top(
                 live.update(_look(loaded, since=since, task=task), refresh=True)
     except TopError as error:
         note(str(error))
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(REFUSED if isinstance(error, WrongTopError) else FAILED) from None
     except KeyboardInterrupt:
         return
 
@@ -91,6 +106,8 @@ def figures(loaded: Config, *, since: str, task: str | None) -> dict[str, Any]:
     stats = answer.json()
     if answer.status != HTTPStatus.OK or not isinstance(stats, dict) or "tasks" not in stats:
         message = stats.get("error", {}).get("message") if isinstance(stats, dict) else None
+        if message and answer.status == HTTPStatus.BAD_REQUEST:
+            raise WrongTopError(str(message))
         raise TopError(f"{address} answered {answer.status}: {message or 'not our admin port'}")
     return stats
 
@@ -98,16 +115,11 @@ def figures(loaded: Config, *, since: str, task: str | None) -> dict[str, Any]:
 def view(stats: Mapping[str, Any], *, since: str) -> RenderableType:
     """Lay the stats out: a row a model, a line a verdict, and what is lost or spent."""
     from rich.console import Group  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False)
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="left" if heading in _HEADINGS[:3] else "right", no_wrap=True)
+    rows = [_cells(task["task"], row) for task in stats["tasks"] for row in task["models"]]
     verdicts: list[RenderableType] = []
     for task in stats["tasks"]:
-        for row in task["models"]:
-            table.add_row(*(Text(cell) for cell in _cells(task["task"], row)))
         verdicts += [_verdict(task["task"], comparison) for comparison in task["comparisons"]]
     budget = stats["budget"]
     spent = f"spent today ${budget['spent_usd']:.2f} of ${budget['cap_usd']:.2f}"
@@ -118,7 +130,7 @@ def view(stats: Mapping[str, Any], *, since: str) -> RenderableType:
         Text(head),
         *([Text(f"nothing is shadowed: {_plain(off)}")] if off else []),
         Text(""),
-        table,
+        _Figures(rows),
     ]
     if not any(task["models"] for task in stats["tasks"]):
         parts.append(Text("no exchange in this stretch"))
@@ -129,6 +141,35 @@ _HEADINGS = (
     "task", "model", "role", "requests", "errors", "p50 ms", "p95 ms", "first token p50", "cost USD", "per request",
     "quality", "per quality point",
 )  # fmt: skip
+_LEAST_TELLING = ("first token p50", "per request", "p95 ms", "requests", "role", "task")
+"""What is left out, in this order, on terminals that are too narrow for all of it: a figure is never cut."""
+
+
+class _Figures:
+    """The table, with as many of its columns as the terminal has room for now."""
+
+    def __init__(self, rows: Sequence[Sequence[str]]) -> None:
+        self._rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from gateway.tables import first_that_fits  # noqa: PLC0415
+
+        variants = (self._table(_LEAST_TELLING[:count]) for count in range(len(_LEAST_TELLING) + 1))
+        yield first_that_fits(variants, width=options.max_width)
+
+    def _table(self, without: Sequence[str]) -> Table:
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        table = Table(box=None, pad_edge=False)
+        for heading in _HEADINGS:
+            if heading not in without:
+                lines = "\n".join(heading.rsplit(" ", 1))
+                table.add_column(lines, justify="left" if heading in _HEADINGS[:3] else "right", no_wrap=True)
+        for row in self._rows:
+            named = zip(_HEADINGS, row, strict=True)
+            table.add_row(*(Text(cell) for heading, cell in named if heading not in without))
+        return table
 
 
 def _cells(task: str, row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gateway.terminal import ConfigOption, JsonOption, chosen_file, for_us_alone, loaded_config, note, refuse, told
+from gateway.terminal import (
+    ConfigOption,
+    JsonOption,
+    chosen_file,
+    for_us_alone,
+    loaded_config,
+    note,
+    recorded,
+    refuse,
+    told,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +63,7 @@ def export(
         loaded = loaded_config(chosen_file(config, quiet=output is None), load_python=False)
         lines = Lines(kind, chosen, redactor=None if unredacted else _redactor(loaded), with_content=content)
         count = 0
-        async with await open_store(loaded.measuring.store) as store:
+        async with await open_store(recorded(loaded)) as store:
             with _whole_file(output) as file:
                 file.write(lines.head())
                 found = store.export.rows(kind, since=window.since, until=window.until, task=task, candidate=candidate)

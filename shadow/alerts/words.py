@@ -181,9 +181,14 @@ def signed(value: float) -> str:
     return f"{value:+.3f}"
 
 
+_WHOLE = 999.5
+"""From here on three figures would be written with an exponent."""
+
+
 def share(value: float) -> str:
-    """Write a share as per cent."""
-    return f"{100 * value:.3g} %"
+    """Write a share as per cent: three figures, or whole where it has more."""
+    part = 100 * value
+    return f"{part:.3g} %" if abs(part) < _WHOLE else f"{part:,.0f} %"
 
 
 def _pair(values: Any) -> Interval | None:

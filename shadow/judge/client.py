@@ -8,6 +8,7 @@ of the output limit) is left out from then on: a 400 costs nothing.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -129,6 +130,14 @@ class _Habits:
         return True
 
 
+async def _load_sdk() -> None:
+    """Load the SDK in a thread, where it may take the seconds it takes on a busy machine.
+
+    On the event loop the answers of candidates that come meanwhile would be read, and so measured, that much later.
+    """
+    await asyncio.to_thread(importlib.import_module, "anthropic")
+
+
 class JudgeClient:
     """Calls one judge endpoint: no environment, no cookies, no redirects, no hidden retries, one credential."""
 
@@ -179,7 +188,9 @@ class JudgeClient:
         return await self._post_by_sdk(question, habits)
 
     async def _post_by_sdk(self, question: Question, habits: _Habits) -> tuple[httpx2.Response, bytes]:
-        from anthropic import APIConnectionError, APIStatusError  # noqa: PLC0415  (half a second, only for a judge)
+        if self._sdk is None:
+            await _load_sdk()
+        from anthropic import APIConnectionError, APIStatusError  # noqa: PLC0415  (seconds, only for a judge)
 
         if habits.forced_tool:
             form: dict[str, Any] = {

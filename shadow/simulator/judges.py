@@ -1,8 +1,9 @@
 """Judges the simulator plays: one that knows the truth, and those that must not be trusted.
 
-A judge's prompt is recognised by its fences (see `shadow.judge.prompt`). The truthful one knows what `answer` knows:
-arithmetic; an answer to something else, one that breaks off, and one that says nothing are worse than a wrong one; all
-else is a tie.
+A judge's prompt is recognised by its fences (see `shadow.judge.prompt`), that of `LLMJudgeEvaluator` by its marks, and
+the article's own by its words. The truthful one knows what `answer` knows: arithmetic, and whether an answer holds the
+expected text; an answer to something else, one that breaks off, and one that says nothing are worse than a wrong one;
+all else is a tie.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from shadow.simulator.script import Script, SimModel
 
 _FENCED = re.compile(r"^<<<([A-Z ]+) ([0-9a-f]{16})>>>\n(.*?)\n<<<END \1 \2>>>$", re.DOTALL | re.MULTILINE)
+_MARKED = re.compile(r"<(expected|response)-([0-9a-f]{16})>\n(.*?)\n</\1-\2>", re.DOTALL)
+_ARTICLE = re.compile(
+    r"\ARate this response 1-5 .*?\nExpected answer: (.*)\nActual response: (.*)\nReply with just the number\.\s*\Z",
+    re.DOTALL,
+)
 _NUMBER = re.compile(r"-?\d+")
 _NEAR = 10
 """A wrong answer of the simulator's misses the truth by no more; what is further off answers something else."""
@@ -31,6 +37,8 @@ class _Sheet:
     """What lies before the judge."""
 
     parts: dict[str, str]
+    wants_number: bool = False
+    """The grade alone, as the article asks for it."""
 
     @property
     def answers(self) -> tuple[str, str]:
@@ -54,6 +62,8 @@ def judged(question: Question, model: SimModel, script: Script) -> Answer:
         return Answer(manner="right", text=_SAID[manner])
     if manner == "refusal":
         return Answer(manner="refusal", stop="refusal", text=REFUSAL)
+    if sheet.wants_number:
+        return Answer(manner="right", text=str(_grade(sheet, question, manner, seed)))
     if sheet.is_single:
         return _ruling(question, {"reason": "By the anchors.", "grade": _grade(sheet, question, manner, seed)})
     winner = _winner(sheet, question, manner, seed, accuracy=model.judge_accuracy)
@@ -69,6 +79,10 @@ _SAID = {
 
 
 def _sheet(question: Question) -> _Sheet:
+    if article := _ARTICLE.match(question.last):
+        return _Sheet(parts={"EXPECTED": article[1], "ANSWER": article[2]}, wants_number=True)
+    if marked := {match[1]: match[3] for match in _MARKED.finditer(question.last)}:
+        return _Sheet(parts={"EXPECTED": marked.get("expected", ""), "ANSWER": marked.get("response", "")})
     return _Sheet(parts={match[1]: match[3] for match in _FENCED.finditer(question.last)})
 
 
@@ -116,6 +130,8 @@ def _worth(answer: str, sheet: _Sheet, question: Question) -> int:
     if not said or said == REFUSAL:
         return 0
     asked = replace(question, turns=(("user", sheet.parts.get("REQUEST", "")),), tools=(), schema=None)
+    if expected := sheet.parts.get("EXPECTED", "").strip():
+        return 3 if expected.lower() in said.lower() else 2
     truth = true_number(asked) if kind_of(asked) == "number" else None
     if truth is None:
         return 3 if said.endswith(_WHOLE_ENDS) else 1

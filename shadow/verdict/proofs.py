@@ -21,6 +21,8 @@ _MORE_IS_STRONGER = ("worse", "cheaper", "withdrawn")
 """Claims that prove more the larger their bound is; the others prove more the smaller it is."""
 
 _NOISE = 1e-12
+_WHOLE = 999.5
+"""From here on three figures would be written with an exponent."""
 
 
 def proofs_of(evidence: Evidence) -> dict[str, Proof]:
@@ -106,8 +108,9 @@ def usable_cost(evidence: Evidence) -> CostTest | None:
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage, three figures at most."""
-    return f"{share * 100:.3g} %"
+    """Write a share as a percentage: three figures, or whole where it has more."""
+    value = share * 100
+    return f"{value:.3g} %" if abs(value) < _WHOLE else f"{value:,.0f} %"
 
 
 def _proof(evidence: Evidence, name: str, claim: str, bound: float, log_e: float | None) -> Proof:

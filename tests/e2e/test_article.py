@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
+ARTICLES_JUDGE = """Rate this response 1-5 on accuracy and relevance.
+Expected answer: {1}
+Actual response: {0}
+Reply with just the number."""
 FRANCE = {"prompt": "What is 3 + 4?", "expected": "7"}
 
 
@@ -203,10 +207,15 @@ async def test_the_judge_grades_through_the_benchmarks_client(simulator: Simulat
     benchmark = ModelBenchmark("key", base_url=simulator.base_url)
     judge = LLMJudgeEvaluator(benchmark.client, model="judge")
     summary = await run_benchmark_suite(benchmark, [FRANCE], ["other"], judge)
+    [asked] = simulator.log.calls(model="judge")
+    wrong = judge.score("The answer is 8.", "7")
+    said = benchmark.client.messages.create(
+        model="judge", max_tokens=10, messages=[{"role": "user", "content": ARTICLES_JUDGE.format("Paris.", "paris")}]
+    )
     benchmark.client.close()
 
-    [asked] = simulator.log.calls(model="judge")
-    assert summary["other"]["avg_quality"] == 0.0  # the simulator's first choice of 1 to 5
+    assert (summary["other"]["avg_quality"], wrong) == (1.0, 0.5)
+    assert [block.text for block in said.content] == ["5"]  # asked as the article does: the number alone
     assert asked.key == "key"
     body = json.loads(asked.body)
     assert body["tool_choice"] == {"type": "tool", "name": "grade"}

@@ -265,6 +265,8 @@ def test_errors_are_kept_and_asked_again_only_when_that_is_wanted(folder: Path, 
     rows = [json.loads(ended.out)["tasks"][0]["models"][0] for ended in (first, kept, again)]
 
     assert [row["error_rate"] for row in rows] == [1.0, 1.0, 1.0]
+    assert [ended.code for ended in (first, kept, again)] == [1, 1, 1]
+    assert "no answer of down ended well\n" in first.err
     assert rows[0]["quality"]["reason"] == "no answer ended well"
     assert len(simulator.log) == 6
 

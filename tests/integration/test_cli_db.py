@@ -78,6 +78,21 @@ def test_rebuild_rollups_tells_each_day_and_refuses_what_is_no_date() -> None:
     assert (wrong.exit_code, wrong.stderr) == (2, "--since must be a date such as 2026-11-01, not 'yesterday'\n")
 
 
+@pytest.mark.parametrize(
+    "command", [("db", "prune"), ("db", "rebuild-rollups"), ("export", "pairs", "-o", "backup.csv")]
+)
+def test_in_a_folder_without_a_store_none_is_made_and_nothing_is_overwritten(command: tuple[str, ...]) -> None:
+    for name in Path().glob("shadow.db*"):
+        name.unlink()
+    Path("backup.csv").write_text("of yesterday", "utf-8")
+    done = run(*command)
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "shadow.db is not there yet: nothing has been recorded" in done.stderr
+    assert sorted(Path().glob("shadow.db*")) == []
+    assert Path("backup.csv").read_text("utf-8") == "of yesterday"
+
+
 def fill(exchanges: list) -> None:  # type: ignore[type-arg]
     async def write() -> None:
         async with await open_store("sqlite:///shadow.db") as store:

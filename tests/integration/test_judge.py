@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -68,6 +70,24 @@ async def test_a_judge_that_knows_the_truth_rules_the_same_in_both_orders(
     assert [each.order for each in score.judgements] == ["primary_first", "candidate_first"]
     assert all(each.cost_usd and each.usage and each.status == "ruled" for each in score.judgements)
     assert score.cost_usd == pytest.approx(sum(each.cost_usd or 0 for each in score.judgements))
+
+
+async def test_while_the_sdk_is_loaded_everything_else_goes_on(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone_on = threading.Event()
+    load = importlib.import_module
+
+    def slowly(name: str, package: str | None = None) -> object:
+        assert gone_on.wait(10), "the event loop stood still"
+        return load(name, package)
+
+    monkeypatch.setattr("shadow.judge.client.importlib.import_module", slowly)
+    asyncio.get_running_loop().call_later(0.01, gone_on.set)
+    async with judge(simulator.base_url) as bench:
+        score = await Pairwise(bench).compare(case("The answer is 42."), rival("The answer is 41."))
+
+    assert (score.status, score.value) == ("scored", -1.0)
 
 
 async def test_a_judge_that_always_prefers_the_first_answer_makes_every_pair_a_tie(simulator: Simulator) -> None:

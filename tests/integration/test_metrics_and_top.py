@@ -109,6 +109,28 @@ async def test_top_lays_the_stats_out_and_steers_no_terminal(store: SqliteStore)
     assert "last 7d, until 2026-11-20 12:00:00 UTC; spent today $" in text
 
 
+@pytest.mark.parametrize("width", [64, 80, 120, 160])
+def test_on_a_narrow_terminal_columns_are_left_out_and_no_figure_is_cut(width: int) -> None:
+    row = {
+        "model": "claude-sonnet-4-5", "role": "primary", "requests": 12_345, "error_rate": 0.167,
+        "latency_ms": {"p50": 774.0, "p95": 892.0}, "ttft_ms": {"p50": 219.0},
+        "cost_usd": {"total": 12.3456, "per_request": 0.001873}, "quality": {"avg": 0.946},
+        "cost_per_quality_point": 0.002,
+    }  # fmt: skip
+    stats = {
+        "until": NOW.isoformat(), "tasks": [{"task": "default", "models": [row], "comparisons": []}], "dropped": {},
+        "budget": {"spent_usd": 0.0, "cap_usd": 5.0}, "shadowing": {"reason": None},
+    }  # fmt: skip
+    console = Console(width=width)
+    with console.capture() as printed:
+        console.print(view(stats, since="1h"))
+    text = printed.get()
+
+    assert "…" not in text
+    assert {"claude-sonnet-4-5", "16.7%", "774", "12.3456", "0.946", "0.002000"} <= set(text.split())
+    assert ("0.001873" in text) is (width >= 120)
+
+
 def test_an_empty_stretch_is_said() -> None:
     stats = {
         "until": NOW.isoformat(), "tasks": [{"task": "default", "models": [], "comparisons": []}], "dropped": {},
@@ -142,6 +164,6 @@ async def _of_a_running_port(tmp_path: Path) -> tuple[str, int]:
             shown = await asyncio.to_thread(run, "top", "--since", "7d", "--task", "default")
             assert PRIMARY in shown.stdout, shown.stderr
             wrong = await asyncio.to_thread(run, "top", "--since", "soon")
-            assert (wrong.exit_code, "answered 400: since must be a time" in wrong.stderr) == (1, True)
+            assert (wrong.exit_code, "since must be a time" in wrong.stderr) == (2, True)
             found = await asyncio.to_thread(run, "top", "--json")
             return found.stdout, found.exit_code

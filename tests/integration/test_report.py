@@ -72,10 +72,10 @@ def test_a_wrong_window_and_a_missing_store_are_told(folder: Path) -> None:
     wrong_page = CliRunner().invoke(
         app, ["report", "-c", str(folder / "config.yaml"), "--format", "html", "--since", "yesterday"]
     )
-    assert wrong_page.exit_code == 1
+    assert wrong_page.exit_code == 2
     assert "since must be a time" in wrong_page.output
     wrong = CliRunner().invoke(app, ["report", "-c", str(folder / "config.yaml"), "--since", "yesterday"])
-    assert (wrong.exit_code, "since must be a time like" in wrong.output) == (1, True)
+    assert (wrong.exit_code, "since must be a time like" in wrong.output) == (2, True)
 
 
 def test_a_running_server_is_asked(tmp_path: Path) -> None:

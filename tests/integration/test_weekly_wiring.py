@@ -124,7 +124,7 @@ def test_alerts_are_muted_listed_and_tested_from_the_command_line(tmp_path: Path
         return CliRunner().invoke(app, ["alert", *words, "-c", file])
 
     assert run("test").exit_code == 2
-    assert "no alerts are configured" in run("test").stderr
+    assert 'no alerts are configured: add alerts: [{slack: "${SLACK_WEBHOOK_URL}"}]' in run("test").stderr
     assert run("mute", "kind:drift", "--for", "7d").stdout.startswith("muted: kind:drift until ")
     assert "muted: kind:drift until" in run("list").stderr
     assert json.loads(run("list", "--json").stdout)["alerts"] == []

@@ -159,7 +159,7 @@ async def test_failures_on_free_text_say_nothing_about_quality(tmp_path: Path, s
         ({"dialects": (Dialect.OPENAI_CHAT,)}, {}, None, ("skipped", "dialect")),
         ({}, {"request": b"{"}, None, ("skipped", "unreadable")),
         ({}, {}, (), ("skipped", "price_unknown")),
-        ({"model": "another"}, {}, None, ("skipped", "not_configured")),
+        ({"model": "another"}, {"at": datetime.now(UTC) - timedelta(minutes=1)}, None, ("skipped", "not_configured")),
         ({}, {"request": question(max_tokens=500_000_000)}, None, ("skipped", "over_budget")),
         ({}, {"at": datetime.now(UTC) - timedelta(hours=1)}, None, ("dropped", "too_old")),
     ],
@@ -182,6 +182,36 @@ async def test_what_is_not_asked_is_counted_by_its_reason(
     assert tally == {("rival", *ending): 1}
     assert simulator.log.calls() == []
     assert copies_left(tmp_path) == 0
+
+
+async def test_a_candidate_the_live_process_knows_first_is_waited_for(tmp_path: Path, simulator: Simulator) -> None:
+    """At a reload each process takes over the new settings in its own time."""
+    known, new = (candidate(name, simulator.base_url) for name in ("known", "new"))
+    async with workshop(tmp_path, known, priced=("known", "new")) as shop:
+        await shop.add(batch(1, "new"), batch(2, "known"))
+        async with running(shop.worker()):
+            assert await shop.ended(1) == {("known", "done", None): 1, ("new", "pending", None): 1}
+        shop.candidates = [known, new]
+        async with running(shop.worker("after the reload")):
+            assert await shop.ended(2) == {("known", "done", None): 1, ("new", "done", None): 1}
+
+
+async def test_what_was_leased_when_the_stop_came_goes_back(tmp_path: Path, simulator: Simulator) -> None:
+    async with workshop(tmp_path, candidate("rival", simulator.base_url)) as shop:
+        await shop.add(batch(1, "rival"))
+        worker = shop.worker()
+        lease = shop.store.jobs.lease
+
+        async def late(**given: Any) -> Any:
+            found = await lease(**given)
+            worker.stop()
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shop.store.jobs, "lease", late)
+            await worker.run()
+        assert await shop.tally() == {("rival", "pending", None): 1}
+    assert simulator.log.calls() == []
 
 
 async def test_a_job_whose_copy_is_gone_is_dropped(tmp_path: Path, simulator: Simulator) -> None:

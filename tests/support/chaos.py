@@ -269,11 +269,12 @@ class Call:
 class _Line:
     """One kept-alive connection of an app."""
 
-    def __init__(self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    def __init__(self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], *, since: float) -> None:
+        """`since` is when it was asked for: the other side may have taken it long before a busy machine tells us."""
         self.incoming, self.outgoing = streams
         self.reader = MessageReader("answer")
         self.answers = 0
-        self.since = time.monotonic()
+        self.since = since
 
     @property
     def is_usable(self) -> bool:
@@ -327,7 +328,8 @@ class Load:
                         if line is not None:
                             line.close()
                             line = None
-                        line = _Line(await asyncio.open_connection("127.0.0.1", self._port))
+                        since = time.monotonic()
+                        line = _Line(await asyncio.open_connection("127.0.0.1", self._port), since=since)
                     call.line_since = line.since
                     kept = await self._ask(call, line)
             except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:

@@ -112,6 +112,7 @@ def test_what_is_not_known_is_said_to_be_so() -> None:
     half = sentence_of(standing(difference=0.1, interval=(0.0, 0.2), cost_ratio=0.5, saving_usd_per_month=12.5))
     assert "quality differs by +0.100 (interval +0.000 to +0.200)" in half
     assert "Cost: 50 % of the primary's, saving $12.50 a month." in half
+    assert "Cost: 1,570 % of the primary's" in sentence_of(standing(cost_ratio=15.7))
     assert "differs by +0.100." in sentence_of(standing(difference=0.1))
     unknown = sentence_of(standing(cost_ratio=0.5, cost_ratio_interval=(0.4, 0.6)))
     assert "Cost: 50 % of the primary's (40 % to 60 %); what that saves a month is not known." in unknown
@@ -290,6 +291,15 @@ def test_nothing_in_an_alert_can_ping_a_channel_or_break_slacks_limits() -> None
     assert all(len(field["text"]) <= 2000 for field in message["blocks"][2]["fields"])
     assert "\u202e" not in text
     assert [block["type"] for block in slack_message(alert())["blocks"]] == ["header", "section", "context"]
+
+
+def test_an_alert_tells_how_to_be_quiet_and_a_test_that_cannot_be_does_not() -> None:
+    def about(kind: str) -> str:
+        return str(slack_message(alert(kind=kind))["blocks"][-1]["elements"][0]["text"])
+
+    assert about("drift").endswith(" · quiet for a week: `shadow-gateway alert mute kind:drift --for 7d`")
+    assert about("test").startswith("test · ")
+    assert "mute" not in about("test")
 
 
 def test_without_a_secret_a_webhook_carries_no_signature() -> None:

@@ -20,6 +20,15 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
         "listen: [1, 2\nworkers: 1\n",
         ["c.yaml:2:8: not valid YAML: while parsing a flow sequence, expected ',' or ']', but got ':'"],
     ),
+    "a variable without quotes between braces": (
+        "upstream: {api_key: ${KEY}}\n",
+        [
+            (
+                "c.yaml:1:22: not valid YAML: while parsing a flow mapping, expected ',' or '}', but got '{'; "
+                'between braces or brackets a variable needs quotes: "${NAME}"'
+            )
+        ],
+    ),
     "a tab for indentation": (
         "admin:\n\tlisten: 127.0.0.1:1\n",
         [

@@ -1,10 +1,10 @@
-"""What `check` and `serve` tell of judges before anything is asked."""
+"""What `check` and `serve` tell of judges and addresses before anything is asked."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.announce import shadow_lines
+from gateway.announce import doubled_paths, shadow_lines
 from gateway.config import load
 from gateway.judges import named_judges
 
@@ -58,3 +58,29 @@ def test_the_key_of_a_judge_is_a_secret_and_no_live_process_learns_it(tmp_path: 
     assert "sk-of-the-judge-123" in config.measuring.secrets
     assert "sk-of-the-judge-123" not in repr(config.live)
     assert "sk-of-the-judge-123" not in repr(config.effective)
+
+
+def test_an_address_that_ends_with_the_version_of_the_apps_path_is_warned_of_once(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        """
+upstream:
+  base_url: http://127.0.0.1:9/v1
+  api_key: k
+  routes: {/v1/x: {base_url: 'http://127.0.0.1:9/v1/'}, /a: {base_url: 'http://127.0.0.1:9/v1'}}
+shadow:
+  candidates:
+    - {model: m1}
+    - {model: m2, base_url: 'http://127.0.0.1:10/v1', api_key: k}
+    - {model: m3, base_url: 'http://127.0.0.1:11'}
+""",
+        encoding="utf-8",
+    )
+    lines = list(doubled_paths(load(file, {})))
+
+    assert [line.partition(" ends with /v1,")[0] for line in lines] == [
+        "warning: upstream.base_url",
+        "warning: upstream.routes./v1/x.base_url",
+        "warning: shadow.candidates[1].base_url",
+    ]
+    assert "http://127.0.0.1:10/v1/v1/chat/completions; leave /v1 away" in lines[-1]

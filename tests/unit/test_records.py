@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shadow.records import Score, Usage
+from shadow.records import EvalCase, Score, Usage
 
 
 def test_total_input_counts_every_bucket_once() -> None:
@@ -19,3 +19,19 @@ def test_a_score_has_a_value_exactly_when_it_is_scored(status: str, value: float
 
 def test_a_failed_score_has_a_reason_in_place_of_a_value() -> None:
     assert Score(status="failed", reason="no answer").value is None
+
+
+def test_an_evaluator_of_ones_own_may_name_the_fields_or_give_them_in_their_order() -> None:
+    assert Score("scored", 0.5, "half", 0.01) == Score(status="scored", value=0.5, reason="half", cost_usd=0.01)
+    usage = Usage(input=1, output=2)
+    assert EvalCase({"model": "m"}, "text", (), "end_turn", "expected", usage, 1.0, 0.5, 0.01) == EvalCase(
+        request={"model": "m"},
+        output="text",
+        tool_calls=(),
+        stop_reason="end_turn",
+        expected="expected",
+        usage=usage,
+        latency_ms=1.0,
+        ttft_ms=0.5,
+        cost_usd=0.01,
+    )

@@ -60,3 +60,10 @@ def test_a_verdict_is_shown_with_its_interval_and_its_sentence() -> None:
     assert "+0.05 [-0.02, +0.15]" in shown
     assert {"undecided", "3.93", "114"} <= set(shown.split())
     assert verdict_sentences([TASK]) == ["calculator, demo-summit: It is not known yet."]
+
+
+def test_requests_that_name_no_model_are_shown_as_such() -> None:
+    console = Console(width=80, color_system=None)
+    with console.capture() as captured:
+        console.print(models_table({**TASK, "models": [{**MODEL, "model": None}]}, width=80))
+    assert "(no model named) *" in captured.get()

@@ -456,6 +456,11 @@ def test_the_same_cost_is_said_to_be_the_same() -> None:
     assert "it costs the same" in decide(_evidence(_counts(3, 100, 4), cost=_cost(0.01))).why
 
 
+def test_a_model_of_many_times_the_price_is_told_in_figures_people_read() -> None:
+    assert "it costs 1,570 % more" in decide(_evidence(_counts(3, 100, 4), cost=_cost(0.0167, 0.001))).why
+    assert "it costs 1,000 % more" in decide(_evidence(_counts(3, 100, 4), cost=_cost(0.010997, 0.001))).why
+
+
 def test_a_saving_without_an_interval_is_given_without_one() -> None:
     verdict = decide(_evidence(_counts(3, 100, 4), saving_usd_per_month=Estimate(value=-3.456)))
 
