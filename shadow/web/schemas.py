@@ -397,7 +397,9 @@ def _epoch_figures() -> dict[str, Schema]:
                 "value": maybe(number("Candidate's cost by primary's over conversations.")),
                 "ci": _interval(),
                 "level": _level(),
-                "n": count("Conversations (pairs, of a window) of known cost."),
+                "n": maybe(
+                    count("Conversations (pairs, of a window) of known cost; null: none yet since prices changed.")
+                ),
                 "basis": {"const": "uncached"},
                 "reason": _reason(),
             }
@@ -405,10 +407,11 @@ def _epoch_figures() -> dict[str, Schema]:
         "more_needed": object_of(
             {
                 "conversations": object_of(
-                    {"low": maybe(count("At best.")), "high": maybe(count("At worst, or until the count ends."))}
+                    {"low": maybe(count("At best.")), "high": maybe(count("At worst, or until the count ends."))},
+                    "Conversations that are asked of the candidate, whether or not something in them can be compared.",
                 ),
-                "days": maybe(number("Until then, at the present traffic.")),
-                "usd": maybe(number("Until then.")),
+                "days": maybe(number("Until then, at the traffic of the last days and the present sample_rate.")),
+                "usd": maybe(number("Until then, at what one that is asked has cost lately.")),
                 "advice": maybe(text("What could be set, and what comes of it.")),
                 "reason": _reason(),
             }
@@ -419,13 +422,14 @@ def _epoch_figures() -> dict[str, Schema]:
                     {
                         "file": text("The file to edit."),
                         "change": text("The line, such as `primary.model: gpt-4o`."),
-                        "yaml": text("What stands in the file afterwards."),
+                        "yaml": text("What is to stand in the file; what to do with the candidates is a comment."),
                         "steps": list_of(text("One step.")),
                     }
                 ),
                 {"type": "null"},
             ],
-            "description": "What to change for `promote`; null with any other verdict. Nothing switches by itself.",
+            "description": "What to change for `promote`; null with any other verdict, and once the comparison has "
+            "ended. Nothing switches by itself.",
         },
         "proofs": list_of(
             object_of(
@@ -447,7 +451,8 @@ def _epoch_figures() -> dict[str, Schema]:
         ),
         "entry": {
             **some,
-            "description": "Who waits to enter and for what, what was late, what asks the same, what does not count.",
+            "description": "Who waits to enter and for what, what was `late` for the order of starts, how often the "
+            "order was `set_back` with the clock, what asks the same, what does not count.",
         },
         "spent_usd": maybe(number("What asking and scoring this candidate was billed in this epoch.")),
         "stopped": object_of({"because": _reason(), "at": maybe(moment("Since when it is no longer asked."))}),
