@@ -149,12 +149,14 @@ class Rolled:
                 brief_comparison(
                     primary=primary,
                     candidate=candidate,
-                    verdict=(self._epochs.get((name, primary, candidate)) or no_epoch())["verdict"],
+                    verdict=epoch["verdict"],
+                    ended=epoch.get("ended"),
                     coverage=self._coverage(name, primary, candidate),
                     judge_usd=self._besides.judge_usd(name, primary, candidate),
                     noise_floor_usd=self._besides.noise_floor(name, primary)["cost_usd"],
                 )
                 for primary, candidate in self._compared(name)
+                for epoch in [self._epochs.get((name, primary, candidate)) or no_epoch()]
             ],
         }
 

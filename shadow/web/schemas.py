@@ -136,6 +136,7 @@ def _more_task() -> Schema:
         "primary": maybe(text("Model that answered the app.")),
         "candidate": text("Model under test."),
         "verdict": _comparison()["properties"]["verdict"],
+        "ended": _comparison()["properties"]["ended"],
         "coverage": ref("Coverage"),
         "judge": judge,
         "noise_floor": object_of({"cost_usd": number("As in Comparison: of the primary's second answers.")}),
@@ -456,6 +457,7 @@ def _epoch_figures() -> dict[str, Schema]:
         },
         "spent_usd": maybe(number("What asking and scoring this candidate was billed in this epoch.")),
         "stopped": object_of({"because": _reason(), "at": maybe(moment("Since when it is no longer asked."))}),
+        "ended": maybe(text("Why nobody is asked for this comparison any more; null while it goes on.")),
     }
 
 

@@ -233,6 +233,15 @@ def test_the_first_thing_on_the_overview_is_one_sentence_per_candidate(client: h
         assert badge in said
 
 
+def test_a_comparison_that_ended_asks_for_nothing(api: FakeApi) -> None:
+    one = api.answers["/stats"]["tasks"][0]["comparisons"][0]
+    one |= {"verdict": "promote", "ended": f"{one['candidate']} is not among shadow.candidates any more"}
+    with serving(api) as client:
+        page = read(client, "")
+    assert "Promote, ended" in page.text
+    assert "Set primary.model" not in page.text
+
+
 def test_every_value_that_is_null_is_shown_by_its_reason(api: FakeApi) -> None:
     stats = dashboard.filled_stats()
     stats["tasks"][0]["models"] = [

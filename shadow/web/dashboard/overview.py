@@ -76,7 +76,7 @@ def at_a_glance(
         comparisons = task.nodes("comparisons")
         several = charts.several_primaries(comparisons)
         verdicts = [
-            (charts.compared(one, several=several), verdict_words(one["verdict"]))
+            (charts.compared(one, several=several), verdict_words(one["verdict"], ended=bool(one["ended"])))
             for one in comparisons[:_GLANCED_VERDICTS]
         ]
         address = f"#task-{number}" if number <= shown else href(task["task"])
@@ -88,7 +88,7 @@ def comparison_view(one: Node, *, task: Node, link: str | None) -> dict[str, Any
     """One candidate's card: the sentence first."""
     return {
         "node": one,
-        "words": verdict_words(one["verdict"]),
+        "words": verdict_words(one["verdict"], ended=bool(one["ended"])),
         "sentence": sentence(one),
         "warnings": list(_warnings(one)),
         "pairs": charts.pairs_link(link, task["task"], one["candidate"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from shadow.web.dashboard.formats import days, usd
@@ -93,12 +93,15 @@ VERDICTS: Mapping[str | None, VerdictWords] = {
 }
 
 
-def verdict_words(verdict: object) -> VerdictWords:
-    """Give the words for a verdict; one this version does not know is shown by its name."""
+def verdict_words(verdict: object, *, ended: bool = False) -> VerdictWords:
+    """Give the words for a verdict; one this version does not know is shown by its name.
+
+    `ended`: nobody is asked for this comparison any more, so there is nothing to do about it.
+    """
     known = VERDICTS.get(verdict) if isinstance(verdict, str | None) else None
-    if known is not None:
-        return known
-    return VerdictWords(name=str(verdict), sign="·", tone="calm", meaning="", next="")
+    if known is None:
+        known = VerdictWords(name=str(verdict), sign="·", tone="calm", meaning="", next="")
+    return replace(known, name=f"{known.name}, ended", tone="calm", next="") if ended else known
 
 
 _OPEN = frozenset({None, "insufficient_data", "withheld", "undecided", "better_costlier"})
