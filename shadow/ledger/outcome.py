@@ -242,6 +242,7 @@ def _calls(rows: Sequence[Row], asked: Sequence[_Asked]) -> Calls:
         failed=sum(turn.judged.state == "failure" for turn in asked),
         primary=len(ended),
         primary_failed=sum(ending in FAILURES for ending in ended),
+        refused=sum(turn.answer.call.outcome is Ending.INCOMPATIBLE for turn in asked),
     )
 
 

@@ -85,6 +85,8 @@ class Calls:
     failed: int = 0
     primary: int = 0
     primary_failed: int = 0
+    refused: int = 0
+    """Of the candidate's, those its endpoint would not take (status 400, 404 or 422); 0 in what older versions counted."""
 
     def __add__(self, other: Calls) -> Calls:
         return Calls(
@@ -92,6 +94,7 @@ class Calls:
             failed=self.failed + other.failed,
             primary=self.primary + other.primary,
             primary_failed=self.primary_failed + other.primary_failed,
+            refused=self.refused + other.refused,
         )
 
 

@@ -49,6 +49,7 @@ def why(
         *_of_proofs(state, proofs),
         _difference(evidence, quality),
         *_cost(evidence),
+        *_refused(evidence),
         *_failures(evidence),
         *_missing(evidence, state),
         *_late(evidence),
@@ -188,6 +189,17 @@ def _monthly(saving: Estimate | None) -> list[str]:
     ends = sorted(sign * end for end in (saving.low, saving.high) if end is not None)
     interval = f" ({' to '.join(map(dollars, ends))})" if ends else ""
     return [f"at this app's traffic it {verb} about {dollars(sign * saving.value)} a month{interval}"]
+
+
+def _refused(evidence: Evidence) -> list[str]:
+    """Say that copies were not taken at all: which may be the model's fault, or that of the settings."""
+    calls = evidence.calls
+    if calls is None or not calls.refused:
+        return []
+    if calls.refused < calls.asked:
+        return [f"{calls.refused:,} of its {calls.asked:,} calls were refused with status 400, 404 or 422"]
+    every = f"every one of its {calls.asked:,} calls was refused with status 400, 404 or 422"
+    return [f"{every}, as calls to a wrong name or base_url are"]
 
 
 def _failures(evidence: Evidence) -> list[str]:

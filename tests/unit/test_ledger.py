@@ -356,6 +356,12 @@ def test_the_kind_of_a_failed_call_is_told_by_the_primarys_score() -> None:
     assert (found.failures, found.left_out.get("not_applicable", 0)) == (0.8, 0)
 
 
+def test_calls_that_were_not_taken_are_counted_apart() -> None:
+    rows = [turn(1), turn(2, candidate_outcome="incompatible")]
+    found = outcome(rows, [score(number, side, 1.0) for number in (1, 2) for side in ("primary", "candidate")])
+    assert found.calls == Calls(asked=2, primary=2, refused=1)
+
+
 def test_nothing_known_is_an_empty_state() -> None:
     assert LedgerState.loaded("{}") == LedgerState()
     assert traffic_share(LedgerState()) is None

@@ -174,6 +174,24 @@ def test_failed_calls_are_told_as_calls_and_what_is_tested_where_that_is_another
     assert "; 10 of its 200 calls failed (5 %), 2 of the primary's 200 (1 %); " in told
 
 
+@pytest.mark.parametrize(
+    ("refused", "told"),
+    [
+        (0, ""),
+        (3, "; 3 of its 40 calls were refused with status 400, 404 or 422;"),
+        (
+            40,
+            "; every one of its 40 calls was refused with status 400, 404 or 422, as calls to a wrong name or base_url",
+        ),
+    ],
+)
+def test_calls_that_were_refused_are_told(refused: int, told: str) -> None:
+    calls = Calls(asked=40, primary=40, refused=refused) + Calls()
+    why = decide(_evidence(_counts(0, 60), calls=calls)).why
+    assert told in why
+    assert ("refused" in why) == bool(refused)
+
+
 def test_conversations_that_came_too_late_are_told() -> None:
     assert (
         "; 1 conversation was known too late for the order of starts" in decide(_evidence(_counts(0, 60), late=1)).why
