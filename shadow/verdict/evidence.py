@@ -86,7 +86,7 @@ class Calls:
     primary: int = 0
     primary_failed: int = 0
     refused: int = 0
-    """Of the candidate's, those its endpoint would not take (status 400, 404 or 422); 0 in what older versions counted."""
+    """Of the candidate's, those its endpoint would not take (400, 404, 422); 0 in what older versions counted."""
 
     def __add__(self, other: Calls) -> Calls:
         return Calls(
