@@ -68,6 +68,7 @@ class Exchange:
         "_said_continue",
         "_since",
         "_splicing",
+        "_spoke",
         "_stage",
         "_stall",
         "_stopped",
@@ -114,6 +115,8 @@ class Exchange:
         self._upload_bytes = 0
         self._splicing = self._wants_splice()
         self._said_continue = False
+        self._spoke = False
+        """Upstream sent an interim answer."""
         self._dechunk = False
         self._keep_upstream = False
 
@@ -330,7 +333,7 @@ class Exchange:
         elif clean and isinstance(self._answer, UntilCloseBody):
             self._complete()
         else:
-            self._broken("the upstream closed the connection before its answer was whole")
+            self._broken("the upstream closed the connection before its answer was whole", lost=True)
 
     def upstream_paused(self) -> None:
         """Upstream reads too slowly: the client waits (upstream.Receiver)."""
@@ -363,6 +366,7 @@ class Exchange:
             data = data[end + 4 :]
             if head.status >= _FIRST_FINAL or head.status == _SWITCHING_PROTOCOLS:
                 break
+            self._spoke = True
             # RFC 9110 15.2: never to an HTTP/1.0 client; and leave to send is given once.
             if self._head.minor and not (self._said_continue and head.status == _CONTINUE):
                 self._client.write(heads.answer_head(head, request_id=None, close=False))
@@ -513,12 +517,16 @@ class Exchange:
     def _timed_out(self, why: str) -> None:
         self._refuse(Refusal(status=504, error="first_byte_timeout", message=why), "first_byte_timeout")
 
-    def _broken(self, why: str) -> None:
-        """Upstream failed us: before the answer's head went down the client is told, afterwards it is cut off."""
+    def _broken(self, why: str, *, lost: bool = False) -> None:
+        """Upstream failed us: before the answer's head went down the client is told, afterwards it is cut off.
+
+        `lost`: by ending the connection. One that was used before and said nothing since is a lost race.
+        """
         if self._stage != _WAITING:
             self._abort("upstream_broken")
             return
-        race = self._connection is not None and self._connection.used and self._held == b""
+        said = self._held or self._spoke
+        race = lost and not said and self._connection is not None and self._connection.used
         ending: Ending = "connect_failed" if race else "upstream_broken"
         error = "connection_lost" if race else "bad_answer"
         self._refuse(Refusal(status=502, error=error, message=why), ending)
