@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.policy import Passage
     from gateway.recording import Ending
     from gateway.relay import Relay
+    from gateway.splice import SpliceSkipped
     from gateway.upstream import Connection
 
 _ONE_WRITE_BYTES = 32 << 10
@@ -224,11 +225,17 @@ class Exchange:
     def _wants_splice(self) -> bool:
         if self._policy.settings.primary_model is None or self._passage.dialect is None:
             return False
-        encoded = b"content-encoding" in self._head.fields.present
-        if encoded or (self._head.length or 0) > MAX_SPLICE_BYTES or not (self._head.length or self._head.chunked):
-            self._relay.counters["splice_skipped"] += 1
-            return False
-        return True
+        head = self._head
+        why: SpliceSkipped | None = None
+        if b"content-encoding" in head.fields.present:
+            why = "encoded"
+        elif (head.length or 0) > MAX_SPLICE_BYTES:
+            why = "too_large"
+        elif not (head.length or head.chunked):
+            why = "no_body"
+        if why is not None:
+            self._relay.splice_skipped(why)
+        return why is None
 
     def _collect(self, plain: bytes) -> None:
         if plain:
@@ -245,7 +252,7 @@ class Exchange:
         self._splicing = False
         body = spliced
         if spliced is None:
-            self._relay.counters["splice_skipped"] += 1
+            self._relay.splice_skipped("too_large" if self._outbox_bytes > MAX_SPLICE_BYTES else "not_one_model")
             body = b"".join(self._outbox)
         else:
             self.recording.upstream_model = model
