@@ -8,7 +8,7 @@ import resource
 import socket
 import ssl
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
     from gateway.addresses import ListenAddress
     from gateway.config import Config
+    from shadow.store.base import Reader
 
 Grade = Literal["ok", "warn", "fail"]
 _CONNECT_TIMEOUT_S = 5.0
 _FILES_PER_EXCHANGE = 2
 _LITTLE_BYTES = 256 << 20
 _MANY_DELTAS = 50_000
+_LOOK_BACK = timedelta(hours=1)
 _REMOTE = frozenset(
     {
         "nfs",
@@ -153,6 +155,7 @@ async def _store(config: Config) -> list[Finding]:
                 Finding(grade="ok", about="store", sentence=sentence),
                 _disk(await store.room.free_bytes()),
                 _rollups(await store.rollups.due(), await store.rollups.waiting()),
+                *await _primary_model(config.live.primary_model, store.reader),
             ]
     except StoreError as error:
         return [Finding(grade="fail", about="store", sentence=str(error))]
@@ -178,6 +181,23 @@ def _rollups(due_before: int | None, waiting: int) -> Finding:
         advice = "start the measuring process (serve, or serve --role shadow)"
         return Finding(grade="warn", about="rollups", sentence=sentence, advice=advice)
     return Finding(grade="ok", about="rollups", sentence=f"complete, {waiting} appended sums wait to be folded")
+
+
+async def _primary_model(model: str | None, reader: Reader) -> list[Finding]:
+    """Tell whether `primary.model` replaced the model of every request: one that cannot be changed goes up as it is."""
+    if model is None:
+        return []
+    now = datetime.now(UTC)
+    eligible = [row for row in await reader.coverage(since=now - _LOOK_BACK, until=now) if row["state"] == "eligible"]
+    asked = sum(row["count"] for row in eligible if row["primary"] is not None)
+    others = sum(row["count"] for row in eligible if row["primary"] not in (None, model))
+    if not others:
+        counted = f"{asked} of {asked} requests of the last hour asked it" if asked else "no request in the last hour"
+        sentence = f"apps get {model}: {counted}"
+        return [Finding(grade="ok", about="primary.model", sentence=sentence)]
+    sentence = f"{others} of {asked} requests of the last hour asked another model than {model}"
+    advice = "if that was after the switch, their bodies cannot be changed (encoded, too large, …): serve logs why"
+    return [Finding(grade="warn", about="primary.model", sentence=sentence, advice=advice)]
 
 
 def _port(key: str, address: ListenAddress, *, runs: bool) -> Finding:

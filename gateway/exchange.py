@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.policy import Passage
     from gateway.recording import Ending
     from gateway.relay import Relay
+    from gateway.splice import SpliceSkipped
     from gateway.upstream import Connection
 
 _ONE_WRITE_BYTES = 32 << 10
@@ -68,6 +69,7 @@ class Exchange:
         "_said_continue",
         "_since",
         "_splicing",
+        "_spoke",
         "_stage",
         "_stall",
         "_stopped",
@@ -114,6 +116,8 @@ class Exchange:
         self._upload_bytes = 0
         self._splicing = self._wants_splice()
         self._said_continue = False
+        self._spoke = False
+        """Upstream sent an interim answer."""
         self._dechunk = False
         self._keep_upstream = False
 
@@ -221,11 +225,17 @@ class Exchange:
     def _wants_splice(self) -> bool:
         if self._policy.settings.primary_model is None or self._passage.dialect is None:
             return False
-        encoded = b"content-encoding" in self._head.fields.present
-        if encoded or (self._head.length or 0) > MAX_SPLICE_BYTES or not (self._head.length or self._head.chunked):
-            self._relay.counters["splice_skipped"] += 1
-            return False
-        return True
+        head = self._head
+        why: SpliceSkipped | None = None
+        if b"content-encoding" in head.fields.present:
+            why = "encoded"
+        elif (head.length or 0) > MAX_SPLICE_BYTES:
+            why = "too_large"
+        elif not (head.length or head.chunked):
+            why = "no_body"
+        if why is not None:
+            self._relay.splice_skipped(why)
+        return why is None
 
     def _collect(self, plain: bytes) -> None:
         if plain:
@@ -242,7 +252,7 @@ class Exchange:
         self._splicing = False
         body = spliced
         if spliced is None:
-            self._relay.counters["splice_skipped"] += 1
+            self._relay.splice_skipped("too_large" if self._outbox_bytes > MAX_SPLICE_BYTES else "not_one_model")
             body = b"".join(self._outbox)
         else:
             self.recording.upstream_model = model
@@ -330,7 +340,7 @@ class Exchange:
         elif clean and isinstance(self._answer, UntilCloseBody):
             self._complete()
         else:
-            self._broken("the upstream closed the connection before its answer was whole")
+            self._broken("the upstream closed the connection before its answer was whole", lost=True)
 
     def upstream_paused(self) -> None:
         """Upstream reads too slowly: the client waits (upstream.Receiver)."""
@@ -363,6 +373,7 @@ class Exchange:
             data = data[end + 4 :]
             if head.status >= _FIRST_FINAL or head.status == _SWITCHING_PROTOCOLS:
                 break
+            self._spoke = True
             # RFC 9110 15.2: never to an HTTP/1.0 client; and leave to send is given once.
             if self._head.minor and not (self._said_continue and head.status == _CONTINUE):
                 self._client.write(heads.answer_head(head, request_id=None, close=False))
@@ -513,12 +524,16 @@ class Exchange:
     def _timed_out(self, why: str) -> None:
         self._refuse(Refusal(status=504, error="first_byte_timeout", message=why), "first_byte_timeout")
 
-    def _broken(self, why: str) -> None:
-        """Upstream failed us: before the answer's head went down the client is told, afterwards it is cut off."""
+    def _broken(self, why: str, *, lost: bool = False) -> None:
+        """Upstream failed us: before the answer's head went down the client is told, afterwards it is cut off.
+
+        `lost`: by ending the connection. One that was used before and said nothing since is a lost race.
+        """
         if self._stage != _WAITING:
             self._abort("upstream_broken")
             return
-        race = self._connection is not None and self._connection.used and self._held == b""
+        said = self._held or self._spoke
+        race = lost and not said and self._connection is not None and self._connection.used
         ending: Ending = "connect_failed" if race else "upstream_broken"
         error = "connection_lost" if race else "bad_answer"
         self._refuse(Refusal(status=502, error=error, message=why), ending)

@@ -473,7 +473,9 @@ def _read_answer(recording: Recording, dialect: Dialect) -> _Answered:
     try:
         decoded = decode_slices(recording.response, encoding, cap=recording.max_body_bytes)
     except UndecodableError as error:
-        return _unread(recording, streamed=streamed, lost=_lost(error))
+        if error.reason == "over_cap":  # a bound of ours says nothing about the answer
+            return _unread(recording, streamed=streamed, lost=_lost(error))
+        return _undecodable(recording, error, streamed=streamed)
     # Of a whole answer the text is there anyway; a stream's is put together when it is needed.
     reply = read_reply(dialect, decoded.body, status=recording.status or 0, streamed=streamed, assemble=not streamed)
     return _Answered(
@@ -498,6 +500,14 @@ def _description(fields: tuple[tuple[bytes, bytes], ...]) -> tuple[str | None, s
 def _unread(recording: Recording, *, streamed: bool, lost: str) -> _Answered:
     outcome, error = ending_of(recording, None)
     return _Answered(reply=Reply(outcome=outcome, error=error, streamed=streamed), lost=lost)
+
+
+def _undecodable(recording: Recording, error: UndecodableError, *, streamed: bool) -> _Answered:
+    """Blame an answer that is not in the coding it names, or in one nobody knows; a status may say more."""
+    succeeded = 200 <= (recording.status or 0) < 300  # noqa: PLR2004  (the class of success, RFC 9110 15.3)
+    outcome = Outcome.ERROR_STREAM if succeeded else Outcome.ERROR_HTTP
+    reply = Reply(outcome=outcome, error=f"the answer cannot be decoded: {error}", streamed=streamed)
+    return _Answered(reply=reply, lost=_lost(error))
 
 
 def _lost(error: UndecodableError) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.known import KnownHeads
 from gateway.recording import Recording
+from gateway.splice import SPLICE_SKIPPED
 from gateway.upstream import DialSettings, Pool
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.heads import RequestHead
     from gateway.policy import Passage, Policy
     from gateway.recording import Ending, Recorder, TeeBudget
+    from gateway.splice import SpliceSkipped
 
 _log = logging.getLogger("gateway.live")
 
@@ -36,6 +38,7 @@ class Relay:
         self.budget = budget
         self.clock = clock
         self.counters: Counter[str] = Counter()
+        self._skipped: Counter[SpliceSkipped] = Counter()
         self.ready = True
         self.pool = Pool(DialSettings.of(policy.settings), crashed=self.crashed)
         self._retired: list[Pool] = []
@@ -69,6 +72,18 @@ class Relay:
             at = at.tb_next
         where = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at is not None else "unknown"
         _log.error("internal error: %s at %s", type(error).__name__, where)
+
+    def splice_skipped(self, why: SpliceSkipped) -> None:
+        """Count a request that kept its model in spite of `primary.model`; the 1st, 10th, 100th, … is told."""
+        self.counters["splice_skipped"] += 1
+        self._skipped[why] += 1
+        count = self._skipped[why]
+        if str(count).strip("0") == "1":
+            _log.warning(
+                "primary.model did not replace the model of a request, which went up as it came: %s",
+                SPLICE_SKIPPED[why],
+                extra={"reason": why, "splice_skipped": count},
+            )
 
     def recording(self, head: RequestHead, passage: Passage | None, arrived: float) -> Recording:
         """Begin the record of one exchange whose head was there at `arrived`; `passage` is None when it is refused."""

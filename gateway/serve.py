@@ -348,7 +348,11 @@ class Supervisor:
             child.draining = True
         elif event.event == "reload_failed":
             self.failed_reloads += 1
-            _log.error("a child refused the new configuration", extra={"child": child.name, "detail": event.detail})
+            _log.error(
+                "a child refused the new configuration (failed reloads: %d)",
+                self.failed_reloads,
+                extra={"child": child.name, "detail": event.detail, "failed_reloads": self.failed_reloads},
+            )
         _log.debug("event", extra={"child": child.name, "event": event.event, "detail": event.detail})
 
     async def _send(self, child: _Child, message: Start | Replace) -> None:
@@ -384,7 +388,11 @@ class Supervisor:
     def _refuse(self, lines: Sequence[str]) -> bool:
         self.failed_reloads += 1
         for line in lines:
-            _log.error("configuration not reloaded", extra={"reason": line, "failed_reloads": self.failed_reloads})
+            _log.error(
+                "configuration not reloaded, the one before holds (failed reloads: %d)",
+                self.failed_reloads,
+                extra={"reason": line, "failed_reloads": self.failed_reloads},
+            )
         return False
 
 

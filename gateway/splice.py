@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SpliceSkipped = Literal["encoded", "too_large", "no_body", "not_one_model"]
+"""Why a request went up with the model it came with."""
+SPLICE_SKIPPED: Mapping[SpliceSkipped, str] = {
+    "encoded": "its body is encoded (content-encoding)",
+    "too_large": "its body is larger than 40 MiB",
+    "no_body": "it has no body",
+    "not_one_model": 'its body is not one JSON object with exactly one top-level "model" that is a string',
+}
 
 MAX_SPLICE_BYTES = 40 << 20
 MAX_TOKENS = 200_000

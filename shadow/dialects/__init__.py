@@ -9,7 +9,7 @@ from shadow.dialects.answer import Answer
 from shadow.dialects.spending import Spending, limit_name, spending, with_output_limit
 from shadow.dialects.sse import split_events
 from shadow.dialects.tokens import estimate_input_tokens
-from shadow.dialects.untrusted import UnreadableError, decode_object, error_sentence
+from shadow.dialects.untrusted import UnreadableError, decode_object, error_sentence, with_whole_characters
 from shadow.records import Dialect, Outcome, Reply
 
 if TYPE_CHECKING:
@@ -119,4 +119,4 @@ def _http_error(body: bytes, *, status: int, streamed: bool) -> Reply:
     if payload is None and streamed:
         payload = next((found for event in split_events(body) if (found := decode_object(event.data))), None)
     error = error_sentence(payload) or f"HTTP {status} without an error we can read"
-    return Reply(outcome=Outcome.ERROR_HTTP, error=error, streamed=streamed)
+    return Reply(outcome=Outcome.ERROR_HTTP, error=with_whole_characters(error), streamed=streamed)

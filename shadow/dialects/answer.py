@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from shadow.dialects.untrusted import with_whole_characters
 from shadow.records import Outcome, Reply, ToolCall, Usage
 
 _OUTCOME_BY_STOP_REASON = {
@@ -64,12 +65,12 @@ class Answer(msgspec.Struct, kw_only=True):
             error = f"the stream ended before {last_event}"
         return Reply(
             outcome=self._outcome(error),
-            text=self.text,
-            tool_calls=self.tool_calls,
-            stop_reason=self.stop_reason,
-            model=self.model,
+            text=with_whole_characters(self.text),
+            tool_calls=tuple([_with_whole_characters(call) for call in self.tool_calls]),
+            stop_reason=_whole(self.stop_reason),
+            model=_whole(self.model),
             usage=self.usage,
-            error=error,
+            error=_whole(error),
             streamed=self.streamed,
             first_output_offset=self.first_output_offset,
             first_text_offset=self.first_text_offset,
@@ -81,3 +82,13 @@ class Answer(msgspec.Struct, kw_only=True):
         if self.refused:
             return Outcome.REFUSAL
         return _OUTCOME_BY_STOP_REASON.get(self.stop_reason or "", Outcome.OK)
+
+
+def _whole(text: str | None) -> str | None:
+    return None if text is None else with_whole_characters(text)
+
+
+def _with_whole_characters(call: ToolCall) -> ToolCall:
+    return ToolCall(
+        name=with_whole_characters(call.name), arguments=with_whole_characters(call.arguments), id=_whole(call.id)
+    )

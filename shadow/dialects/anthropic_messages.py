@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,6 +34,7 @@ from shadow.dialects.untrusted import (
     as_text,
     decode_object,
     error_sentence,
+    with_whole_characters,
 )
 from shadow.dialects.wire import NamedEvents
 from shadow.records import RequestFacts, ToolCall, Usage
@@ -284,4 +286,8 @@ def _tool_call(block: Mapping[str, Any], arguments: str) -> ToolCall:
 
 
 def _json_text(value: Any) -> str:
-    return msgspec.json.encode({} if value is None else value).decode()
+    value = {} if value is None else value
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # half of a surrogate pair in it
+        return with_whole_characters(json.dumps(value, ensure_ascii=False, separators=(",", ":")))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import msgspec
 
 _MAX_ERROR_CHARACTERS = 10_000
 """Much more than is stored: whoever stores it takes keys out first, and a key that is cut is no longer known as one."""
+_HALF_ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")
 MAX_COUNT = 10**12
 """No answer has more tokens, and sums of what is below it fit into 64 bits everywhere."""
 
@@ -25,11 +28,38 @@ def decode_any(text: bytes) -> Any:
 
 
 def decode_object(text: bytes) -> dict[str, Any] | None:
-    """Decode a JSON object; None when it is anything else or cannot be read."""
+    """Decode a JSON object; None when it is anything else or cannot be read.
+
+    Its strings may hold halves of surrogate pairs, as servers write them that cut a text between two UTF-16 units;
+    `with_whole_characters` mends what is kept.
+    """
     try:
         return as_object(decode_any(text))
     except UnreadableError:
+        return as_object(_decode_with_halves(text)) if _HALF_ESCAPED.search(text) else None
+
+
+def _decode_with_halves(text: bytes) -> Any:
+    """Decode JSON in which half of a surrogate pair may be escaped (RFC 8259 8.2); None when it cannot be read."""
+    try:
+        return json.loads(text.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         return None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def with_whole_characters(text: str) -> str:
+    """Return text that UTF-8 can hold: halves of a surrogate pair that meet are one character, one alone is U+FFFD."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 def as_object(value: Any) -> dict[str, Any] | None:

@@ -144,7 +144,7 @@ def test_check_loads_python_evaluators() -> None:
     assert refused.stderr == "config.yaml:1:14: evaluators[0]: python: module 'mine' has no 'score'\n"
 
 
-def exchange(number: int, *, age: timedelta, usage: Usage | None) -> ExchangeRecord:
+def exchange(number: int, *, age: timedelta, usage: Usage | None, model: str = "primary") -> ExchangeRecord:
     return ExchangeRecord(
         id=f"e{number}",
         started_at=datetime.now(UTC) - age,
@@ -154,7 +154,7 @@ def exchange(number: int, *, age: timedelta, usage: Usage | None) -> ExchangeRec
         outcome=Outcome.OK,
         latency_ms=10,
         dialect=Dialect.ANTHROPIC_MESSAGES,
-        model="primary",
+        model=model,
         usage=usage,
         eligible=True,
     )
@@ -243,6 +243,22 @@ def test_doctor_of_a_sound_machine_exits_with_0_and_sends_nothing_upstream() -> 
     grades = findings(examined)
     assert grades.pop("open files") in {"ok", "warn"}
     assert set(grades.values()) == {"ok"}
+
+
+def test_doctor_tells_how_many_requests_primary_model_did_not_change() -> None:
+    def told() -> str:
+        return next(line for line in run("doctor").stdout.splitlines() if "primary.model: " in line)
+
+    write(CONFIG + "primary: {model: new}\n")
+    usage = Usage(input=1, output=1)
+    record(exchange(0, age=timedelta(hours=2), usage=usage, model="old"))
+    assert told() == "ok   primary.model: apps get new: no request in the last hour"
+    record(*(exchange(number, age=timedelta(minutes=9), usage=usage, model="new") for number in (1, 2)))
+    assert told() == "ok   primary.model: apps get new: 2 of 2 requests of the last hour asked it"
+    record(exchange(3, age=timedelta(minutes=9), usage=usage, model="old"))
+    assert told().startswith(
+        "warn primary.model: 1 of 3 requests of the last hour asked another model than new; if that was after the"
+    )
 
 
 def test_doctor_tells_a_port_of_our_own_from_a_port_of_somebody_else() -> None:

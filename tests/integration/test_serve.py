@@ -392,7 +392,8 @@ def test_a_valid_reload_takes_over_and_an_invalid_one_changes_nothing_under_load
         serving.file.write_text("listen: 127.0.0.1:0\nshadow:\n  sample_rate: 7\n", encoding="utf-8")
         serving.signal(signal.SIGHUP)
         refusal = eventually(lambda: [line for line in serving.logged if "failed_reloads" in line])[0]
-        assert refusal["message"] == "configuration not reloaded"
+        assert refusal["level"] == "error"
+        assert refusal["message"] == "configuration not reloaded, the one before holds (failed reloads: 1)"
         assert refusal["reason"] == "config.yaml:3:16: shadow.sample_rate: must lie between 0 and 1, not 7"
         assert refusal["failed_reloads"] == 1
 

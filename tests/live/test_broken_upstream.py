@@ -330,7 +330,38 @@ def test_a_request_that_met_a_dying_idle_connection_is_a_502_and_never_sent_agai
     received = ask(live.address, request(body=ASK))
     assert received.status == 502
     assert own_error(received)
+    assert received.header(b"x-shadow-gateway-error") == b"connection_lost"
     assert [len(connection.requests) for connection in upstream.connections] == [2]
+
+
+NOT_ON_A_KEPT_CONNECTION_EITHER: dict[str, tuple[bytes, ...]] = {
+    **{name: (sent,) for name, sent in NOT_HTTP.items()},
+    "a control character in a field": (b"HTTP/1.1 200 OK\r\nX: a\x01\r\ncontent-length: 2\r\n\r\nok",),
+    "a coding under the chunks": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",),
+    "a status below 100": (b"HTTP/1.1 099 Odd\r\ncontent-length: 2\r\n\r\nok",),
+    "half a head": (b"HTTP/1.1 200 OK\r\ncontent-le",),
+    "a 103 only": (b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n",),
+}
+
+
+def test_a_bad_answer_on_a_connection_that_was_used_before_is_called_a_bad_answer(
+    impatient: tuple[Upstream, Live],
+) -> None:
+    upstream, live = impatient
+    told = {}
+    for name, parts in NOT_ON_A_KEPT_CONNECTION_EITHER.items():
+        upstream.start_over()
+        assert ask(live.address, request(body=ASK)).status == 200
+        before = len(upstream.connections)
+        upstream.answer(Answer(parts=parts, end="fin"))
+        received = ask(live.address, request(body=ASK))
+        assert own_error(received)
+        assert len(upstream.connections) == before, name
+        told[name] = received.header(b"x-shadow-gateway-error")
+    assert told == dict.fromkeys(NOT_ON_A_KEPT_CONNECTION_EITHER, b"bad_answer")
+    exchange = live.exchange(request_id=received.request_id)
+    assert (exchange["gateway_error"], exchange["status"]) == ("bad_answer", 502)
+    assert exchange["error"] == "the connection broke before an answer began"
 
 
 def test_a_slow_but_steady_upstream_is_not_cut(impatient: tuple[Upstream, Live]) -> None:

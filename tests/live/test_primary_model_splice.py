@@ -144,6 +144,29 @@ def test_other_paths_and_encoded_bodies_go_up_unchanged(spliced: tuple[Upstream,
     assert seen.body
 
 
+def test_a_request_that_keeps_its_model_is_told_with_the_reason_the_first_time_and_then_ever_more_seldom(
+    tmp_path: Path,
+) -> None:
+    gzipped = gzip.compress(b'{"model": "a"}', mtime=0)
+    with Upstream() as upstream:
+        settings = settings_for(upstream.base_url, tmp_path / "shadow.db", primary_model=MODEL)
+        with running(settings, tmp_path) as live, Client(live.address) as client:
+            assert client.ask(request(body=b'{"model": "a"}')).status == 200
+            assert "primary.model" not in live.log
+            for _ in range(11):
+                assert client.ask(request(headers=b"Content-Encoding: gzip\r\n", body=gzipped)).status == 200
+            assert client.ask(request(body=b'{"no": "model"}')).status == 200
+            assert client.ask(request(headers=b"Content-Length: 0\r\n")).status == 200
+        told = [json.loads(line) for line in live.log.splitlines() if "primary.model" in line]
+    assert [(line["level"], line["reason"], line["splice_skipped"]) for line in told] == [
+        ("warning", "encoded", 1),
+        ("warning", "encoded", 10),
+        ("warning", "not_one_model", 1),
+        ("warning", "no_body", 1),
+    ]
+    assert told[0]["message"].endswith("went up as it came: its body is encoded (content-encoding)")
+
+
 def test_a_large_body_is_spliced_and_one_beyond_40_mb_goes_up_unchanged(spliced: tuple[Upstream, Live]) -> None:
     upstream, live = spliced
     upstream.start_over()

@@ -334,13 +334,43 @@ def test_each_reason_not_to_shadow_is_told() -> None:
     assert fates(recording(request=b"not JSON")) == [("rival", "skipped", "unreadable")]
 
 
-def test_a_request_or_answer_in_an_unknown_coding_cannot_be_shadowed_but_is_recorded() -> None:
+def test_a_request_in_an_unknown_coding_cannot_be_shadowed_but_its_answer_is_read() -> None:
     asked = recording(headers={"content-encoding": "rot13"})
-    answered = recording(response_headers={"content-encoding": "rot13"})
 
-    assert fates(asked) == fates(answered) == [("rival", "skipped", "unreadable")]
-    assert read(answered).record.outcome is Outcome.OK
-    assert read(answered).record.usage is None
+    assert fates(asked) == [("rival", "skipped", "unreadable")]
+    assert read(asked).record.outcome is Outcome.OK
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sentence"),
+    [
+        ("rot13", "the answer cannot be decoded: no decoder for the content coding 'rot13'"),
+        ("gzip", "the answer cannot be decoded: the body is not valid gzip"),
+    ],
+)
+def test_an_answer_that_cannot_be_decoded_is_an_error_and_says_why(encoding: str, sentence: str) -> None:
+    for content_type in ("text/event-stream", "application/json"):
+        headers = {"content-type": content_type, "content-encoding": encoding}
+        found = read(recording(response_headers=headers)).record
+
+        assert found.outcome is Outcome.ERROR_STREAM
+        assert (found.error or "").startswith(sentence)
+        assert found.streamed == (content_type == "text/event-stream")
+        assert (found.usage, found.status, found.eligible) == (None, 200, True)
+        assert fates(recording(response_headers=headers)) == [("rival", "skipped", "primary_error")]
+
+
+def test_an_error_that_cannot_be_decoded_is_still_an_error_of_its_status() -> None:
+    found = read(recording(response_headers={"content-encoding": "gzip"}, status=503)).record
+
+    assert found.outcome is Outcome.ERROR_HTTP
+    assert (found.error or "").startswith("the answer cannot be decoded")
+
+
+def test_an_answer_that_cannot_be_decoded_and_broke_off_is_told_as_broken_off() -> None:
+    found = read(recording(response_headers={"content-encoding": "gzip"}, ending="client_gone")).record
+
+    assert (found.outcome, found.error) == (Outcome.ABORTED, "the client hung up before the end")
 
 
 def test_a_compressed_request_is_read() -> None:
@@ -358,6 +388,13 @@ def test_a_copy_that_grows_beyond_the_cap_when_decoded_is_too_large() -> None:
 
     of = recording(request=bomb, headers={"content-encoding": "gzip"})
 
+    assert fates(of) == [("rival", "skipped", "too_large")]
+
+
+def test_an_answer_that_grows_beyond_our_cap_is_too_large_and_no_error() -> None:
+    of = recording(slices=[gzip.compress(b" " * (5 << 20))], response_headers={"content-encoding": "gzip"})
+
+    assert (read(of).record.outcome, read(of).record.error) == (Outcome.OK, None)
     assert fates(of) == [("rival", "skipped", "too_large")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -741,6 +742,10 @@ HOSTILE = [
     b'{"x": ' + b"9" * 5_000 + b"}",
     b'{"content": 5, "choices": {}, "output": "x", "usage": []}',
     b'{"content": [5], "choices": [5], "output": null}',
+    b'{"a": "\\ud83d", "b": NaN}',
+    b'{"a": "\\ud83d", "b": ' + b"[" * 50_000,
+    b'{"a": "\\ud83d", "b": "\xed\xa0\xbd"}',
+    b'{"a": "\\ud83d", "b": ' + b"9" * 5_000 + b"}",
 ]
 
 
@@ -761,11 +766,95 @@ def test_no_bytes_make_the_reading_fail(dialect: Dialect, body: bytes, is_stream
     read_reply(dialect, body, status=status, streamed=is_stream)
 
 
+# --- halves of surrogate pairs ----------------------------------------------------------------------------------------
+
+TEXT_DELTA = {ANTHROPIC: text_delta, CHAT: chunk, RESPONSES: output_text}
+BEGIN = {ANTHROPIC: start() + block(0, type="text", text=""), CHAT: b"", RESPONSES: created()}
+FINISH = {ANTHROPIC: end() + STOP, CHAT: chunk(None, "stop") + DONE, RESPONSES: terminal()}
+
+
+def said(dialect: Dialect, *pieces: str) -> str:
+    """The text of a stream that says it in these pieces."""
+    reply = streamed(dialect, BEGIN[dialect], *map(TEXT_DELTA[dialect], pieces), FINISH[dialect])
+    assert reply.outcome is Outcome.OK
+    return reply.text
+
+
+@pytest.mark.parametrize("dialect", ALL)
+def test_the_halves_of_a_character_in_two_deltas_are_joined_and_half_a_one_is_marked(dialect: Dialect) -> None:
+    assert said(dialect, "a", "b \ud83d", "\ude00 c", "d") == "ab \U0001f600 cd"
+    assert said(dialect, "\ud83d", "\ude00") == "\U0001f600"
+    assert said(dialect, "\ud83d", "x", "\ude00") == "\ufffdx\ufffd"
+    assert said(dialect, "half \ud83d of one, \U0001f600 and é") == "half \ufffd of one, \U0001f600 and é"
+
+
+@pytest.mark.parametrize("dialect", ALL)
+@given(text=st.text(max_size=12), cuts=st.sets(st.integers(0, 24)))
+def test_a_text_cut_anywhere_between_its_utf16_units_is_read_whole(dialect: Dialect, text: str, cuts: set[int]) -> None:
+    units = text.encode("utf-16-le")
+    ends = [*sorted(2 * cut for cut in cuts if 2 * cut < len(units)), len(units)]
+    pieces = [units[begin:stop].decode("utf-16-le", "surrogatepass") for begin, stop in pairwise([0, *ends])]
+
+    assert said(dialect, *pieces) == text
+
+
+@pytest.mark.parametrize("dialect", ALL)
+def test_half_a_character_in_an_answer_that_came_whole_is_marked_and_the_rest_is_kept(dialect: Dialect) -> None:
+    text, kept, model = "good \ud83d answer", "good \ufffd answer", "m\ude00"
+    arguments = {"q": text}
+    call = {"function": {"name": text, "arguments": json.dumps(arguments, ensure_ascii=False)}}
+    bodies: dict[Dialect, Any] = {
+        ANTHROPIC: {
+            "content": [
+                {"type": "text", "text": text},
+                {"type": "tool_use", "name": text, "id": "i", "input": arguments},
+            ]
+        },
+        CHAT: {"choices": [{"message": {"content": text, "tool_calls": [{"id": "i", **call}]}}]},
+        RESPONSES: {
+            "status": "completed",
+            "output": [message(part(text)), {"type": "function_call", "call_id": "i", **call["function"]}],
+        },
+    }
+
+    reply = answered(dialect, bodies[dialect] | {"model": model})
+
+    assert (reply.outcome, reply.text, reply.model) == (Outcome.OK, kept, "m\ufffd")
+    [called] = reply.tool_calls
+    assert (called.name, json.loads(called.arguments), called.id) == (kept, {"q": kept}, "i")
+
+
+def test_the_arguments_of_a_streamed_call_are_joined_too() -> None:
+    of_anthropic = [
+        block(0, type="tool_use", id="t", name="get\ud83d", input={}),
+        delta(0, "input_json_delta", partial_json='{"q": "\ud83d'),
+        delta(0, "input_json_delta", partial_json='\ude00"}'),
+    ]
+    begun_whole = block(0, type="tool_use", id="t", name="get\ud83d", input={"q": "\ud83d\ude00", "r": ["\ude00"]})
+    of_chat = [chunk(tool_calls=[{"index": 0, "function": {"arguments": half}}]) for half in ("\ud83d", "\ude00")]
+
+    joined = ToolCall(name="get\ufffd", arguments='{"q": "\U0001f600"}', id="t")
+    assert streamed(ANTHROPIC, start(), *of_anthropic, end(), STOP).tool_calls == (joined,)
+    [call] = streamed(ANTHROPIC, start(), begun_whole, end(), STOP).tool_calls
+    assert call.arguments == '{"q":"\U0001f600","r":["\ufffd"]}'
+    [call] = streamed(CHAT, *of_chat, FINISH[CHAT]).tool_calls
+    assert call.arguments == "\U0001f600"
+
+
+@pytest.mark.parametrize("dialect", ALL)
+def test_half_a_character_in_an_error_is_marked(dialect: Dialect) -> None:
+    error = {"type": "error", "error": {"type": "overloaded_error", "message": "busy \ud83d"}}
+
+    assert answered(dialect, error, status=529).error == "overloaded_error: busy \ufffd"
+    assert streamed(dialect, named(error)).error == "overloaded_error: busy \ufffd"
+
+
 # --- the quick way tells the same -------------------------------------------------------------------------------------
 
 WORDS = st.sampled_from(
     ["a", " text", 'q"', "\\", "é", "\n", "\u2028", "", "usage", '"finish_reason":"length"']
 ) | st.text(max_size=4)
+CUT_WORDS = WORDS | st.sampled_from(["\ud83d", "\ude00", "a\ud83d", '\ude00"'])
 RAW = st.sampled_from(
     [
         b"event: content_block_delta\ndata: {broken\n\n",
@@ -787,19 +876,19 @@ RAW = st.sampled_from(
 )
 ANTHROPIC_EVENTS = st.one_of(
     st.sampled_from([start(), PING, BLOCK_STOP, end(), end("refusal"), STOP, named({"type": "error"})]),
-    st.builds(text_delta, WORDS, st.integers(0, 2)),
-    st.builds(lambda text: delta(0, "thinking_delta", thinking=text), WORDS),
-    st.builds(lambda text: delta(1, "input_json_delta", partial_json=text), WORDS),
-    st.builds(lambda kind, text: block(0, type=kind, text=text), st.sampled_from(["text", "fallback"]), WORDS),
+    st.builds(text_delta, CUT_WORDS, st.integers(0, 2)),
+    st.builds(lambda text: delta(0, "thinking_delta", thinking=text), CUT_WORDS),
+    st.builds(lambda text: delta(1, "input_json_delta", partial_json=text), CUT_WORDS),
+    st.builds(lambda kind, text: block(0, type=kind, text=text), st.sampled_from(["text", "fallback"]), CUT_WORDS),
     st.builds(lambda n: end(usage={"output_tokens": n, "input_tokens": n}), st.integers(0, 9)),
     RAW,
 )
 CHAT_EVENTS = st.one_of(
     st.sampled_from([USAGE_CHUNK, DONE, chunk(None, "stop"), chunk(refusal="no")]),
-    st.builds(chunk, WORDS),
-    st.builds(chunk, WORDS, st.sampled_from(["stop", "length", "content_filter"])),
-    st.builds(lambda text: chunk("", reasoning_content=text), WORDS),
-    st.builds(lambda text: chunk(tool_calls=[{"index": 0, "function": {"arguments": text}}]), WORDS),
+    st.builds(chunk, CUT_WORDS),
+    st.builds(chunk, CUT_WORDS, st.sampled_from(["stop", "length", "content_filter"])),
+    st.builds(lambda text: chunk("", reasoning_content=text), CUT_WORDS),
+    st.builds(lambda text: chunk(tool_calls=[{"index": 0, "function": {"arguments": text}}]), CUT_WORDS),
     st.builds(
         lambda text: event(None, json.dumps({"choices": [{"delta": {"content": text}}]}, ensure_ascii=False)), WORDS
     ),
@@ -807,11 +896,11 @@ CHAT_EVENTS = st.one_of(
 )
 RESPONSES_EVENTS = st.one_of(
     st.sampled_from([created(), terminal(), terminal("failed"), terminal("incomplete"), named({"type": "error"})]),
-    st.builds(output_text, WORDS),
-    st.builds(lambda text: named({"type": "response.refusal.delta", "delta": text}), WORDS),
-    st.builds(lambda text: named({"type": "response.function_call_arguments.delta", "delta": text}), WORDS),
-    st.builds(lambda text: named({"type": "response.output_item.done", "item": message(part(text))}), WORDS),
-    st.builds(lambda text: terminal(output=[message(part(text))]), WORDS),
+    st.builds(output_text, CUT_WORDS),
+    st.builds(lambda text: named({"type": "response.refusal.delta", "delta": text}), CUT_WORDS),
+    st.builds(lambda text: named({"type": "response.function_call_arguments.delta", "delta": text}), CUT_WORDS),
+    st.builds(lambda text: named({"type": "response.output_item.done", "item": message(part(text))}), CUT_WORDS),
+    st.builds(lambda text: terminal(output=[message(part(text))]), CUT_WORDS),
     RAW,
 )
 EVENTS = {ANTHROPIC: ANTHROPIC_EVENTS, CHAT: CHAT_EVENTS, RESPONSES: RESPONSES_EVENTS}
