@@ -173,9 +173,9 @@ async def test_failures_on_free_text_say_nothing_about_quality(tmp_path: Path, s
         ({"dialects": (Dialect.OPENAI_CHAT,)}, {}, None, ("skipped", "dialect")),
         ({}, {"request": b"{"}, None, ("skipped", "unreadable")),
         ({}, {}, (), ("skipped", "price_unknown")),
-        ({"model": "another"}, {"at": datetime.now(UTC) - timedelta(minutes=1)}, None, ("skipped", "not_configured")),
+        ({"model": "another"}, {"age": timedelta(minutes=1)}, None, ("skipped", "not_configured")),
         ({}, {"request": question(max_tokens=500_000_000)}, None, ("skipped", "over_budget")),
-        ({}, {"at": datetime.now(UTC) - timedelta(hours=1)}, None, ("dropped", "too_old")),
+        ({}, {"age": timedelta(hours=1)}, None, ("dropped", "too_old")),
     ],
 )
 async def test_what_is_not_asked_is_counted_by_its_reason(
@@ -188,8 +188,9 @@ async def test_what_is_not_asked_is_counted_by_its_reason(
     priced: tuple[str, ...] | None,
 ) -> None:
     asked = candidate(**({"model": "rival", "base_url": simulator.base_url} | given))
+    given_at = {"at": datetime.now(UTC) - about["age"]} if "age" in about else about
     async with workshop(tmp_path, asked, priced=priced) as shop:
-        await shop.add(batch(1, "rival", **about))
+        await shop.add(batch(1, "rival", **given_at))
         async with running(shop.worker()):
             tally = await shop.ended(1)
 
