@@ -16,6 +16,7 @@ from gateway.terminal import (
     loaded_config,
     note,
     print_json,
+    recorded,
     say,
     told,
 )
@@ -141,7 +142,7 @@ async def _list(loaded: Config, *, limit: int) -> dict[str, Any]:
 
     from shadow.store import open_store  # noqa: PLC0415
 
-    async with await open_store(loaded.measuring.store) as store:
+    async with await open_store(recorded(loaded)) as store:
         mutes = await store.watching.mutes(now=datetime.now(UTC))
         alerts = await store.watching.alerts(limit=limit)
     return {"alerts": alerts, "mutes": [{"scope": mute.scope, "until": mute.until} for mute in mutes]}
@@ -161,7 +162,7 @@ async def _mute(loaded: Config, scope: str, span: timedelta) -> str:
 async def _unmute(loaded: Config, scope: str) -> bool:
     from shadow.store import open_store  # noqa: PLC0415
 
-    async with await open_store(loaded.measuring.store) as store:
+    async with await open_store(recorded(loaded)) as store:
         return await store.watching.unmute(scope)
 
 

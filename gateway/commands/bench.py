@@ -173,11 +173,12 @@ def replay(
     import asyncio  # noqa: PLC0415
     from datetime import UTC, datetime  # noqa: PLC0415
 
-    from gateway.benchrun import sample_prompts, with_golden  # noqa: PLC0415
+    from gateway.benchrun import kept_store_url, sample_prompts, with_golden  # noqa: PLC0415
 
     with _told():
         span = _span(since)
         loaded = loaded_config(chosen_file(config))
+        kept_store_url(loaded, store)
         options = _options(
             models=models, evaluator=evaluator, primary=primary, max_cost=max_cost, resume=resume,
             retry_errors=retry_errors, repeats=repeats, seed=seed, concurrency=concurrency, retries=retries,
@@ -251,7 +252,7 @@ def _run(
     import asyncio  # noqa: PLC0415
 
     from gateway import benchview  # noqa: PLC0415
-    from gateway.benchrun import BenchError, found_run, missing_line, opened  # noqa: PLC0415
+    from gateway.benchrun import BenchError, found_run, kept_store_url, missing_line, opened  # noqa: PLC0415
     from shadow.benchmark import gates  # noqa: PLC0415
     from shadow.benchmark.summary import summarize  # noqa: PLC0415
 
@@ -260,6 +261,8 @@ def _run(
     except gates.GateError as error:
         raise BenchError(str(error)) from None
     _refuse_gates(wanted, baseline=baseline, models=options.models, primary=options.primary or options.models[0])
+    if baseline is not None:
+        kept_store_url(config, options.store)
     writers = [(file, _writer(file)) for file in output or []]
 
     async def work() -> tuple[RunResult, dict[str, Any], list[Decision]]:
