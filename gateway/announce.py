@@ -176,7 +176,7 @@ def weekly_lines(config: Config, *, now: datetime) -> Iterator[str]:
             f"weekly run: {schedule.explained()}, next {at:%Y-%m-%d %H:%M} UTC, {benchmark.sample} prompts, "
             f"at most ${benchmark.budget_usd:.2f}"
         )
-    told = ", ".join(target.key for target in measuring.alerts)
+    told = ", ".join(target.name for target in measuring.alerts)
     yield f"alerts go to {told}" if told else "alerts go nowhere: add alerts: [{slack: …}] to be told"
     yield from measuring.alerts_off
 
