@@ -1,6 +1,8 @@
 """Speed against nginx `proxy_pass`, as ratios within one run.
 
-    python bench/run.py [--only unary,large,latency,streams,many,tls,cold,workers,shadow] [--rounds 3] [--seconds 3]
+    python bench/run.py [--only unary,…] [--rounds 3] [--seconds 3]
+
+Workloads: unary, fields, large, latency, streams, many, tls, cold, workers, shadow.
 
 The thing measured is pinned to core 0 alone; the pretend upstream and the load generator share core 1 (with `workers`
 everything shares both). For `tls` and `cold` a second nginx ends TLS before the pretend upstream. Each round runs every
@@ -35,6 +37,7 @@ TARGET_CORE, LOAD_CORE, BOTH_CORES = "0", "1", "0,1"
 # mode, connections, request bytes, what the upstream answers, more options
 WORKLOADS: dict[str, tuple[str, int, int, str, list[str]]] = {
     "unary": ("closed", 16, 1024, "bench-d0-n1-g0-b2048", []),
+    "fields": ("closed", 16, 1024, "bench-d0-n1-g0-b2048-p", []),
     "large": ("closed", 8, 200_000, "bench-d0-n1-g0-b2048", []),
     "latency": ("open", 128, 1024, "bench-d0-n1-g0-b2048", ["-r", "100"]),
     "streams": ("stream", 200, 2000, "bench-d0-n100-g20000-b0", ["-R", "2"]),
@@ -46,6 +49,7 @@ WORKLOADS: dict[str, tuple[str, int, int, str, list[str]]] = {
 }
 TITLES = {
     "unary": "1 KB request, 2 KB answer, 16 connections, closed loop",
+    "fields": "1 KB request, 2 KB answer with the header fields of a real provider, 16 connections, closed loop",
     "large": "200 KB request, 2 KB answer, 8 connections, closed loop",
     "latency": "1 KB request, 2 KB answer, 100 requests/s at random moments",
     "streams": "200 streams x 50 events/s",
@@ -391,7 +395,7 @@ def measure_cold(bench: Bench, *, rounds: int) -> str:
 
 
 GROUPS = (
-    (("unary", "large", "latency", "streams", "many"), in_the_open),
+    (("unary", "fields", "large", "latency", "streams", "many"), in_the_open),
     (("tls",), over_tls),
     (("workers",), two_processes),
     (("shadow",), with_and_without_shadowing),

@@ -3,7 +3,8 @@
  *   cc -O2 -o upstream upstream.c ; ./upstream PORT
  *
  * The request body steers the answer by a word anywhere in it:
- *   bench-d<delay us>-n<events>-g<gap us between events>-b<bytes of text>
+ *   bench-d<delay us>-n<events>-g<gap us between events>-b<bytes of text>[-p]
+ * -p: a whole answer has the header fields of a real provider, 26 instead of three, some of them new in each.
  * A body that holds "stream":true is answered as server-sent events, one chunk and one write per event; each text delta carries the
  * monotonic clock of its send as t=<16 hex digits>, so that a reader on the same machine knows every event's delay exactly.
  */
@@ -27,7 +28,7 @@
 enum phase { WAITING, EVENTS, DONE };
 
 typedef struct connection {
-    int fd, events, sent_events, text_bytes, streaming, waits_for_write, heap_index;
+    int fd, events, sent_events, text_bytes, streaming, many_fields, waits_for_write, heap_index;
     enum phase phase;
     uint64_t gap_ns, due_ns;
     char *in, *out;
@@ -139,6 +140,26 @@ static void put_event(connection *c, const char *name, const char *json) {
     put_chunk(c, text, (size_t)snprintf(text, sizeof text, "event: %s\ndata: %s\n\n", name, json));
 }
 
+/* What api.anthropic.com sends besides the three fields that every answer here has. */
+static void put_provider_fields(connection *c) {
+    static const char FIXED[] =
+        "Connection: keep-alive\r\nanthropic-organization-id: 6d1b2f0c-6f0a-4c43-9a5d-0b3a7d8d0c11\r\n"
+        "strict-transport-security: max-age=31536000; includeSubDomains; preload\r\nvia: 1.1 google\r\nServer: cloudflare\r\n"
+        "cf-cache-status: DYNAMIC\r\nX-Robots-Tag: none\r\n";
+    static const char *const LIMITED[] = {"requests", "tokens", "input-tokens", "output-tokens"};
+    static unsigned number;
+    char text[512];
+    number++;
+    put(c, FIXED, sizeof FIXED - 1);
+    for (size_t i = 0; i < sizeof LIMITED / sizeof *LIMITED; i++)
+        put(c, text, (size_t)snprintf(text, sizeof text,
+            "anthropic-ratelimit-%s-limit: 400000\r\nanthropic-ratelimit-%s-remaining: %u\r\nanthropic-ratelimit-%s-reset: 2026-11-27T12:%02u:00Z\r\n",
+            LIMITED[i], LIMITED[i], 300000 + number % 100000, LIMITED[i], number / 10000 % 60));
+    put(c, text, (size_t)snprintf(text, sizeof text,
+        "Date: Fri, 27 Nov 2026 12:00:%02u GMT\r\nx-envoy-upstream-service-time: %u\r\nCF-RAY: 9a5c%012x-AMS\r\nx-request-id: req_%024u\r\n",
+        number / 10000 % 60, 800 + number % 1000, number, number));
+}
+
 static int answer_whole(connection *c) {
     static const char WORDS[] = "the quick brown fox jumps over the lazy dog and then writes some more plain words of text ";
     static const char OPEN[] = "{\"id\":\"msg_bench\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"bench\",\"content\":[{\"type\":\"text\",\"text\":\"";
@@ -147,7 +168,9 @@ static int answer_whole(connection *c) {
         "\"}],\"stop_reason\":\"end_turn\",\"stop_sequence\":null,\"usage\":{\"input_tokens\":120,\"output_tokens\":%d}}", c->text_bytes / 4);
     size_t size = sizeof OPEN - 1 + (size_t)c->text_bytes + (size_t)tail_size;
     put(c, head, (size_t)snprintf(head, sizeof head,
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nrequest-id: req_bench\r\ncontent-length: %zu\r\n\r\n", size));
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nrequest-id: req_bench\r\ncontent-length: %zu\r\n", size));
+    if (c->many_fields) put_provider_fields(c);
+    put(c, "\r\n", 2);
     put(c, OPEN, sizeof OPEN - 1);
     for (int left = c->text_bytes; left > 0;) {
         int piece = left < (int)sizeof WORDS - 1 ? left : (int)sizeof WORDS - 1;
@@ -206,16 +229,17 @@ static int continue_stream(connection *c, uint64_t now) {
 
 static int begin_answer(connection *c, const char *body, size_t size) {
     int delay_us = 0, events = 50, gap_us = 20000, text_bytes = 2048;
-    char word[64] = "";
+    char word[64] = "", option = 0;
     const char *found = memmem(body, size, "bench-d", 7);
     if (found) {
         size_t room = (size_t)(body + size - found);
         memcpy(word, found, room < sizeof word - 1 ? room : sizeof word - 1);
-        sscanf(word, "bench-d%d-n%d-g%d-b%d", &delay_us, &events, &gap_us, &text_bytes);
+        sscanf(word, "bench-d%d-n%d-g%d-b%d-%c", &delay_us, &events, &gap_us, &text_bytes, &option);
     }
     c->events = events;
     c->sent_events = 0;
     c->gap_ns = (uint64_t)gap_us * 1000;
+    c->many_fields = option == 'p';
     c->text_bytes = text_bytes > 1000000 ? 1000000 : text_bytes;
     c->streaming = memmem(body, size, "\"stream\":true", 13) != NULL || memmem(body, size, "\"stream\": true", 14) != NULL;
     c->phase = WAITING;

@@ -212,7 +212,7 @@ def doctor(
 def pairs(
     config: ConfigOption = None,
     *,
-    worst: Annotated[int | None, typer.Option(min=1, max=1000, help="So many, largest quality loss first.")] = None,
+    worst: Annotated[int | None, typer.Option(min=1, max=1000, help="So many, those without an answer first.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="So many of the newest.")] = 20,
     task: Annotated[str | None, typer.Option(help="Of this task only.")] = None,
     candidate: Annotated[str | None, typer.Option(help="Of this candidate only.")] = None,

@@ -376,7 +376,7 @@ class Exchange:
         recording = self.recording
         recording.status = head.status
         recording.t_first_byte = now
-        recording.response_headers = head.fields.pairs
+        recording.response_headers = head.meant
         self._stage = _ANSWERING
         reader = self._answer = _reader_of(self._head.method, head)
         try:

@@ -99,8 +99,9 @@ class ChunkedBody:
     def feed(self, data: bytes) -> tuple[bytes, int]:
         """See BodyReader. Raises BrokenFramingError."""
         size = len(data)
-        if size >= len(_END) and data[0] > _CR and _END not in data:
-            # Most slices: an empty line neither lies in it, nor can end at its first bytes.
+        at = data.find(_END)
+        if size >= len(_END) and data[0] > _CR and (at < 0 or at == size - len(_END)):
+            # Most slices: no empty line lies in it but at its very end, or can end at its first bytes.
             self._tail = data[-3:]
             self._feed_parser(data)
         else:

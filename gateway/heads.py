@@ -7,6 +7,7 @@ can see another request in the same bytes. Lines are forwarded as they came (ord
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,11 +21,16 @@ MAX_ANSWER_HEAD_BYTES = 256 << 10
 MAX_REQUEST_FIELDS = 100
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_VALUE = rb"[\t\x20-\x7e\x80-\xff]*"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})( [\t\x20-\x7e\x80-\xff]*)?\r\n")
 # Multi-line `^`: every line must match from its start, or the count of lines and of fields differs. A line that starts
 # with a space (obs-fold), holds a control character or ends with a bare LF does not match.
-_FIELD = re.compile(rb"^(" + _TOKEN + rb"):[ \t]*([\t\x20-\x7e\x80-\xff]*)\r\n", re.MULTILINE)
+_FIELD = re.compile(rb"^(" + _TOKEN + rb"):[ \t]*(" + _VALUE + rb")\r\n", re.MULTILINE)
+_STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: " + _VALUE + rb")?\r\n"
+_STATUS = re.compile(_STATUS_LINE)
+# An answer's whole head in one match: the same lines, but nothing is taken out of them. Possessive (`++`), so that no
+# byte is looked at twice.
+_ANSWER = re.compile(_STATUS_LINE + rb"(?:" + _TOKEN + rb"+:" + _VALUE + rb"+\r\n)*+")
 _ANSWER_START = b"HTTP/1."
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 # RFC 9112 3.2: an invalid Host is a 400. What a host and a port may hold (RFC 3986 3.2.2), but for a list's comma.
@@ -71,12 +77,44 @@ _NEVER_TRAILER = (
         b"transfer-encoding",
     }
 )
-# Names that mean something here; what a head holds of them is looked up once.
+# Names that mean something here in a request; what a head holds of them is looked up once.
 _MEANT = HOP_BY_HOP | CREDENTIALS | {b"content-encoding", b"content-length", b"expect", b"host", b"transfer-encoding"}
+# Of an answer: what frames it, what stays here, and what the recorder reads (the body's type and coding, and how long
+# an origin wants to be left alone). Real providers send two dozen fields more, which are only checked and passed on.
+_NEVER_DOWN = HOP_BY_HOP | {REQUEST_ID_FIELD}
+_MEANT_OF_ANSWER = _NEVER_DOWN | {
+    b"content-encoding",
+    b"content-length",
+    b"content-type",
+    b"retry-after",
+    b"retry-after-ms",
+    b"transfer-encoding",
+}
+_READ = (b"connection", b"content-length", b"transfer-encoding")
 _NO_NAMES: frozenset[bytes] = frozenset()
+_FEW = 16
+"""So many lines are taken out of a head one by one; each time all of it is copied."""
+_SAYS_NOTHING = frozenset({b"", b"keep-alive", b"Keep-Alive"})
+"""Values of Connection that most answers have, and that name no field."""
 _CHUNKS_ONLY = frozenset({b"trailer", b"transfer-encoding"})
 _CONTINUE = frozenset({b"100-continue"})
 _WEBSOCKET = frozenset({b"websocket"})
+
+
+def _lines_named(names: Collection[bytes]) -> re.Pattern[bytes]:
+    """Find the lines with these names in lines known to be sound: name and value of each.
+
+    Few lines begin with a letter that one of the names begins with; a glance at it saves most of the time.
+    """
+    initials = bytes(sorted({name[0] for name in names}))
+    grouped = [
+        b"[%c%c](?i:%s)" % (initial, initial - 32, b"|".join(re.escape(name[1:]) for name in same))
+        for initial, same in groupby(sorted(names), key=lambda name: name[0])
+    ]
+    return re.compile(rb"\n(?=[%s%s])(%s):[ \t]*([^\r]*)" % (initials, initials.upper(), b"|".join(grouped)))
+
+
+_MEANT_LINES = _lines_named(_MEANT_OF_ANSWER)
 
 
 class BadHeadError(Exception):
@@ -115,8 +153,12 @@ class Fields(msgspec.Struct, gc=False):
         ]
 
     def tokens(self, name: bytes) -> frozenset[bytes]:
-        """The comma-separated values of a field, in lower case."""
-        return frozenset(token.strip(b" \t").lower() for value in self.values(name) for token in value.split(b","))
+        """The comma-separated values of a field that means something here, in lower case."""
+        return _tokens(self.joined(name) or b"")
+
+    def joined(self, name: bytes) -> bytes | None:
+        """All values of a field that means something here as one list, untrimmed; None when there is none."""
+        return _joined(name, self.pairs) if name in self.present else None
 
     def without(self, refused: Collection[bytes], lines: list[bytes] | None = None) -> list[bytes]:
         """The lines (or what stands for them in `lines`) whose names are not refused and not ours."""
@@ -158,11 +200,17 @@ class AnswerHead(msgspec.Struct, gc=False):
     status: int
     block: bytes
     """The head from the status code to the last line's CRLF, as it came."""
-    fields: Fields
+    meant: list[tuple[bytes, bytes]]
+    """The fields that mean something to the relay or to the recorder, in order: name and value as in `Fields.pairs`."""
     length: int | None
     chunked: bool
     keep_alive: bool
     named: frozenset[bytes]
+
+    @property
+    def fields(self) -> Fields:
+        """All fields; read when asked for, which few answers need."""
+        return _fields(self.block, self.block.index(b"\n") + 1)
 
 
 def is_ours(name: bytes) -> bool:
@@ -195,7 +243,7 @@ def read_request(block: bytes) -> RequestHead:
         raise BadHeadError(431, f"the request has more than {MAX_REQUEST_FIELDS} header fields")
     old = minor == b"0"
     _check_host(fields, old=old)
-    length, chunked = _framing(fields, old=old)
+    length, chunked = _framing(fields.joined(b"content-length"), fields.joined(b"transfer-encoding"), old=old)
     tokens = fields.tokens(b"connection") if b"connection" in fields.present else _NO_NAMES
     return RequestHead(
         method=method,
@@ -232,19 +280,28 @@ def with_length(head: RequestHead, at: int, digits: bytes, block: bytes) -> Requ
 
 
 def read_answer(block: bytes) -> AnswerHead:
-    """Read an answer's head, cut like a request's. Raises BadHeadError (502) for what cannot be trusted."""
-    line = _STATUS_LINE.match(block)
+    """Read an answer's head, cut like a request's. Raises BadHeadError (502) for what cannot be trusted.
+
+    Its lines are only checked, for they travel as they came; what is taken out of them is what means something here.
+    """
+    line = _ANSWER.fullmatch(block)
     if line is None:
-        raise BadHeadError(502, "the upstream's status line is malformed")
-    fields = _fields(block, line.end())
-    old = line.group(1) == b"0"
-    length, chunked = _framing(fields, old=old)
-    tokens = fields.tokens(b"connection") if b"connection" in fields.present else _NO_NAMES
+        if _STATUS.match(block) is None:
+            raise BadHeadError(502, "the upstream's status line is malformed")
+        raise BadHeadError(400, "a header line is malformed")
+    meant = _MEANT_LINES.findall(block)
+    said = {name.lower(): value for name, value in meant}
+    if len(said) < len(meant):
+        said.update({name: _joined(name, meant) for name in _READ if name in said})
+    old = line[1] == b"0"
+    length, chunked = _framing(said.get(b"content-length"), said.get(b"transfer-encoding"), old=old)
+    connection = said.get(b"connection", b"")
+    tokens = _NO_NAMES if connection in _SAYS_NOTHING else _tokens(connection)
     return AnswerHead(
         minor=0 if old else 1,
-        status=int(line.group(2)),
+        status=int(line[2]),
         block=block[9:],
-        fields=fields,
+        meant=meant,
         length=length,
         chunked=chunked,
         keep_alive=not old and b"close" not in tokens,
@@ -270,22 +327,33 @@ def _check_host(fields: Fields, *, old: bool) -> None:
         raise BadHeadError(400, "the Host field is malformed")
 
 
-def _framing(fields: Fields, *, old: bool) -> tuple[int | None, bool]:
-    """Length and chunkedness; RFC 9112 6.3 read strictly: anything two readers could read differently is refused."""
-    present = fields.present
-    if b"transfer-encoding" in present:
+def _framing(length: bytes | None, coding: bytes | None, *, old: bool) -> tuple[int | None, bool]:
+    """Length and chunkedness; RFC 9112 6.3 read strictly: anything two readers could read differently is refused.
+
+    Both are what their fields say, None without one; of a repeated field all values (`_joined`), which is no number and
+    no coding.
+    """
+    if coding is not None:
         # Not trimmed: a blank behind the coding is read by some and makes it unknown to others.
-        coding = fields.pairs[fields.names.index(b"transfer-encoding")][1]
-        once = fields.names.count(b"transfer-encoding") == 1
-        if old or b"content-length" in present or not once or coding.lower() != b"chunked":
+        if old or length is not None or coding.lower() != b"chunked":
             raise BadHeadError(400, "Transfer-Encoding may only be chunked, once, on HTTP/1.1, without Content-Length")
         return None, True
-    if b"content-length" not in present:
+    if length is None:
         return None, False
-    length = fields.pairs[fields.names.index(b"content-length")][1].rstrip(b" \t")
-    if fields.names.count(b"content-length") != 1 or not _LENGTH.fullmatch(length):
+    length = length.rstrip(b" \t")
+    if not _LENGTH.fullmatch(length):
         raise BadHeadError(400, "Content-Length must be one number")
     return int(length), False
+
+
+def _joined(wanted: bytes, pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """All values of a field as one list (RFC 9110 5.3)."""
+    return b", ".join([value for name, value in pairs if name.lower() == wanted])
+
+
+def _tokens(value: bytes) -> frozenset[bytes]:
+    """What a comma-separated value lists, in lower case."""
+    return frozenset([token.strip(b" \t") for token in value.lower().split(b",")])
 
 
 def request_head(
@@ -331,14 +399,19 @@ def answer_head(
     `close` says that this connection ends after the answer; `dechunked`: the client speaks HTTP/1.0 and gets plain
     bytes; `upgraded`: a 101 keeps its Upgrade field. `request_id` None: an interim answer, which gets nothing of ours.
     """
-    fields = head.fields
     block = head.block
-    if dechunked or fields.ours or head.named or not HOP_BY_HOP.isdisjoint(fields.present):
-        refused = HOP_BY_HOP | head.named | {REQUEST_ID_FIELD}
+    if dechunked or head.named or len(head.meant) > _FEW:
+        refused = _NEVER_DOWN | head.named
         if dechunked:
             refused |= _CHUNKS_ONLY
-        kept = [line for line, name in zip(fields.lines, fields.names, strict=True) if name not in refused]
-        block = b"\r\n".join([block.partition(b"\r\n")[0], *kept, b""])
+        first, *lines = block.split(b"\r\n")
+        kept = [line for line in lines if line.partition(b":")[0].lower() not in refused]
+        block = b"\r\n".join([first, *kept])
+    else:
+        for name, _ in head.meant:
+            if name.lower() in _NEVER_DOWN:
+                at = block.index(b"\n%s:" % name) + 1  # the first that is left: those before are gone already
+                block = block[:at] + block[block.index(b"\n", at) + 1 :]
     ours = b"connection: close\r\n" if close else b""
     if upgraded:
         ours = b"connection: Upgrade\r\nupgrade: websocket\r\n"

@@ -299,6 +299,8 @@ class Crew:
             candidate.model: settings.sample_rate if candidate.sample_rate is None else candidate.sample_rate
             for candidate in settings.candidates
         }
+        if not settings.shadow_enabled:
+            rates = dict.fromkeys(rates, 0.0)
         return Bookkeeper(
             ledger=store.ledger,
             plan=self.plan,

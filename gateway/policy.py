@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.heads import CREDENTIALS, HOP_FIELD, RequestHead
@@ -39,8 +39,7 @@ _UNAUTHORIZED = Refusal(
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where bytes are sent: what a pooled connection belongs to."""
 
     scheme: str

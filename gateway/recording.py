@@ -89,6 +89,7 @@ class Recording(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """The spliced model when `primary.model` replaced it."""
     status: int | None = None
     response_headers: list[tuple[bytes, bytes]] = msgspec.field(default_factory=list)
+    """Those that say how to read the answer and how long an origin wants to be left alone (`AnswerHead.meant`)."""
     response: list[bytes] | None = msgspec.field(default_factory=list)
     """Body slices without chunk framing, still content-encoded."""
     response_times: list[float] = msgspec.field(default_factory=list)

@@ -109,5 +109,5 @@ class Relay:
 def new_id() -> str:
     """A fresh UUIDv7 as 32 hex digits: ids of later requests sort later."""
     now_ms = time.time_ns() // 1_000_000
-    bits = random.getrandbits(74)  # an id must be unique, not secret
-    return f"{now_ms << 80 | 7 << 76 | (bits >> 62) << 64 | 2 << 62 | bits & (1 << 62) - 1:032x}"
+    bits = random.getrandbits  # an id must be unique, not secret
+    return f"{now_ms:012x}{7 << 12 | bits(12):x}{2 << 62 | bits(62):x}"

@@ -165,6 +165,9 @@ _MODEL_COLUMNS = {
     "USD per request": ("cost_usd", "per_request"),
     "quality": ("quality", "avg"),
     "quality n": ("quality", "n"),
+    "quality by conversation": ("quality", "conversation_avg"),
+    "quality low": ("quality", "ci", 0),
+    "quality high": ("quality", "ci", 1),
     "USD per quality point": ("cost_per_quality_point_usd", "value"),
 }
 _VERDICT_COLUMNS = {

@@ -28,18 +28,48 @@ def models_table(task: Row, *, width: int, about: str = "") -> Table:
 
 
 def verdicts_table(tasks: Sequence[Row], *, width: int, title: str) -> Table:
-    """One row a task and candidate: the verdict, and the figures it rests on with their intervals."""
+    """One row a task and candidate: the verdict, and the figures it rests on with their intervals.
+
+    Where a task has several primaries, each row says which one it is about.
+    """
     variants = (_LEAST_TELLING_OF_VERDICTS[:count] for count in range(len(_LEAST_TELLING_OF_VERDICTS) + 1))
     return first_that_fits((_verdicts(tasks, without, title) for without in variants), width=width)
 
 
 def verdict_sentences(tasks: Sequence[Row]) -> Sequence[str]:
     """Say each verdict in its sentence, and with `promote` what to change."""
+    several = _several_primaries(tasks)
     return [
-        printable(f"{task['task']}, {each['candidate']}: {each['why']}{_switch(each)}")
+        printable(f"{', '.join(_names(task, each, several=several))}: {each['why']}{_switch(each)}")
         for task in tasks
         for each in task["comparisons"]
     ]
+
+
+def _several_primaries(tasks: Sequence[Row]) -> bool:
+    """Tell whether a task and a candidate leave open what the candidate is compared with."""
+    return any(len({each["primary"] for each in task["comparisons"]}) > 1 for task in tasks)
+
+
+def _names(task: Row, comparison: Row, *, several: bool) -> Sequence[str]:
+    """Name a comparison: task and candidate, and the primary between them where there are several."""
+    primary = [str(comparison["primary"] or "(no model named)")] if several else []
+    return [task["task"], *primary, comparison["candidate"]]
+
+
+def _named_columns(*, several: bool) -> Sequence[str]:
+    return ("task", "primary", "candidate") if several else ("task", "candidate")
+
+
+def quality_of(row: Row) -> float | None:
+    """Give a model's quality as the mean over conversations, which its interval is of; over answers in large windows.
+
+    Sums, which those are read from, do not know conversations.
+    """
+    quality: Row = row["quality"]
+    by_conversation: float | None = quality.get("conversation_avg")
+    average: float | None = quality["avg"]
+    return average if by_conversation is None else by_conversation
 
 
 def _switch(comparison: Row) -> str:
@@ -58,7 +88,9 @@ def coverage_table(tasks: Sequence[Row], *, width: int) -> Table:
 
 def _models(task: Row, without: Sequence[str], about: str) -> Table:
     scored_by = ", ".join(dict.fromkeys(name for row in task["models"] for name in row["quality"]["by_evaluator"]))
-    table = _table(f"{about}Task {task['task']}, quality by {scored_by or '-'}")
+    weighing = any(row["quality"].get("conversation_avg") is not None for row in task["models"])
+    mean = ", mean of conversations" if weighing else ""
+    table = _table(f"{about}Task {task['task']}, quality by {scored_by or '-'}{mean}")
     figures = {name: figure for name, figure in _FIGURES.items() if name not in without}
     table.add_column("* primary\nmodel", no_wrap=True)
     for name in figures:
@@ -72,23 +104,24 @@ def _models(task: Row, without: Sequence[str], about: str) -> Table:
 
 def _verdicts(tasks: Sequence[Row], without: Sequence[str], title: str) -> Table:
     table = _table(title)
-    for name in ("task", "candidate", "verdict"):
+    several = _several_primaries(tasks)
+    for name in (*_named_columns(several=several), "verdict"):
         table.add_column(name, no_wrap=True)
     figures = {name: figure for name, figure in _VERDICT_FIGURES.items() if name not in without}
     for name in figures:
         table.add_column(name, justify="right", no_wrap=True)
     for task in tasks:
         for each in task["comparisons"]:
-            verdict = each["verdict"] or _NONE
-            names = (_plain(task["task"]), _plain(each["candidate"]), verdict)
-            table.add_row(*names, *(figure(each) for figure in figures.values()))
+            names = map(_plain, _names(task, each, several=several))
+            table.add_row(*names, each["verdict"] or _NONE, *(figure(each) for figure in figures.values()))
     return table
 
 
 def _coverage(tasks: Sequence[Row], names: Sequence[str], between: str) -> Table:
     """Lay the coverage out with these counts, and `between` two reasons."""
     table = _table("Coverage, in exchanges: sampled = sent + pending + left out")
-    for name in ("task", "candidate"):
+    several = _several_primaries(tasks)
+    for name in _named_columns(several=several):
         table.add_column(name, no_wrap=True)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
@@ -99,7 +132,7 @@ def _coverage(tasks: Sequence[Row], names: Sequence[str], between: str) -> Table
             left_out = {**coverage["skipped"], **coverage["dropped"]}
             reasons = between.join(f"{count} {reason}" for reason, count in left_out.items())
             counts = (str(coverage[name]) for name in names)
-            table.add_row(_plain(task["task"]), _plain(each["candidate"]), *counts, reasons or "none")
+            table.add_row(*map(_plain, _names(task, each, several=several)), *counts, reasons or "none")
     return table
 
 
@@ -175,7 +208,7 @@ _FIGURES: Mapping[str, Callable[[Row], str]] = {
     "TTFT\nms": lambda row: _ms(row["ttft_ms"]["p50"]),
     "errors": lambda row: _share(row["error_rate"]),
     "$ per 1k\nrequests": lambda row: _per_thousand(row["cost_usd"]["per_request"]),
-    "quality": lambda row: _fraction(row["quality"]["avg"]),
+    "quality": lambda row: _fraction(quality_of(row)),
     "n": lambda row: str(row["quality"]["n"]),
     "$ per 1k\nquality": lambda row: _per_thousand(row["cost_per_quality_point_usd"]["value"]),
 }

@@ -62,6 +62,7 @@ def verdict_plan(settings: MeasuringSettings, evaluators: Mapping[str, Evaluator
             for task, found in evaluators.items()
         },
         candidates={candidate.model: _definition(candidate) for candidate in settings.candidates},
+        primary=settings.primary_model,
     )
 
 

@@ -236,6 +236,8 @@ class Looks:
         leads = {_pair(lead): lead for lead in self._leads}
         for view in current_views(await self._ledger.views()):
             figures, lead = verdict_figures(view), leads.get(_key(view))
+            if figures.get("ended"):  # no news any more: what could be done about it has been done, or is not asked for
+                continue
             standing = _standing(figures)
             if is_news(standing, told):
                 standing = standing_of(standing.task, figures | await self._traffic(figures))

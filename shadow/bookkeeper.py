@@ -17,14 +17,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from shadow.entry import Admitted, Place, enter
-from shadow.ledger.epochs import Shelf, joinings, lane_of, openings, read_judging, write_judging
+from shadow.ledger.epochs import Shelf, ended, joinings, lane_of, openings, read_judging, write_judging
 from shadow.ledger.evidence import Facts, evidence_of
 from shadow.ledger.outcome import conversation_outcome
 from shadow.ledger.state import LedgerState, read_outcome, write_outcome
 from shadow.repeat import in_chunks, repeat
 from shadow.stats.conversations import ConversationRules, extent
 from shadow.store.base import MovedError
-from shadow.verdict import Pace, Watch, decide, headline
+from shadow.verdict import Pace, Rules, Watch, decide, headline
 from shadow.verdict.proofs import latched, proofs_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ _BREATH_S = 0.02
 _PRUNE_CHUNK = 500
 _PATIENCE = timedelta(seconds=120)
 """How long an answer may be away beyond a job's own age before it is declared missing."""
-_DAY_S = 86_400.0
 
 
 class FactsSource(Protocol):
@@ -117,6 +116,7 @@ class Bookkeeper:
         self._routine = routine
         self._facts = facts or NoFacts()
         self._now = now
+        self._in_force = now()
         self._announced = False
 
     async def run(self) -> None:
@@ -190,9 +190,10 @@ class Bookkeeper:
                 await asyncio.sleep(_BREATH_S)
 
     async def reconsider(self) -> None:
-        """Decide anew where what is told from outside has changed since, such as the judge's trust."""
+        """Decide anew where what is told from outside has changed since, such as the judge's trust, or the clock."""
+        now = self._now()
         for row in await self._ledger.current():
-            if self._differs(row):
+            if self._basis(row, row, now=now).text() != row["facts"] or _is_ahead(row, now):
                 await self._write(partial(self._enter, ledger_id=row["id"], now=self._now()))
 
     async def prune(self) -> int:
@@ -200,10 +201,22 @@ class Bookkeeper:
         before = self._now() - timedelta(days=self._routine.retention_days)
         return await in_chunks(lambda: self._ledger.prune(before=before, limit=_PRUNE_CHUNK), chunk=_PRUNE_CHUNK)
 
-    def _differs(self, row: Row) -> bool:
-        facts = self._facts.facts(task=row["task"], primary=row["primary"], candidate=row["candidate"])
-        known: str = row["facts"]
-        return known != _facts_text(facts, self._plan)
+    def _basis(self, epoch: Row, ledger: Row, *, now: datetime) -> _Basis:
+        """Say what a decision rests on now besides the ledger."""
+        task, primary, candidate = epoch["task"], epoch["primary"], ledger["candidate"]
+        facts = self._facts.facts(task=task, primary=primary, candidate=candidate)
+        because = ended(
+            self._plan, primary=primary, candidate=candidate, last_started_at=epoch["last_started_at"], now=now
+        )
+        if because is not None:
+            # What was known then stands: a price that went with the candidate withholds nothing.
+            facts = replace(_facts_of(ledger["facts"]) or facts, judge_has_money=facts.judge_has_money)
+        return _Basis(
+            facts=facts,
+            rules=self._plan.rules,
+            sample_rate=self._routine.sample_rates.get(candidate, 1.0) if candidate in self._plan.candidates else 0.0,
+            ended=because,
+        )
 
     # ---- epochs
 
@@ -236,16 +249,16 @@ class Bookkeeper:
         found = [row for row in rows if row["conversation"] is not None and row["started_at"] is not None]
         for row in sorted(found, key=lambda row: (row["started_at"], row["exchange_id"])):
             if row["made"]:
-                await self._take_turn(book, shelf, row)
+                await self._take_turn(book, shelf, row, now=now)
             else:
                 await self._wake(book, shelf, row, now=now)
         await book.forget([row["id"] for row in rows])
 
-    async def _take_turn(self, book: Book, shelf: Shelf, row: Row) -> None:
+    async def _take_turn(self, book: Book, shelf: Shelf, row: Row, *, now: datetime) -> None:
         """Put a turn into its conversation, or begin one with it."""
         lane: Lane = (row["task"], row["primary"], row["version"] or "")
         started_at = row["started_at"]
-        epoch = shelf.at(lane, started_at)
+        epoch = shelf.at(lane, started_at, now=now)
         if epoch is None:
             because = "first traffic" + (f" of version {lane[2]}" if lane[2] else "")
             epoch = await self._open(book, shelf, lane, started_at=started_at, because=because)
@@ -368,13 +381,15 @@ class Bookkeeper:
 
     async def _enter(self, book: Book, shelf: Shelf, *, ledger_id: int, now: datetime) -> None:
         """Let in what may enter now, and decide after each conversation."""
-        ledger = await book.ledger(ledger_id)
+        ledger: Row = await book.ledger(ledger_id)
         epoch = shelf.epoch(ledger["epoch"])
-        task, primary, _ = lane_of(epoch)
-        facts = self._facts.facts(task=task, primary=primary, candidate=ledger["candidate"])
+        basis = self._basis(epoch, ledger, now=now)
+        clerk = _Clerk(epoch, ledger, basis)
+        if _is_ahead(ledger, now):
+            ledger = await self._set_back(book, ledger, clerk, now=now)
         heads = await book.heads(ledger_id, limit=ENTRY_CHUNK)
-        entry = self._who_enters(ledger, heads, facts, now=now)
-        clerk = _Clerk(self._plan, epoch, ledger, facts)
+        entry = self._who_enters(ledger, heads, basis.facts, now=now)
+        clerk.open_stretch(in_force=self._in_force, now=now)
         # Proofs are sums over whole histograms: the event loop has other things to do.
         prompts = [row["prompt"] for row in heads if row["prompt"] is not None]
         known = await book.asked_before(ledger_id, prompts=prompts) if prompts else set()
@@ -383,8 +398,28 @@ class Bookkeeper:
             await book.put_conversation(row)
         if len(heads) == ENTRY_CHUNK and not entry.waiting:
             await self._go_on(book, ledger_id, now=now)
-        decision = await asyncio.to_thread(clerk.decide, self._pace(epoch, ledger, clerk, now=now))
+        until = now - self._routine.idle
+        if entry.waiting or len(heads) == ENTRY_CHUNK:
+            held_at = entry.waiting[0].started_at if entry.waiting else heads[-1]["first_started_at"]
+            until = min(until, held_at)
+        decision = await asyncio.to_thread(clerk.decide, self._pace(clerk, until=until))
         await self._keep(book, ledger, clerk, decision, entry, now=now)
+
+    async def _set_back(self, book: Book, ledger: Row, clerk: _Clerk, *, now: datetime) -> Row:
+        """Take the order of starts up again where it was, after a clock that was ahead has been put right.
+
+        Nothing that entered began later than now: without this all that begins until then would come too late. What has
+        entered stays, and the order goes on behind the last that began by now, so no outcome has a say in who enters.
+        """
+        place = await book.frontier(ledger["id"], now=now)
+        clerk.state = replace(clerk.state, set_back=clerk.state.set_back + 1)
+        _log.warning(
+            "the clock went back: a conversation of %s had entered; %s is counted on from %s",
+            f"{ledger['entered_until']:%Y-%m-%d %H:%M:%S}",
+            ledger["candidate"],
+            f"{place['entered_until'] or now:%Y-%m-%d %H:%M:%S}",
+        )
+        return {**ledger, **place}
 
     def _who_enters(self, ledger: Row, heads: Sequence[Row], facts: Facts, *, now: datetime) -> Entry:
         admitted = [
@@ -405,17 +440,20 @@ class Bookkeeper:
             if row["state"] in {"settled", "left_out"}:
                 await book.put_conversation({**row, "due_at": now})
 
-    def _pace(self, epoch: Row, ledger: Row, clerk: _Clerk, *, now: datetime) -> Pace | None:
-        """Say how fast evidence came in since the candidate joined; None before the first conversation."""
-        since = max(epoch["started_at"], ledger["joined_at"])
-        days = (now - since).total_seconds() / _DAY_S
-        if not clerk.entered or days <= 0:
-            return None
+    def _pace(self, clerk: _Clerk, *, until: datetime) -> Pace | None:
+        """Say how fast conversations came in lately; None where none did. All that began before `until` is counted."""
+        rate = clerk.basis.sample_rate
+        intake = clerk.state.stretches.intake(
+            sample_rate=rate, prices=clerk.basis.facts.prices, until=until, least=self._routine.idle
+        )
+        if intake is None:
+            return None if rate else Pace(conversations_per_day=0.0, usd_per_conversation=None, sample_rate=0.0)
         return Pace(
-            conversations_per_day=clerk.entered / days,
-            usd_per_conversation=clerk.state.spent_usd / clerk.entered,
-            sample_rate=self._routine.sample_rates.get(ledger["candidate"], 1.0),
+            conversations_per_day=intake.conversations_per_day,
+            usd_per_conversation=intake.usd_per_conversation,
+            sample_rate=rate,
             budget_usd_per_day=self._routine.budget_usd_per_day,
+            usd_unknown="no conversation was asked at the present prices yet",
         )
 
     async def _keep(
@@ -427,7 +465,7 @@ class Bookkeeper:
         await book.save(
             ledger["id"],
             state=clerk.state.dumped(),
-            facts=_facts_text(clerk.facts, self._plan),
+            facts=clerk.basis.text(),
             verdict=json.dumps({**asdict(verdict), "waiting": entry.why, "headline": asdict(figures)}, sort_keys=True),
             entered=clerk.entered,
             entered_until=None if entry.last is None else entry.last.started_at,
@@ -441,21 +479,63 @@ class Bookkeeper:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Basis:
+    """What a verdict is decided by besides the ledger."""
+
+    facts: Facts
+    rules: Rules
+    sample_rate: float
+    """Share of conversations the candidate is asked; 0 where it is configured no longer."""
+    ended: str | None
+
+    def text(self) -> str:
+        """Write it down, so that a change of it is noticed."""
+        facts, rules = asdict(self.facts), asdict(self.rules)
+        known = {**facts, "rules": rules, "sample_rate": self.sample_rate, "ended": self.ended}
+        return json.dumps(known, sort_keys=True)
+
+
+def _facts_of(text: str) -> Facts | None:
+    """Read the facts in what `_Basis.text` wrote; None before the first decision."""
+    if not text:
+        return None
+    known = json.loads(text)
+    return Facts(withheld=tuple(known["withheld"]), prices=known["prices"], judge_has_money=known["judge_has_money"])
+
+
+def _is_ahead(ledger: Row, now: datetime) -> bool:
+    """Say whether one entered that begins later than now: only a clock that was ahead can have let it in."""
+    until: datetime | None = ledger["entered_until"]
+    return until is not None and until > now
+
+
 class _Clerk:
     """One candidate's state while conversations enter it."""
 
-    def __init__(self, plan: Plan, epoch: Row, ledger: Row, facts: Facts) -> None:
-        self._plan, self._epoch, self._ledger, self.facts = plan, epoch, ledger, facts
+    def __init__(self, epoch: Row, ledger: Row, basis: _Basis) -> None:
+        self._epoch, self._ledger, self.basis = epoch, ledger, basis
         self._judging = read_judging(epoch["evaluators"])
         self.state = LedgerState.loaded(ledger["state"])
         self.entered: int = ledger["entered"]
 
+    def open_stretch(self, *, in_force: datetime, now: datetime) -> None:
+        """Note at which sample rate and prices conversations come in since `in_force`."""
+        known = bool(self.entered or self.state.turns)
+        stretches = self.state.stretches.at(
+            sample_rate=self.basis.sample_rate,
+            prices=self.basis.facts.prices,
+            first=now if known else max(self._epoch["started_at"], self._ledger["joined_at"]),
+            in_force=in_force,
+            now=now,
+        )
+        self.state = replace(self.state, stretches=stretches)
+
     def price(self, *, now: datetime) -> None:
         """Begin a cost epoch where there is none, where prices changed, or where reserves have outgrown its scale."""
-        prices, rules = self.facts.prices, self._plan.rules
+        prices, rules = self.basis.facts.prices, self.basis.rules
         if prices is not None:
-            known = f"{prices}; saving {rules.min_saving:g}"
-            self.state = self.state.priced(prices=known, rules=rules, first=self._epoch["started_at"], now=now)
+            self.state = self.state.priced(prices=prices, rules=rules, first=self._epoch["started_at"], now=now)
 
     def enter(self, outcome: Outcome, *, started_at: datetime, now: datetime) -> None:
         """Take one conversation in, and remember what it proves."""
@@ -490,14 +570,10 @@ class _Clerk:
                     asked.add(row["prompt"])
                 state, number = "entered", self.entered
             else:
-                self.pass_over(outcome)
+                self.state = self.state.pass_over(outcome, started_at=each.started_at)
                 state, number = "passed", None
             changed.append({**row, "state": state, "due_at": None, "entry": number, "entered_at": now})
         return changed
-
-    def pass_over(self, outcome: Outcome) -> None:
-        """Pass one over, of which nothing counts."""
-        self.state = self.state.pass_over(outcome)
 
     def late(self) -> None:
         """Count one that came too late."""
@@ -516,22 +592,26 @@ class _Clerk:
 
     def decide(self, pace: Pace | None) -> tuple[Verdict, Headline]:
         """Decide, and work out the figures beside it."""
-        return self.verdict(pace), self.headline()
+        figures = self.headline()
+        return self.verdict(pace, figures), figures
 
-    def verdict(self, pace: Pace | None = None) -> Verdict:
+    def verdict(self, pace: Pace | None = None, figures: Headline | None = None) -> Verdict:
         """Decide by what is known now."""
-        return decide(self._evidence(pace))
+        return decide(self._evidence(pace, figures))
 
-    def _evidence(self, pace: Pace | None = None) -> Evidence:
+    def _evidence(self, pace: Pace | None = None, figures: Headline | None = None) -> Evidence:
         return evidence_of(
             self.state,
             primary=self._epoch["primary"],
             candidate=self._ledger["candidate"],
             alpha=self._ledger["alpha"],
-            rules=self._plan.rules,
+            rules=self.basis.rules,
             judging=self._judging,
-            facts=self.facts,
+            facts=self.basis.facts,
             pace=pace,
+            settled=self.entered,
+            cost_ratio=None if figures is None else figures.cost_ratio,
+            ended=self.basis.ended,
         )
 
 
@@ -541,8 +621,3 @@ async def _shelf(book: Book) -> Shelf:
 
 def _parties(row: Row) -> dict[str, str]:
     return {name: row[name] for name in ("candidate", "task", "primary")}
-
-
-def _facts_text(facts: Facts, plan: Plan) -> str:
-    """Write down what a verdict was decided by besides the ledger, so that a change of it is noticed."""
-    return json.dumps({**asdict(facts), "rules": asdict(plan.rules)}, sort_keys=True)

@@ -22,7 +22,7 @@ class SwitchAdvice:
     change: str
     """The one line: `primary.model: gpt-4o`."""
     yaml: str
-    """What stands in the file afterwards: the new primary, and the old one among the candidates."""
+    """What is to stand in the file, safe to paste: what to do with the candidates is a comment, for they are a list."""
     steps: tuple[str, ...]
 
 
@@ -34,8 +34,8 @@ class SwitchAdvisor:
     several_tasks: bool = False
 
     def __call__(self, verdict: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Advise on a verdict as `/verdicts` tells it (task, primary, candidate, verdict)."""
-        if verdict["verdict"] != "promote":
+        """Advise on a verdict as `/verdicts` tells it (task, primary, candidate, verdict), unless it is of the past."""
+        if verdict["verdict"] != "promote" or verdict.get("ended") is not None:
             return None
         advice = switch_advice(
             candidate=verdict["candidate"],
@@ -76,7 +76,11 @@ def switch_advice(
     return SwitchAdvice(
         file=file,
         change=f"primary.model: {new}",
-        yaml=f"primary:\n  model: {new}\nshadow:\n  candidates:\n    - model: {old}\n",
+        yaml=(
+            f"primary:\n  model: {new}\n"
+            f"# under shadow.candidates, beside those that stay:\n#   - model: {old}\n"
+            f"# and no longer:\n#   - model: {new}\n"
+        ),
         steps=steps,
     )
 

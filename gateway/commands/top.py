@@ -173,6 +173,8 @@ class _Figures:
 
 
 def _cells(task: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    from gateway.tables import quality_of  # noqa: PLC0415
+
     return (
         _plain(task),
         _plain(row["model"] or "(no model named)"),
@@ -184,7 +186,7 @@ def _cells(task: str, row: Mapping[str, Any]) -> tuple[str, ...]:
         _number(row["ttft_ms"]["p50"], ",.0f"),
         _number(row["cost_usd"]["total"], ",.4f"),
         _number(row["cost_usd"]["per_request"], ".6f"),
-        _number(row["quality"]["avg"], ".3f"),
+        _number(quality_of(row), ".3f"),
         _number(row["cost_per_quality_point"], ".6f"),
     )
 

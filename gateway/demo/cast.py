@@ -61,8 +61,11 @@ APP_KEY = "demo-key-of-the-app"
 GATEWAY_KEY = "demo-key-of-the-gateway"
 """What candidates are asked with. Both keys open nothing but the simulator."""
 
-IDLE_S = 3.0
-"""The pause that closes a conversation here; half an hour is usual, and nobody waits that long for a demo."""
+IDLE_S = 5.0
+"""The pause that closes a conversation here; half an hour is usual, and nobody waits that long for a demo.
+
+A start that is recorded later than that comes too late to count, and a busy machine takes its time.
+"""
 
 MARGIN = 0.15
 """How much worse a cheaper model may be here; 0.05 is usual, and needs hundreds of conversations."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shadow.ledger.outcome import Judging
@@ -30,6 +31,8 @@ class Plan:
     """Task -> how it is judged; tasks that are not named here are judged as `default`."""
     candidates: Mapping[str, str]
     """Candidate -> fingerprint of its definition, in the configured order."""
+    primary: str | None = None
+    """The model that answers the app, where the configuration says so for all."""
 
     def judging_of(self, task: str) -> Judging:
         """How a task is judged now."""
@@ -93,10 +96,13 @@ class Shelf:
         """The epoch a lane is in."""
         return self._by_lane[lane][-1] if lane in self._by_lane else None
 
-    def at(self, lane: Lane, moment: datetime) -> Row | None:
-        """The epoch a conversation belongs to by its start; the first one where its record came late."""
+    def at(self, lane: Lane, moment: datetime, *, now: datetime) -> Row | None:
+        """The epoch a conversation belongs to by its start; the first one where its record came late.
+
+        One that begins later than `now` was begun by a clock that has gone back since: it has begun.
+        """
         found = self._by_lane.get(lane, [])
-        begun = [epoch for epoch in found if epoch["started_at"] <= moment]
+        begun = [epoch for epoch in found if epoch["started_at"] <= moment or epoch["started_at"] > now]
         return begun[-1] if begun else next(iter(found), None)
 
     def ends_at(self, epoch: Row) -> datetime | None:
@@ -160,6 +166,25 @@ def _changed(epoch: Row, shelf: Shelf, plan: Plan) -> str | None:
 
 def _versioned(judging: Judging) -> str:
     return f"{judging.quality} {judging.versions.get(judging.quality, '?')}"
+
+
+QUIET = timedelta(days=7)
+"""A primary of which no conversation was sampled for so long answers nobody any more."""
+
+REPLACED = timedelta(hours=1)
+"""The same where `primary.model` is another: requests it cannot be put into keep the model they name."""
+
+
+def ended(plan: Plan, *, primary: str, candidate: str, last_started_at: datetime, now: datetime) -> str | None:
+    """Say why nobody asks a candidate beside a primary any more, to be read after "because"; None: it goes on."""
+    if candidate not in plan.candidates:
+        return f"{candidate} is not among shadow.candidates any more"
+    quiet = now - last_started_at
+    if plan.primary not in {None, primary} and quiet > REPLACED:
+        return f"primary.model is {plan.primary} now"
+    if quiet > QUIET:
+        return f"no conversation with {primary} was sampled since {last_started_at:%Y-%m-%d}"
+    return None
 
 
 def joinings(epoch: Row, present: Mapping[str, Row], plan: Plan) -> list[Joining]:

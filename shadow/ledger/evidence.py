@@ -13,16 +13,15 @@ if TYPE_CHECKING:
 
     from shadow.ledger.outcome import Judging
     from shadow.ledger.state import LedgerState
-    from shadow.verdict import Pace, Rules
+    from shadow.verdict import Estimate, Pace, Rules
 
 BY_RULE = frozenset(
     {
         "stateful", "server_tools", "mcp", "files", "holds_key", "too_large", "unreadable", "dialect", "same_model",
-        "no_credentials", "price_unknown", "price_varies", "no_output_limit", "routed_elsewhere", "not_applicable",
-        "redaction_changed",
+        "no_credentials", "price_unknown", "price_varies", "no_output_limit", "routed_elsewhere",
     }
 )  # fmt: skip
-"""Why turns of a kind are never compared: the verdict does not speak for traffic like them."""
+"""Why turns of a kind are never asked: the verdict does not speak for traffic like them."""
 
 FORMAT_ONLY = (
     "quality is judged by the shape of answers alone ({name}); say `decides: true` on it if that is all that matters"
@@ -51,6 +50,9 @@ def evidence_of(
     judging: Judging,
     facts: Facts,
     pace: Pace | None = None,
+    settled: int | None = None,
+    cost_ratio: Estimate | None = None,
+    ended: str | None = None,
 ) -> Evidence:
     """Give all that is known about one candidate, as `shadow.verdict.decide` takes it."""
     withheld = [*facts.withheld]
@@ -66,12 +68,18 @@ def evidence_of(
         unscored=state.unscored,
         guards=_guards(state, judging),
         failures=state.failures,
+        calls=state.calls,
+        settled=settled,
+        cost_ratio=cost_ratio,
+        prices_since=state.headline.since,
         cost=None if state.cost is None else state.cost.test,
         withheld=withheld,
         latched=state.latched,
         watch=state.watch,
         pace=pace,
         traffic_share=traffic_share(state),
+        late=state.late,
+        ended=ended,
     )
 
 
@@ -85,8 +93,13 @@ def _guards(state: LedgerState, judging: Judging) -> Sequence[Guard]:
 
 
 def traffic_share(state: LedgerState) -> float | None:
-    """Which share of the sampled turns is of a kind that is compared; None before the first."""
+    """Which share of the sampled turns is of a kind that is compared; None before the first.
+
+    The share that is asked by rule, times the share of those asked to which the evaluator applies. What the candidate
+    answers, or that it does not, has no say in it.
+    """
     if not state.turns:
         return None
     by_rule = sum(count for reason, count in state.left_out.items() if reason in BY_RULE)
-    return 1 - by_rule / state.turns
+    known = state.kinds.compared + state.kinds.others
+    return (1 - by_rule / state.turns) * (state.kinds.compared / known if known else 1.0)

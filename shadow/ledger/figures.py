@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from shadow.ledger.epochs import read_judging
 from shadow.ledger.state import LedgerState
 from shadow.verdict.eprocess import mean_of
+from shadow.verdict.headline import NOTHING_TO_DIVIDE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from shadow.verdict import Differences, FailureShares
+    from shadow.verdict import Differences
 
 Figures = dict[str, Any]
 
 NOT_YET = "no conversation has entered yet"
 
+NOTHING_WAITED_FOR = "nothing more is waited for"
+
 
 def current_views(views: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Only those of the epoch that each task and primary is in: the one whose last conversation began last."""
+    """Only those of the epoch that each task and primary is in: of its versions, that with the latest conversation.
+
+    Of one version it is the newest epoch, whatever a clock that was ahead has written into an older one.
+    """
+    newest: dict[tuple[str, str, str], int] = {}
+    for view in views:
+        lane = (view["task"], view["primary"], view["version"])
+        newest[lane] = max(newest.get(lane, 0), view["number"])
+    views = [view for view in views if newest[view["task"], view["primary"], view["version"]] == view["number"]]
     current: dict[tuple[str, str], tuple[Any, int]] = {}
     for view in views:
         key, age = (view["task"], view["primary"]), (view["last_started_at"], view["number"])
@@ -56,7 +68,7 @@ def verdict_figures(view: Mapping[str, Any]) -> Figures:
         "why": verdict.get("why", NOT_YET),
         "quality_diff": _quality_diff(state, verdict),
         **_headline(state, verdict.get("headline") or {}),
-        "more_needed": _more_needed(verdict.get("more_needed")),
+        "more_needed": _more_needed(verdict.get("more_needed"), ended=verdict.get("ended")),
         "proofs": verdict.get("proofs", []),
         "missing": {
             "conversations": state.missing,
@@ -68,16 +80,18 @@ def verdict_figures(view: Mapping[str, Any]) -> Figures:
             "waits_for": verdict.get("waiting", NOT_YET),
             "entered_until": view["entered_until"],
             "late": state.late,
+            "set_back": state.set_back,
             "duplicates": state.duplicates,
             "turns": state.turns,
             "pairs": state.pairs,
             "scored": state.scored,
             "left_out": dict(state.left_out),
         },
-        "failures": _failures(state.failures),
+        "failures": _failures(state),
         "guards": {name: _differences(found) for name, found in state.guards.items()},
         "spent_usd": state.spent_usd,
         "stopped": {"because": view["stopped_because"], "at": view["stopped_at"]},
+        "ended": verdict.get("ended"),
     }
 
 
@@ -99,14 +113,24 @@ def _quality_diff(state: LedgerState, verdict: Mapping[str, Any]) -> Figures:
 def _headline(state: LedgerState, found: Mapping[str, Any]) -> Figures:
     """Cost per quality point of both, its ratio, and the cost ratio. The intervals are for display."""
     known, cost = state.headline, None if state.cost is None else state.cost.test
-    beside = {"n": known.sums.conversations, "unknown": known.unknown, "basis": "uncached"}
+    counted = known.sums.conversations
+    beside = {
+        # None, not 0, once prices changed: a figure of nothing would be told of the window, whose prices are mixed.
+        "n": None if known.since is not None and not counted else counted,
+        "unknown": known.unknown,
+        "basis": "uncached",
+        "prices_since": known.since,
+    }
+    since = "" if known.since is None else f"since prices changed at {known.since:%Y-%m-%d %H:%M} UTC"
+    if since and not counted:
+        since += " none that began has entered with both costs known"
     return {
         "cost_per_quality_point_usd": {
-            **{name: _estimate(found.get(name)) for name in ("candidate", "primary", "ratio")},
+            **{name: _estimate(found.get(name), since=since) for name in ("candidate", "primary", "ratio")},
             **beside,
         },
         "cost_ratio": {
-            **_estimate(found.get("cost_ratio")),
+            **_estimate(found.get("cost_ratio"), since=since),
             **beside,
             "gate": None
             if cost is None
@@ -122,19 +146,21 @@ def _headline(state: LedgerState, found: Mapping[str, Any]) -> Figures:
     }
 
 
-def _estimate(found: Mapping[str, Any] | None) -> Figures:
+def _estimate(found: Mapping[str, Any] | None, *, since: str) -> Figures:
     if found is None:
         return {"value": None, "ci": None, "level": None, "reason": NOT_YET}
+    reason = found["reason"] if not since or found["reason"] != NOTHING_TO_DIVIDE else None
+    reason = "; ".join(filter(None, (since, reason))) or None
     known = found["low"] is not None and found["high"] is not None
     return {
         "value": found["value"],
         "ci": [found["low"], found["high"]] if known else None,
         "level": found["level"] if known else None,
-        "reason": found["reason"],
+        "reason": reason,
     }
 
 
-def _more_needed(found: Mapping[str, Any] | None) -> Figures:
+def _more_needed(found: Mapping[str, Any] | None, *, ended: str | None) -> Figures:
     if found is None:
         none = {"low": None, "high": None}
         return {
@@ -142,7 +168,7 @@ def _more_needed(found: Mapping[str, Any] | None) -> Figures:
             "days": None,
             "usd": None,
             "advice": None,
-            "reason": "nothing more is waited for",
+            "reason": NOTHING_WAITED_FOR if ended is None else f"the comparison has ended: {ended}",
         }
     return {
         "conversations": {"low": found["conversations_low"], "high": found["conversations_high"]},
@@ -150,11 +176,15 @@ def _more_needed(found: Mapping[str, Any] | None) -> Figures:
     }
 
 
-def _failures(shares: FailureShares) -> Figures:
+def _failures(state: LedgerState) -> Figures:
+    """Both sides' share of failed calls, averaged over conversations as the guard counts; and the calls themselves."""
+    shares = state.failures
     return {
         "primary": mean_of(shares.primary) if shares.primary else None,
         "candidate": mean_of(shares.candidate) if shares.candidate else None,
         "conversations": sum(shares.candidate.values()),
+        "unit": "mean share per conversation",
+        "calls": None if state.calls is None else asdict(state.calls),
     }
 
 

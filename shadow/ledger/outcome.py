@@ -13,7 +13,7 @@ from shadow.records import Outcome as Ending
 from shadow.stats.figures import mean, total
 from shadow.stats.quality import Judged, ScoreBook
 from shadow.stats.rows import FAILURES, Answer, Row, read_answers, read_exchanges, read_scores
-from shadow.verdict import faster, slo_difference
+from shadow.verdict import Calls, faster, slo_difference
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NANO = 1_000_000_000
 _UNFINISHED = frozenset({"pending", "leased", "sent"})
+_OF_A_COMPARED_KIND = frozenset({"scored", "missing"})
 SLO_GUARD = "latency SLO"
 
 
@@ -60,6 +61,18 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """Turns the candidate was asked, by whether anything of their kind can be compared, whatever it answers.
+
+    A call that failed tells it by the primary's score, and is in neither where that is not known.
+    """
+
+    compared: int = 0
+    others: int = 0
+    """The deciding evaluator does not apply to them, or what may be stored had to be changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What one conversation taught. Shares lie in [0, 1], differences (candidate minus primary) in [-1, 1]."""
 
@@ -79,6 +92,10 @@ class Outcome:
     """Share of the candidate's answers that were none; None where it was not asked."""
     primary_failures: float | None = None
     """The same of the primary's live answers."""
+    calls: Calls | None = None
+    """The calls both shares are of; None in what an older version wrote."""
+    kinds: Kinds | None = None
+    """Likewise."""
     guards: Mapping[str, float] = field(default_factory=dict)
     candidate_usd: float | None = None
     """Mean uncached cost of a turn; None where one is not known."""
@@ -137,10 +154,16 @@ def conversation_outcome(
         elif found is not None:
             left_out[found] += 1
     outcome = _outcome(counted, left_out, book, judging, unfinished=unfinished)
+    calls = _calls(rows, counted)
     scoring_usd = sum(row["cost_usd"] for row in scores if row["candidate"])
     asking_usd = math.fsum(answer.call.billed_usd or 0.0 for answer in answers.values())
     return replace(
-        outcome, turns=len(rows), primary_failures=_primary_failures(rows), spent_usd=scoring_usd + asking_usd
+        outcome,
+        turns=len(rows),
+        failures=calls.failed / calls.asked if calls.asked else None,
+        primary_failures=calls.primary_failed / calls.primary if calls.primary else None,
+        calls=calls,
+        spent_usd=scoring_usd + asking_usd,
     )
 
 
@@ -198,7 +221,7 @@ def _outcome(
         difference=mean([value for _, value in differences]),
         first_turn=mean([value for row, value in differences if row["first_turn"]]),
         missing=missing / (scored + missing) if missing else 0.0,
-        failures=failures / len(asked) if asked else None,
+        kinds=_kinds(asked, left_out, book),
         guards=_guards(asked, book, judging) if settled else {},
         candidate_usd=_mean_known([turn.answer.call.uncached_usd for turn in asked]),
         primary_usd=_mean_known([turn.answer.exchange.call.uncached_usd for turn in asked]),
@@ -210,11 +233,31 @@ def _outcome(
     )
 
 
-def _primary_failures(rows: Sequence[Row]) -> float | None:
-    """Its share over the conversation's live exchanges; a hang-up of the client says nothing about the model."""
+def _calls(rows: Sequence[Row], asked: Sequence[_Asked]) -> Calls:
+    """Count both sides' calls and failures; a hang-up of the client says nothing about the primary."""
     endings = [Ending(row["outcome"]) for row in rows]
     ended = [ending for ending in endings if ending is not Ending.ABORTED]
-    return sum(ending in FAILURES for ending in ended) / len(ended) if ended else None
+    return Calls(
+        asked=len(asked),
+        failed=sum(turn.judged.state == "failure" for turn in asked),
+        primary=len(ended),
+        primary_failed=sum(ending in FAILURES for ending in ended),
+        refused=sum(turn.answer.call.outcome is Ending.INCOMPATIBLE for turn in asked),
+    )
+
+
+def _kinds(asked: Sequence[_Asked], left_out: Counter[str], book: ScoreBook) -> Kinds:
+    states = Counter(_kind(turn, book) for turn in asked)
+    compared = sum(states[state] for state in _OF_A_COMPARED_KIND)
+    return Kinds(compared=compared, others=states["not_applicable"] + left_out["redaction_changed"])
+
+
+def _kind(turn: _Asked, book: ScoreBook) -> str:
+    """Say as what a turn would count had the candidate answered: where it did not, as the primary's answer does."""
+    if turn.judged.state != "failure":
+        return turn.judged.state
+    primary = book.primary_quality(turn.answer.exchange.id)
+    return "unknown" if primary is None else {"failed": "missing"}.get(primary.status, primary.status)
 
 
 def _guards(asked: Sequence[_Asked], book: ScoreBook, judging: Judging) -> dict[str, float]:

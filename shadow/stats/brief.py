@@ -38,8 +38,10 @@ def brief(task: Mapping[str, Any]) -> dict[str, Any]:
                 primary=one["primary"],
                 candidate=one["candidate"],
                 verdict=one["verdict"],
+                ended=one["ended"],
                 coverage=one["coverage"],
                 judge_usd=one["judge"]["cost_usd"],
+                noise_floor_usd=one["noise_floor"]["cost_usd"],
             )
             for one in task["comparisons"]
         ],
@@ -51,14 +53,18 @@ def brief_comparison(
     primary: str | None,
     candidate: str,
     verdict: str | None,
+    ended: str | None,
     coverage: Mapping[str, Any],
     judge_usd: float,
+    noise_floor_usd: float,
 ) -> dict[str, Any]:
     """Write one comparison as briefly."""
     return {
         "primary": primary,
         "candidate": candidate,
         "verdict": verdict,
+        "ended": ended,
         "coverage": coverage,
         "judge": {"cost_usd": judge_usd},
+        "noise_floor": {"cost_usd": noise_floor_usd},
     }

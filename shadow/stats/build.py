@@ -13,7 +13,7 @@ from shadow.stats.brief import brief, fitting
 from shadow.stats.comparisons import Conversations, comparison, no_epoch
 from shadow.stats.coverage import compared, coverage_figures, coverage_of
 from shadow.stats.figures import finite
-from shadow.stats.insights import crowded_key, insights
+from shadow.stats.insights import changed_evaluators, crowded_key, insights
 from shadow.stats.models import model_row
 from shadow.stats.quality import ScoreBook, quality_figures
 from shadow.stats.rolled import Rolled
@@ -156,22 +156,33 @@ class _Window:
         by_primary = _grouped(self._exchanges.get(name, []), lambda exchange: exchange.call.model)
         answers = self._answers.get(name, [])
         by_candidate = _grouped(answers, lambda answer: answer.candidate)
+        judged = self._compared_by_pair(answers)
         models = [
-            *(self._primary(name, model, by_primary[model]) for model in _most_first(by_primary)),
+            *(
+                self._primary(name, model, by_primary[model], is_compared=model in judged)
+                for model in _most_first(by_primary)
+            ),
             *(self._candidate(model, by_candidate[model]) for model in sorted(by_candidate)),
         ]
-        comparisons = self._comparisons(name, by_primary, answers)
+        comparisons = self._comparisons(name, by_primary, answers, pairwise=bool(judged))
         return {
             "task": name,
             "models": models,
             "comparisons": comparisons,
-            "insights": [*self._crowded_key(name), *insights(models)],
+            "insights": [*self._crowded_key(name), *changed_evaluators(models), *insights(models)],
         }
+
+    def _compared_by_pair(self, answers: Iterable[Answer]) -> set[str | None]:
+        """Name the primaries whose answers are what a pairwise evaluator compared others with."""
+        decided = ((answer, self._scores.candidate_quality(answer)) for answer in answers)
+        return {answer.exchange.call.model for answer, score in decided if score is not None and score.role == "pair"}
 
     def _crowded_key(self, name: str) -> list[dict[str, Any]]:
         return crowded_key([exchange.conversation for exchange in self._exchanges.get(name, [])])
 
-    def _primary(self, task: str, model: str | None, exchanges: Sequence[Exchange]) -> dict[str, Any]:
+    def _primary(
+        self, task: str, model: str | None, exchanges: Sequence[Exchange], *, is_compared: bool
+    ) -> dict[str, Any]:
         ended_well = [exchange for exchange in exchanges if exchange.call.ended_well]
         counted = [exchange for exchange in ended_well if exchange.id in self._counted]
         scored = [exchange for exchange in counted if self._scores.of_primary(exchange.id)]
@@ -184,6 +195,7 @@ class _Window:
             ended_well=len(ended_well),
             not_counted=not_counted,
             whose="no answer of this model is scored yet: answers are scored together with a candidate's",
+            is_compared=is_compared,
         )
         self._besides.add_feedback(quality, task, model)
         return model_row(
@@ -240,12 +252,14 @@ class _Window:
         return score.value if score is not None and score.role != "pair" else None
 
     def _comparisons(
-        self, task: str, by_primary: Mapping[str | None, Sequence[Exchange]], answers: Sequence[Answer]
+        self,
+        task: str,
+        by_primary: Mapping[str | None, Sequence[Exchange]],
+        answers: Sequence[Answer],
+        *,
+        pairwise: bool,
     ) -> list[dict[str, Any]]:
         by_pair = _grouped(answers, lambda answer: (answer.exchange.call.model, answer.candidate))
-        pairwise = any(
-            score is not None and score.role == "pair" for score in map(self._scores.candidate_quality, answers)
-        )
         conversations = {
             primary: Conversations(exchanges, self._rules, as_of=self._as_of)
             for primary, exchanges in by_primary.items()

@@ -138,6 +138,7 @@ def no_epoch() -> dict[str, Any]:
         "entry": None,
         "spent_usd": None,
         "stopped": {"because": None, "at": None},
+        "ended": None,
     }
 
 

@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from shadow.stats.models import listed
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -34,6 +36,28 @@ def insights(models: Sequence[Model]) -> list[Insight]:
     steady = [model for model in models if model["latency_ms"]["n"] >= MIN_ANSWERS]
     found = [*_quality_and_cost(graded), *_latency_variance(steady), *_low_quality(graded)]
     return found or [_nothing_yet(models)]
+
+
+def changed_evaluators(models: Sequence[Model]) -> list[Insight]:
+    """Say where the deciding evaluator changed its version: what it said before is another measure."""
+    names = dict.fromkeys(name for model in models for name in model["quality"]["by_evaluator"])
+    return [insight for name in names if (insight := _changed(name, models)) is not None]
+
+
+def _changed(name: str, models: Sequence[Model]) -> Insight | None:
+    told = [(model, model["quality"]["by_evaluator"].get(name)) for model in models]
+    by = [(model, figures) for model, figures in told if figures is not None and figures["decides"]]
+    versions = list(dict.fromkeys(version for _, figures in by for version in figures["versions"]))
+    if len(versions) < 2:  # noqa: PLR2004  (one has not changed)
+        return None
+    shown = ", ".join(f"{_named(model)} {figures['n']} by version {figures['versions'][-1]}" for model, figures in by)
+    text = (
+        f"The evaluator {name} changed within this window ({listed(versions, 'version')}). Quality is by the newest "
+        f"version that scored a model (scored answers: {shown}). Win, tie and loss, and cost per quality point, are by "
+        "all of them together: choose a window that begins after the change to see the newest alone. No verdict is "
+        "over two versions."
+    )
+    return _insight("evaluator_changed", [model for model, _ in by], text)
 
 
 def crowded_key(conversations: Sequence[str]) -> list[Insight]:

@@ -13,7 +13,7 @@ from shadow.stats.rows import FAILURES
 from shadow.verdict import Sums, headline, rounded_down
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from shadow.stats.rows import Call
     from shadow.verdict import Estimate
@@ -47,6 +47,7 @@ def model_row(
     latency_ms = _latency(calls) | {"measured": MEASURED[role]}
     cost_usd = _cost(calls, model=model, missing_line=missing_line)
     cost_per_point = cost_per_quality_point(graded, pairwise=quality["reason"] == PAIRWISE)
+    cost_per_point["reason"] = with_versions(cost_per_point["reason"], quality["by_evaluator"])
     return {
         "model": model,
         "role": role,
@@ -125,6 +126,22 @@ def no_cost_per_point(*, average: float | None, unpriced: int, pairwise: bool) -
     return None
 
 
+def with_versions(reason: str | None, by_evaluator: Mapping[str, Any]) -> str | None:
+    """Add, to what is said of a cost per quality point, which versions of the deciding evaluator its quality is by."""
+    told = [
+        f"its quality is by {listed(each['versions'], 'version')} of {name} together"
+        for name, each in by_evaluator.items()
+        if each["decides"] and not each["pairwise"] and len(each["versions"]) > 1
+    ]
+    return "; ".join([*([reason] if reason else []), *told]) or None
+
+
+def listed(names: Sequence[str], noun: str) -> str:
+    """`version 1`, `versions 1 and 2`, `versions 1, 2 and 3`."""
+    *first, last = names
+    return f"{noun}s {', '.join(first)} and {last}" if first else f"{noun} {last}"
+
+
 def _outcomes(calls: Sequence[Call]) -> dict[str, int]:
     counts = Counter(call.outcome.value for call in calls)
     return {outcome.value: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
@@ -157,15 +174,32 @@ def _cost(calls: Sequence[Call], *, model: str | None, missing_line: Callable[[s
     unpriced = len(calls) - len(priced)
     spent = total([cost for _, cost in priced])
     line = missing_line(model) if unpriced and model is not None else None
+    well = sum(call.ended_well for call, _ in priced)
+    requests = requests_of_known_cost(
+        first_tries=sum(not call.is_retry for call in calls),
+        priced=len(priced),
+        priced_first_tries=sum(not call.is_retry for call, _ in priced),
+        priced_well=well,
+    )
     return {
         "total": spent,
-        "per_request": ratio(spent, sum(not call.is_retry for call, _ in priced)),
-        "per_success": ratio(spent, sum(call.ended_well for call, _ in priced)),
+        "per_request": ratio(spent, requests),
+        "per_success": ratio(spent, well),
         "unpriced": unpriced,
         "basis": "billed",
         "reason": why_unpriced(unpriced, of=len(calls), line=line),
         "add_to_config": line,
     }
+
+
+def requests_of_known_cost(*, first_tries: int, priced: int, priced_first_tries: int, priced_well: int) -> int:
+    """Count the requests whose cost is in the sum, an SDK's repeats being one with their first try.
+
+    A repeat does not say which try it repeats. As many as failed at a known cost are taken to repeat those; the others
+    stand for requests of which the first try has no known cost (it ran into a timeout, say).
+    """
+    repeats_of_unknown = priced - priced_first_tries - (priced - priced_well)
+    return priced_first_tries + min(first_tries - priced_first_tries, max(0, repeats_of_unknown))
 
 
 def why_unpriced(unpriced: int, *, of: int, line: str | None) -> str | None:

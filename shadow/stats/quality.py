@@ -89,12 +89,18 @@ def quality_figures(
     ended_well: int,
     not_counted: int,
     whose: str,
+    is_compared: bool = False,
 ) -> dict[str, Any]:
     """`quality` of one model. `answers` are the scores of each counted answer that ended well, `conversations` whose.
 
     Only `scored` is averaged. `missing` are answers whose deciding score failed or is not there; answers to which the
-    evaluator does not apply leave the population and are counted beside it.
+    evaluator does not apply leave the population and are counted beside it. Both come oldest first: what an evaluator
+    said in an older version than its newest is another measure and left out. `is_compared`: other answers are judged
+    against these, pair by pair.
     """
+    by_evaluator = _by_evaluator(answers)
+    kept = [at for at, scores in enumerate(answers) if not _is_older(_deciding(scores), by_evaluator)]
+    answers, conversations = [answers[at] for at in kept], [conversations[at] for at in kept]
     deciding = [_deciding(scores) for scores in answers]
     absolute = [score.value for score in deciding if score and score.value is not None and score.role != "pair"]
     inapplicable = [score for score in deciding if score is not None and score.status == "not_applicable"]
@@ -114,15 +120,19 @@ def quality_figures(
         "not_counted": not_counted,
         "reason": _why(
             scored=len(absolute),
-            pairwise=pairwise,
+            is_pairwise=pairwise > 0 or is_compared,
             missing=missing,
             answers=len(answers),
             ended_well=ended_well,
             whose=whose,
             inapplicable=inapplicable,
         ),
-        "by_evaluator": _by_evaluator(answers),
+        "by_evaluator": by_evaluator,
     }
+
+
+def _is_older(score: ReadScore | None, by_evaluator: Mapping[str, Any]) -> bool:
+    return score is not None and score.version != by_evaluator[score.evaluator]["versions"][-1]
 
 
 def _interval(values: Sequence[tuple[str, float]]) -> dict[str, Any]:
@@ -164,7 +174,7 @@ def feedback_figures_of(*, n: int, average: float | None) -> dict[str, Any]:
 def _why(
     *,
     scored: int,
-    pairwise: int,
+    is_pairwise: bool,
     missing: int,
     answers: int,
     ended_well: int,
@@ -173,7 +183,7 @@ def _why(
 ) -> str | None:
     if scored:
         return None
-    if pairwise:
+    if is_pairwise:
         return PAIRWISE
     if not ended_well:
         return "no answer ended well yet"
@@ -193,7 +203,10 @@ def _by_evaluator(answers: Sequence[Sequence[ReadScore]]) -> dict[str, Any]:
     return {name: _one_evaluator(named[name]) for name in sorted(named)}
 
 
-def _one_evaluator(scores: Sequence[ReadScore]) -> dict[str, Any]:
+def _one_evaluator(told: Sequence[ReadScore]) -> dict[str, Any]:
+    """Give the figures of the newest version alone: another one is another measure."""
+    newest_first = list(dict.fromkeys(score.version for score in reversed(told)))
+    scores = [score for score in told if score.version == newest_first[0]]
     values = [score.value for score in scores if score.value is not None]
     return {
         "avg": mean(values),
@@ -202,7 +215,7 @@ def _one_evaluator(scores: Sequence[ReadScore]) -> dict[str, Any]:
         "not_applicable": sum(score.status == "not_applicable" for score in scores),
         "decides": any(score.decides for score in scores),
         "pairwise": any(score.role == "pair" for score in scores),
-        "versions": sorted({score.version for score in scores}),
+        "versions": newest_first[::-1],
     }
 
 

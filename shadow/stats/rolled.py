@@ -22,7 +22,7 @@ from shadow.stats.comparisons import (
 )
 from shadow.stats.coverage import compared, coverage_of
 from shadow.stats.figures import finite, ratio
-from shadow.stats.insights import crowded_key, insights
+from shadow.stats.insights import changed_evaluators, crowded_key, insights
 from shadow.stats.rolled_models import average, ratio_of, rolled_model_row, spent_usd
 
 if TYPE_CHECKING:
@@ -104,24 +104,29 @@ class Rolled:
 
     def task(self, name: str) -> dict[str, Any]:
         """Give models, comparisons and readings of one task."""
-        primaries = self._called(name, candidate=False)
+        judged = {each.primary for each in self._called(name, candidate=True) if self._is_by_pair(each)}
         models = [
-            *(self._primary(series) for series in primaries),
+            *(
+                self._primary(series, is_compared=series.primary in judged)
+                for series in self._called(name, candidate=False)
+            ),
             *(
                 self._row(answered, "candidate", candidate)
                 for candidate, answered in sorted(self._by_candidate(name).items())
             ),
         ]
-        pairwise = any(self._wholes[series].count("decided_by_pair") for series in self._called(name, candidate=True))
         return {
             "task": name,
             "models": models,
             "comparisons": [
-                self._comparison(name, primary, candidate, pairwise=pairwise)
+                self._comparison(name, primary, candidate, pairwise=bool(judged))
                 for primary, candidate in self._compared(name)
             ],
-            "insights": [*crowded_key(self._conversations[name]), *insights(models)],
+            "insights": [*crowded_key(self._conversations[name]), *changed_evaluators(models), *insights(models)],
         }
+
+    def _is_by_pair(self, series: Series) -> bool:
+        return self._wholes[series].count("decided_by_pair") > 0
 
     def size(self, task: str) -> int:
         """Count the models of a task."""
@@ -144,11 +149,14 @@ class Rolled:
                 brief_comparison(
                     primary=primary,
                     candidate=candidate,
-                    verdict=(self._epochs.get((name, primary, candidate)) or no_epoch())["verdict"],
+                    verdict=epoch["verdict"],
+                    ended=epoch.get("ended"),
                     coverage=self._coverage(name, primary, candidate),
                     judge_usd=self._besides.judge_usd(name, primary, candidate),
+                    noise_floor_usd=self._besides.noise_floor(name, primary)["cost_usd"],
                 )
                 for primary, candidate in self._compared(name)
+                for epoch in [self._epochs.get((name, primary, candidate)) or no_epoch()]
             ],
         }
 
@@ -181,12 +189,12 @@ class Rolled:
             found.setdefault(series.candidate, []).append(series)
         return found
 
-    def _primary(self, series: Series) -> dict[str, Any]:
-        row = self._row([series], "primary", series.primary)
+    def _primary(self, series: Series, *, is_compared: bool) -> dict[str, Any]:
+        row = self._row([series], "primary", series.primary, is_compared=is_compared)
         self._besides.add_feedback(row["quality"], series.task, series.primary)
         return row
 
-    def _row(self, of: Sequence[Series], role: Any, model: str | None) -> dict[str, Any]:
+    def _row(self, of: Sequence[Series], role: Any, model: str | None, *, is_compared: bool = False) -> dict[str, Any]:
         if len(of) == 1:
             totals, evaluators = self._wholes[of[0]], self._evaluators[of[0]]
         else:
@@ -196,7 +204,12 @@ class Rolled:
                 for key, scores in self._evaluators[series].items():
                     evaluators.setdefault(key, Totals()).absorb(scores)
         return rolled_model_row(
-            model=model, role=role, totals=totals, evaluators=evaluators, missing_line=self._missing_line
+            model=model,
+            role=role,
+            totals=totals,
+            evaluators=evaluators,
+            missing_line=self._missing_line,
+            is_compared=is_compared,
         )
 
     def _compared(self, task: str) -> list[tuple[str | None, str]]:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shadow.records import FAILURES, Outcome
 from shadow.stats.figures import finite, percentile_bounds, ratio
-from shadow.stats.models import MEASURED, NO_OVERHEAD, OF_THE_EPOCH, no_cost_per_point, why_unpriced
+from shadow.stats.models import (
+    MEASURED,
+    NO_OVERHEAD,
+    OF_THE_EPOCH,
+    no_cost_per_point,
+    requests_of_known_cost,
+    why_unpriced,
+    with_versions,
+)
 from shadow.stats.quality import PAIRWISE
 
 if TYPE_CHECKING:
@@ -27,13 +35,15 @@ def rolled_model_row(
     totals: Totals,
     evaluators: Evaluators,
     missing_line: Callable[[str], str | None],
+    is_compared: bool = False,
 ) -> dict[str, Any]:
-    """Build the row."""
+    """Build the row. `is_compared`: other answers are judged against this model's, pair by pair."""
     measured = {"measured": MEASURED[role]}
     latency_ms = spread(totals, "latency_ms", none_because="no answer ended well yet") | measured
     cost_usd = _cost(totals, model=model, missing_line=missing_line)
-    quality = _quality(totals, evaluators, role=role)
+    quality = _quality(totals, evaluators, role=role, is_compared=is_compared)
     per_point = cost_per_point(totals, pairwise=quality["reason"] == PAIRWISE)
+    per_point["reason"] = with_versions(per_point["reason"], quality["by_evaluator"])
     return {
         "model": model,
         "role": role,
@@ -100,12 +110,18 @@ def spent_usd(totals: Totals) -> float | None:
 def _cost(totals: Totals, *, model: str | None, missing_line: Callable[[str], str | None]) -> dict[str, Any]:
     requests, priced = totals.count("requests"), totals.count("billed.n")
     unpriced = requests - priced
-    spent = spent_usd(totals)
+    spent, well = spent_usd(totals), totals.count("billed.well")
     line = missing_line(model) if unpriced and model is not None else None
+    known = requests_of_known_cost(
+        first_tries=requests - totals.count("retries"),
+        priced=priced,
+        priced_first_tries=totals.count("billed.first_tries"),
+        priced_well=well,
+    )
     return {
         "total": spent,
-        "per_request": ratio(spent, totals.count("billed.first_tries")),
-        "per_success": ratio(spent, totals.count("billed.well")),
+        "per_request": ratio(spent, known),
+        "per_success": ratio(spent, well),
         "unpriced": unpriced,
         "basis": "billed",
         "reason": why_unpriced(unpriced, of=requests, line=line),
@@ -130,21 +146,38 @@ def cost_per_point(totals: Totals, *, pairwise: bool) -> dict[str, Any]:
     }
 
 
-def _quality(totals: Totals, evaluators: Evaluators, *, role: Literal["primary", "candidate"]) -> dict[str, Any]:
+def _quality(
+    totals: Totals, evaluators: Evaluators, *, role: Literal["primary", "candidate"], is_compared: bool
+) -> dict[str, Any]:
     by_evaluator = _by_evaluator(evaluators)
+    counts = _of_newest(totals, evaluators, by_evaluator)
     return {
-        "avg": average(totals, "quality"),
+        "avg": ratio_of(counts["sum"], round(counts["n"])),
         "ci": None,
         "level": None,
         "conversations": None,
         "conversation_avg": None,
-        "n": totals.count("quality.n"),
-        "missing": totals.count("quality.missing"),
-        "not_applicable": totals.count("quality.not_applicable"),
+        "n": round(counts["n"]),
+        "missing": round(counts["missing"]),
+        "not_applicable": round(counts["not_applicable"]),
         "not_counted": totals.count("quality.not_counted"),
-        "reason": _why(totals, by_evaluator, role=role),
+        "reason": _why(totals, counts, by_evaluator, role=role, is_compared=is_compared),
         "by_evaluator": by_evaluator,
     }
+
+
+def _of_newest(totals: Totals, evaluators: Evaluators, by_evaluator: Mapping[str, Any]) -> dict[str, float]:
+    """Sums of quality without what a deciding evaluator said in older versions than its newest: another measure."""
+    counts = {part: totals[f"quality.{part}"] for part in ("answers", "n", "sum", "missing", "not_applicable")}
+    for (name, version), scores in evaluators.items():
+        if name in by_evaluator and version != by_evaluator[name]["versions"][-1] and scores.count("decides"):
+            counts["answers"] -= scores["seen"]
+            parts = (
+                ("missing", "not_applicable") if scores.count("pairwise") else ("n", "sum", "missing", "not_applicable")
+            )
+            for part in parts:
+                counts[part] -= scores[part]
+    return counts
 
 
 _WHOSE = {
@@ -153,11 +186,18 @@ _WHOSE = {
 }
 
 
-def _why(totals: Totals, by_evaluator: Mapping[str, Any], *, role: Literal["primary", "candidate"]) -> str:
-    answers, missing = totals.count("quality.answers"), totals.count("quality.missing")
-    if totals.count("quality.n"):
+def _why(
+    totals: Totals,
+    counts: Mapping[str, float],
+    by_evaluator: Mapping[str, Any],
+    *,
+    role: Literal["primary", "candidate"],
+    is_compared: bool,
+) -> str:
+    answers, missing = round(counts["answers"]), round(counts["missing"])
+    if round(counts["n"]):
         return f"ci is null: {OF_THE_EPOCH}"
-    if totals.count("quality.pairwise"):
+    if totals.count("quality.pairwise") or is_compared:
         return PAIRWISE
     if not sum(totals.count(f"outcome.{outcome}") for outcome in (Outcome.OK, Outcome.REFUSAL, Outcome.TRUNCATED)):
         return "no answer ended well yet"
@@ -176,17 +216,15 @@ def _by_evaluator(evaluators: Evaluators) -> dict[str, Any]:
         seen = {version: totals for version, totals in versions.items() if totals.count("seen")}
         if not seen:
             continue
-        total = {
-            part: sum(totals[part] for totals in seen.values())
-            for part in ("n", "sum", "missing", "not_applicable", "decides", "pairwise")
-        }
+        oldest_first = sorted(seen, key=lambda version: (seen[version].last, len(version), version))
+        newest = seen[oldest_first[-1]]
         found[name] = {
-            "avg": ratio_of(total["sum"], round(total["n"])),
-            "n": round(total["n"]),
-            "missing": round(total["missing"]),
-            "not_applicable": round(total["not_applicable"]),
-            "decides": total["decides"] > 0,
-            "pairwise": total["pairwise"] > 0,
-            "versions": sorted(seen),
+            "avg": ratio_of(newest["sum"], newest.count("n")),
+            "n": newest.count("n"),
+            "missing": newest.count("missing"),
+            "not_applicable": newest.count("not_applicable"),
+            "decides": newest.count("decides") > 0,
+            "pairwise": newest.count("pairwise") > 0,
+            "versions": oldest_first,
         }
     return found

@@ -316,7 +316,7 @@ class Reader(Judging, Protocol):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Pairs without bodies and the cursor of the next page; `worst`: largest quality loss first.
+        """Pairs without bodies and the cursor of the next page; `worst`: no answer, then the largest loss.
 
         `show` keeps those with a quality difference, with a loss of the candidate, with an error on either side,
         or those that nobody has labelled.
@@ -584,6 +584,10 @@ class Book(Protocol):
         """The first conversations that have not entered, in order of their start."""
         ...
 
+    async def frontier(self, ledger: int, *, now: datetime) -> Mapping[str, Any]:
+        """The place (entered_until, entered_last) of the last conversation that entered and began by `now`, or None."""
+        ...
+
     async def asked_before(self, ledger: int, *, prompts: Sequence[str]) -> set[str]:
         """Tell which of these prompts (hashes) began a conversation that had entered before this change."""
         ...
@@ -612,7 +616,10 @@ class Ledger(Protocol):
         ...
 
     async def current(self) -> list[dict[str, Any]]:
-        """Every candidate in its newest epoch: id, task, primary, candidate, and the facts it was last decided by."""
+        """Every candidate in its newest epoch, with what it was last decided by, and how far it has come.
+
+        Columns: id, task, primary, candidate, facts, entered_until, and the epoch's last_started_at.
+        """
         ...
 
     async def changes(self, ledger: int) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from shadow.verdict.decide import decide
 from shadow.verdict.differences import Differences, FailureShares, Watch, rounded_down, rounded_up
 from shadow.verdict.eprocess import confidence_sequence, e_value, log_e_value
 from shadow.verdict.evidence import (
+    Calls,
     Estimate,
     Evidence,
     Guard,
@@ -21,6 +22,7 @@ from shadow.verdict.latency import SLO_MARGIN, Percentile, faster, percentile, s
 __all__ = [
     "SLO_MARGIN",
     "AlphaBook",
+    "Calls",
     "CostTest",
     "Differences",
     "Estimate",

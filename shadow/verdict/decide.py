@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from shadow.verdict.eprocess import lower_bound, mean_of, upper_bound
@@ -25,7 +26,8 @@ def decide(evidence: Evidence) -> Verdict:
     held_back = _held_back(evidence)
     state = _state(evidence, proofs, held_back=bool(held_back))
     quality = quality_difference(evidence)
-    needed = _more_needed(evidence, state, proofs) if state in _WAITING else None
+    waits = state in _WAITING and evidence.ended is None
+    needed = _more_needed(evidence, state, proofs) if waits else None
     return Verdict(
         state=state,
         summary=summary(evidence, state=state, proofs=proofs, held_back=held_back),
@@ -37,6 +39,7 @@ def decide(evidence: Evidence) -> Verdict:
         proofs=list(proofs.values()),
         more_needed=needed,
         stops=_stops(evidence, state),
+        ended=evidence.ended,
     )
 
 
@@ -117,6 +120,13 @@ def _stops(evidence: Evidence, state: State) -> bool:
     return state in {"reject", "equivalent"} or evidence.asked >= evidence.rules.max_conversations
 
 
+def _fewest(evidence: Evidence) -> int:
+    """Give the conversations to be asked at least until there are enough: of some nothing can be compared."""
+    few = max(evidence.rules.min_conversations - evidence.conversations, 1)
+    each = evidence.asked / evidence.conversations if evidence.conversations else 1.0
+    return math.ceil(few * max(1.0, each))
+
+
 def _more_needed(evidence: Evidence, state: State, proofs: Mapping[str, Proof]) -> MoreNeeded | None:
     rules = evidence.rules
     left = rules.max_conversations - evidence.asked
@@ -141,7 +151,7 @@ def _more_needed(evidence: Evidence, state: State, proofs: Mapping[str, Proof]) 
     ]
     return more_needed(
         ways,
-        at_least=min(max(rules.min_conversations - evidence.conversations, 1), left),
+        at_least=min(_fewest(evidence), left),
         at_most=left,
         pace=evidence.pace,
         told=evidence.conversations >= FEWEST,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from shadow.verdict.cost import CostTest
@@ -67,11 +68,34 @@ class Pace:
     """How fast evidence comes in at present, for the estimate of what is still needed."""
 
     conversations_per_day: float
-    """Conversations of this comparison that enter a day, at the present `sample_rate`."""
+    """Conversations a day that the candidate is asked, at the present `sample_rate`."""
     usd_per_conversation: float | None
-    """Candidate and judge together; None when not known."""
+    """Candidate and judge together, for one that is asked; None when not known."""
     sample_rate: float
     budget_usd_per_day: float | None = None
+    usd_unknown: str = "a price is missing"
+    """Why dollars are not known, where they are not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """Single calls, the candidate's and the primary's live ones in the same conversations, and how many failed."""
+
+    asked: int = 0
+    failed: int = 0
+    primary: int = 0
+    primary_failed: int = 0
+    refused: int = 0
+    """Of the candidate's, those its endpoint would not take (400, 404, 422); 0 in what older versions counted."""
+
+    def __add__(self, other: Calls) -> Calls:
+        return Calls(
+            asked=self.asked + other.asked,
+            failed=self.failed + other.failed,
+            primary=self.primary + other.primary,
+            primary_failed=self.primary_failed + other.primary_failed,
+            refused=self.refused + other.refused,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +127,16 @@ class Evidence:
     """Conversations among `missing` in which no turn at all was scored, so that they are not in `quality`."""
     guards: Sequence[Guard] = ()
     failures: FailureShares | None = None
+    calls: Calls | None = None
+    """The calls behind `failures`; None where they were not counted."""
+    settled: int | None = None
+    """Conversations in which anything counts, the candidate's failures among them; None: those of `entered`."""
     cost: CostTest | None = None
     """None: no cost is known, so that nothing can be shown to be cheaper."""
+    cost_ratio: Estimate | None = None
+    """The candidate's cost by the primary's as it is shown beside the verdict; None: as in `cost`."""
+    prices_since: datetime | None = None
+    """When the prices changed that the cost figures speak of; None: they are those of the whole epoch."""
     withheld: Sequence[str] = ()
     """Sentences from outside that hold `promote` and `better_costlier` back: judge untrusted, price unknown, ..."""
     latched: Mapping[str, Latch] = field(default_factory=dict)
@@ -115,6 +147,10 @@ class Evidence:
     saving_usd_per_month: Estimate | None = None
     traffic_share: float | None = None
     """Share of the task's eligible exchanges whose like was compared (the rest was skipped by rule)."""
+    late: int = 0
+    """Conversations that became known too late for their place in the order of starts, so that they do not count."""
+    ended: str | None = None
+    """Why nobody asks the candidate beside this primary any more, as a sentence's part; None: it goes on."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < MAX_ALPHA:
@@ -173,7 +209,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoreNeeded:
-    """What it takes to know more: `conversations` from `low` to `high`, then days, dollars and advice."""
+    """What it takes to know more: conversations that are asked, from `low` to `high`, then days, dollars and advice."""
 
     conversations_low: int | None
     conversations_high: int | None
@@ -206,3 +242,5 @@ class Verdict:
     """None once nothing more is waited for."""
     stops: bool
     """True when this candidate need not be shadowed any longer, so that its budget goes to the others."""
+    ended: str | None = None
+    """`Evidence.ended`: the verdict is what was known then."""

@@ -24,6 +24,8 @@ MIN_CONVERSATIONS = 50
 MIN_QUALITY = 0.05
 """Where mean quality may be this low, cost per quality point swings by factors of hundreds and says nothing."""
 
+NOTHING_TO_DIVIDE = "no cost or no quality above 0 yet"
+
 _TUNED_TO = 300
 """Conversations at which the interval is narrowest, relative to those of other tunings."""
 
@@ -159,7 +161,7 @@ def _cost_per_point(sums: Sums, column: int, quality: Mapping[float, int] | None
 def _log_ratio(sums: Sums, signs: Sequence[int], alpha: float) -> Estimate:
     """Give the product of means to the power of their signs, with an interval of its logarithm."""
     if any(sign and mean <= 0 for sign, mean in zip(signs, sums.means, strict=True)):
-        return Estimate(value=None, reason="no cost or no quality above 0 yet")
+        return Estimate(value=None, reason=NOTHING_TO_DIVIDE)
     weights = [sign / mean if sign else 0.0 for sign, mean in zip(signs, sums.means, strict=True)]
     log_value = math.fsum(sign * math.log(mean) for sign, mean in zip(signs, sums.means, strict=True) if sign)
     logs = _with_interval(log_value, sums.deviation(weights), sums.conversations, alpha)

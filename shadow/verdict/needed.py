@@ -38,6 +38,8 @@ class Growth:
     worst: Sequence[float]
     """What one conversation that speaks as much against the claim as one can does to each bet."""
     seen: int
+    asked_each: float = 1.0
+    """Conversations that are asked for one that this test counts."""
 
     def more(self, deviations: float) -> int | None:
         """Give the conversations still needed if growth is so many deviations off its mean; None: never."""
@@ -92,7 +94,7 @@ class Range:
 
 
 def range_of(growths: Iterable[Growth | None]) -> Range | None:
-    """Give the range until all these tests are proved; None when one can not be told yet, or even luck does not do."""
+    """Give the range of asked conversations until all these tests are proved; None: not told yet, or luck won't do."""
     low, highs = 1, [1]
     never = False
     for each in growths:
@@ -100,8 +102,8 @@ def range_of(growths: Iterable[Growth | None]) -> Range | None:
         if each is None or best is None:
             return None
         worst = each.more(-SPREAD)
-        low, never = max(low, best), never or worst is None
-        highs.append(worst or 0)
+        low, never = max(low, math.ceil(best * each.asked_each)), never or worst is None
+        highs.append(math.ceil((worst or 0) * each.asked_each))
     return Range(low=low, high=None if never else max(highs))
 
 
@@ -110,7 +112,8 @@ def more_needed(
 ) -> MoreNeeded:
     """Say what it takes until the first of several decisions.
 
-    `ways` are the decisions that could come. `at_least` conversations must come anyway, after `at_most` the count ends.
+    `ways` are the decisions that could come. `at_least` conversations must come anyway, after `at_most` the count ends;
+    all of them, and those of `pace`, are conversations that are asked.
     `told`: enough was seen to tell a growth rate at all.
     """
     open_ways = [way for way in ways if way is not None]
@@ -139,11 +142,17 @@ def more_needed(
 def _priced(conversations: int, pace: Pace | None) -> tuple[float | None, float | None, str | None, list[str]]:
     if pace is None or pace.conversations_per_day <= 0:
         usd = None if pace is None or pace.usd_per_conversation is None else conversations * pace.usd_per_conversation
-        return None, usd, None, ["days are not known: no conversation has entered lately"]
+        return None, usd, None, [f"days are not known: {_no_pace(pace)}"]
     days = conversations / pace.conversations_per_day
     if pace.usd_per_conversation is None:
-        return days, None, None, ["dollars are not known: a price is missing"]
+        return days, None, None, [f"dollars are not known: {pace.usd_unknown}"]
     return days, conversations * pace.usd_per_conversation, advice(conversations, pace), []
+
+
+def _no_pace(pace: Pace | None) -> str:
+    if pace is not None and pace.sample_rate <= 0:
+        return "nothing is asked at present (sample_rate is 0, or shadowing is off)"
+    return "no conversation has entered lately"
 
 
 def advice(conversations: int, pace: Pace) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shadow.verdict.differences import CANDIDATE_SHARE
@@ -55,7 +56,7 @@ def growth_of(evidence: Evidence, name: str) -> Growth | None:
         **{f"guard:{guard.name}": (guard.differences.good, -guard.margin, "greater") for guard in evidence.guards},
     }
     counts, m0, side = tests[name]
-    return growth(counts, m0, side, line=line)
+    return _each_asked(growth(counts, m0, side, line=line), evidence)
 
 
 def _of_quality(evidence: Evidence) -> list[Proof]:
@@ -128,6 +129,11 @@ def _covers(latch: Latch, name: str, *, bound: float, alpha: float) -> bool:
     return excess <= _NOISE and latch.alpha <= alpha + _NOISE
 
 
+def _each_asked(found: Growth | None, evidence: Evidence) -> Growth | None:
+    """Say what each conversation that counts takes: not of all that are asked something can be compared."""
+    return None if found is None else replace(found, asked_each=max(1.0, evidence.asked / found.seen))
+
+
 def _growth_of_failures(evidence: Evidence, *, line: float) -> Growth | None:
     if evidence.failures is None:
         return None
@@ -144,6 +150,9 @@ def _growth_of_cost(evidence: Evidence, name: str, *, line: float) -> Growth | N
     ended = cost.above if side == "less" else cost.below
     if ended or cost.conversations < FEWEST:
         return None
+    # A test that began anew has seen few of those that were asked: what it has left out of late says how many it takes.
+    settled = evidence.settled or evidence.entered
+    each_settled = max(1.0, evidence.asked / settled) if settled else 1.0
     variance = max(0.0, cost.sum_y2 / cost.conversations - (cost.sum_y / cost.conversations) ** 2)
     return Growth(
         line=line,
@@ -152,4 +161,5 @@ def _growth_of_cost(evidence: Evidence, name: str, *, line: float) -> Growth | N
         spread=[abs(stake) * math.sqrt(variance) for stake in bets(0.0, side)],
         worst=[0.0] * len(wealths),
         seen=cost.conversations,
+        asked_each=each_settled / (1 - cost.left_out_share),
     )

@@ -33,7 +33,7 @@ address under <code>listen</code>.</p>
 <dd>latency, cost and quality of every model, and how candidates compare (last 7 days;
 <code>?since=24h</code> for less)</dd>
 <dt><a href="/pairs?sort=worst">/pairs</a></dt>
-<dd>single pairs of answers, those first where the candidate lost most</dd>
+<dd>single pairs of answers, those first where the candidate failed or lost most</dd>
 <dt><a href="/verdicts">/verdicts</a></dt>
 <dd>what is decided for each candidate, and what is not yet</dd>
 <dt><a href="/openapi.json">/openapi.json</a></dt>

@@ -327,7 +327,7 @@ def _page() -> list[Json]:
     limits = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     order = {"type": "string", "enum": ["worst", "newest"], "default": "newest"}
     return [
-        _parameter("sort", "`worst`: largest loss of the candidate first.", order),
+        _parameter("sort", "`worst`: pairs without an answer first, then the largest loss of the candidate.", order),
         _parameter("limit", "Pairs on a page.", limits),
         _text("cursor", "`next_cursor` of the page before; same filters and order."),
     ]

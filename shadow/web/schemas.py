@@ -136,8 +136,10 @@ def _more_task() -> Schema:
         "primary": maybe(text("Model that answered the app.")),
         "candidate": text("Model under test."),
         "verdict": _comparison()["properties"]["verdict"],
+        "ended": _comparison()["properties"]["ended"],
         "coverage": ref("Coverage"),
         "judge": judge,
+        "noise_floor": object_of({"cost_usd": number("As in Comparison: of the primary's second answers.")}),
     }
     model = {
         "model": maybe(text("Name as asked.")),
@@ -223,7 +225,13 @@ def _distribution() -> Schema:
 def _quality() -> Schema:
     return object_of(
         {
-            "avg": maybe(number("Mean of the deciding evaluator's scores, 0 to 1.", minimum=0, maximum=1)),
+            "avg": maybe(
+                number(
+                    "Mean of the deciding evaluator's scores, 0 to 1; in its newest version, where it had several.",
+                    minimum=0,
+                    maximum=1,
+                )
+            ),
             "ci": _interval(),
             "level": _level(),
             "conversations": maybe(count("Conversations that `ci` is over; null: only the ledger counts them.")),
@@ -247,7 +255,10 @@ def _evaluator() -> Schema:
             "not_applicable": count("Answers it does not apply to."),
             "decides": flag("True for the evaluator that is the quality."),
             "pairwise": flag("True when it compares two answers."),
-            "versions": list_of({"type": "string"}),
+            "versions": {
+                **list_of({"type": "string"}),
+                "description": "Those of this window, the newest last; all figures are of that one.",
+            },
         }
     )
 
@@ -387,7 +398,9 @@ def _epoch_figures() -> dict[str, Schema]:
                 "value": maybe(number("Candidate's cost by primary's over conversations.")),
                 "ci": _interval(),
                 "level": _level(),
-                "n": count("Conversations (pairs, of a window) of known cost."),
+                "n": maybe(
+                    count("Conversations (pairs, of a window) of known cost; null: none yet since prices changed.")
+                ),
                 "basis": {"const": "uncached"},
                 "reason": _reason(),
             }
@@ -395,10 +408,11 @@ def _epoch_figures() -> dict[str, Schema]:
         "more_needed": object_of(
             {
                 "conversations": object_of(
-                    {"low": maybe(count("At best.")), "high": maybe(count("At worst, or until the count ends."))}
+                    {"low": maybe(count("At best.")), "high": maybe(count("At worst, or until the count ends."))},
+                    "Conversations that are asked of the candidate, whether or not something in them can be compared.",
                 ),
-                "days": maybe(number("Until then, at the present traffic.")),
-                "usd": maybe(number("Until then.")),
+                "days": maybe(number("Until then, at the traffic of the last days and the present sample_rate.")),
+                "usd": maybe(number("Until then, at what one that is asked has cost lately.")),
                 "advice": maybe(text("What could be set, and what comes of it.")),
                 "reason": _reason(),
             }
@@ -409,13 +423,14 @@ def _epoch_figures() -> dict[str, Schema]:
                     {
                         "file": text("The file to edit."),
                         "change": text("The line, such as `primary.model: gpt-4o`."),
-                        "yaml": text("What stands in the file afterwards."),
+                        "yaml": text("What is to stand in the file; what to do with the candidates is a comment."),
                         "steps": list_of(text("One step.")),
                     }
                 ),
                 {"type": "null"},
             ],
-            "description": "What to change for `promote`; null with any other verdict. Nothing switches by itself.",
+            "description": "What to change for `promote`; null with any other verdict, and once the comparison has "
+            "ended. Nothing switches by itself.",
         },
         "proofs": list_of(
             object_of(
@@ -437,10 +452,12 @@ def _epoch_figures() -> dict[str, Schema]:
         ),
         "entry": {
             **some,
-            "description": "Who waits to enter and for what, what was late, what asks the same, what does not count.",
+            "description": "Who waits to enter and for what, what was `late` for the order of starts, how often the "
+            "order was `set_back` with the clock, what asks the same, what does not count.",
         },
         "spent_usd": maybe(number("What asking and scoring this candidate was billed in this epoch.")),
         "stopped": object_of({"because": _reason(), "at": maybe(moment("Since when it is no longer asked."))}),
+        "ended": maybe(text("Why nobody is asked for this comparison any more; null while it goes on.")),
     }
 
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shadow.ledger import Facts
+from shadow.ledger.figures import current_views, verdict_figures
 from shadow.records import Outcome, RequestFacts
 from shadow.sampling import conversation_hash, conversation_key
 from shadow.store import open_store
 from shadow.store.base import MovedError
+from shadow.switch import SwitchAdvisor
 from shadow.verdict import Rules
 from tests.support.ledger import START, Books, judging, plan
 
@@ -420,21 +422,197 @@ async def test_a_changed_definition_of_a_candidate_begins_a_new_epoch(books: Boo
     ]
 
 
-async def test_a_changed_price_begins_the_cost_test_anew_and_nothing_else(books: Books) -> None:
-    await books.conversations(16)
-    await books.bookkeeper().catch_up()
-    before = (await books.states())["rival"].cost
+async def test_a_changed_price_begins_the_cost_test_and_all_that_is_shown_of_costs_anew(books: Books) -> None:
+    keeper = books.bookkeeper(facts=Facts(prices="p1"))
+    await books.conversations(70, cost_usd=0.001, primary_usd=0.002)
+    await keeper.catch_up()
+    before = verdict_figures(await books.view())
+    assert (before["cost_ratio"]["value"], before["cost_ratio"]["n"]) == (pytest.approx(0.5), 70)
+    changed_at = books.now
     keeper = books.bookkeeper(facts=Facts(prices="p2"))
     await keeper.catch_up()
-    await books.conversations(4, start=16)
+    at_once = verdict_figures(await books.view())
+    since = f"since prices changed at {changed_at:%Y-%m-%d %H:%M} UTC"
+    for figure in (at_once["cost_ratio"], at_once["cost_per_quality_point_usd"]["ratio"]):
+        assert (figure["value"], figure["ci"]) == (None, None)
+        assert figure["reason"].startswith(since)
+    assert at_once["cost_ratio"]["n"] is None, "0 would have the window's mixed prices told in its place"
+    assert f"since prices changed on {changed_at:%Y-%m-%d at %H:%M} costs can not be compared yet" in at_once["why"]
+
+    await books.conversations(12, start=70, cost_usd=0.004, primary_usd=0.002)
     await keeper.catch_up()
-    after = (await books.states())["rival"].cost
-    assert before is not None
-    assert after is not None
-    assert (before.test.number, before.test.conversations) == (1, 6)
-    assert (after.test.number, after.test.conversations) == (2, 4)
-    assert (await books.view())["entered"] == 20
-    assert (await books.view())["number"] == 1
+    after = verdict_figures(await books.view())
+    assert (after["cost_ratio"]["value"], after["cost_ratio"]["n"]) == (pytest.approx(2.0), 12)
+    assert after["cost_ratio"]["gate"] == {**after["cost_ratio"]["gate"], "cost_epoch": 2, "conversations": 12}
+    assert after["cost_ratio"]["prices_since"] == changed_at
+    assert after["cost_ratio"]["reason"] == f"{since}; no interval yet: 12 of at least 50 conversations"
+    assert after["cost_per_quality_point_usd"]["candidate"]["value"] == pytest.approx(0.004)
+    assert "it costs 100 % more" in after["why"]
+    assert (after["conversations"], after["epoch"]["number"], after["quality_diff"]["n"]) == (82, 1, 82)
+
+
+async def test_what_is_still_needed_is_told_at_the_present_sample_rate_and_traffic(books: Books) -> None:
+    """A hundred conversations a day of the app, of which 5 % and then half are asked."""
+    for count, rate, every_s in ((50, 0.05, 86_400 / 5), (100, 0.5, 86_400 / 50)):
+        keeper = books.bookkeeper(sample_rates={"rival": rate})
+        await keeper.catch_up()
+        for _ in range(count):
+            await books.turn(f"c{books.number:05}")
+            await books.answer(candidate=float(books.number % 4 > 0), primary=float((books.number + 1) % 4 > 0))
+            books.later(every_s)
+            if not books.number % 10:
+                await keeper.catch_up()
+        books.later(61)
+        await keeper.catch_up()
+        more = verdict_figures(await books.view())["more_needed"]
+        assert more["days"] == pytest.approx(more["conversations"]["high"] / (100 * rate), rel=0.05)
+        assert more["usd"] == pytest.approx(more["conversations"]["high"] * 0.001)
+    await books.bookkeeper(sample_rates={"rival": 1.0}).catch_up()
+    raised = verdict_figures(await books.view())["more_needed"]
+    assert raised["days"] == pytest.approx(raised["conversations"]["high"] / 100, rel=0.05), "at once, not in a month"
+    await books.bookkeeper(sample_rates={"rival": 0.0}).catch_up()
+    none = verdict_figures(await books.view())["more_needed"]
+    assert (none["days"], "nothing is asked at present" in none["reason"]) == (None, True)
+
+
+async def test_what_is_needed_counts_and_costs_what_is_asked_though_little_of_it_can_be_compared(books: Books) -> None:
+    keeper = books.bookkeeper(plan(rules=Rules(margin=0.05, min_conversations=50)))
+    for number in range(100):
+        await books.turn(f"c{number:05}")
+        value = 1.0 if number % 5 == 0 else None
+        await books.answer(primary=value, candidate=value, status="not_applicable", cost_usd=0.001)
+        books.later(60)
+    books.later(61)
+    await keeper.catch_up()
+    shown = verdict_figures(await books.view())
+    more = shown["more_needed"]
+    assert shown["quality_diff"]["n"] == 20
+    assert more["conversations"]["low"] >= (50 - 20) * 5
+    assert more["days"] == pytest.approx(more["conversations"]["high"] / 1440, rel=0.03)
+    assert more["usd"] == pytest.approx(more["conversations"]["high"] * 0.001)
+    assert "this speaks for 20 % of the task's traffic" in shown["why"]
+
+
+async def test_the_share_of_traffic_a_verdict_speaks_for_is_the_same_whatever_the_candidate_answers(
+    books: Books,
+) -> None:
+    keeper = books.bookkeeper(plan("rival", "flaky"))
+    for number in range(40):
+        await books.turn(f"c{number:05}", candidates=("rival", "flaky"))
+        value = 1.0 if number % 4 else None
+        for job in await books.store.jobs.lease(worker="w", limit=9, lease_s=60, now=books.now):
+            fails = job.job.candidate == "flaky" and number % 3 == 0
+            outcome = Outcome.TIMEOUT if fails else Outcome.OK
+            await books.finish(job, primary=value, candidate=value, status="not_applicable", outcome=outcome)
+        books.later(1)
+    books.later(61)
+    await keeper.catch_up()
+    for candidate in ("rival", "flaky"):
+        why = verdict_figures(await books.view(candidate))["why"]
+        assert "this speaks for 75 % of the task's traffic" in why
+    assert "; 14 of its 40 calls failed (35 %), 0 of the primary's 40 (0 %); " in why
+
+
+# ---- clocks that are put right
+
+
+async def test_a_clock_that_was_ahead_for_a_minute_does_not_end_the_count(
+    books: Books, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = books.bookkeeper()
+    await books.conversations(5)
+    await keeper.catch_up()
+    books.later(86_400)
+    await books.conversations(1, start=5)
+    await keeper.catch_up()
+    books.later(-86_400)
+    await keeper.catch_up()
+    await books.conversations(5, start=6)
+    await keeper.catch_up()
+    shown = verdict_figures(await books.view())
+    assert (shown["conversations"], shown["entry"]["late"], shown["entry"]["set_back"]) == (11, 0, 1)
+    assert shown["entry"]["entered_until"] < books.now
+    assert "the clock went back: a conversation of 2026-11-24 12:01" in caplog.text
+    # The order of starts holds on: what comes to light later than one that began after it is late, and told.
+    await books.turn("slow", at=START + timedelta(seconds=2))
+    await books.answer(candidate=0.0)
+    await keeper.catch_up()
+    books.later(61)
+    await keeper.catch_up()
+    shown = verdict_figures(await books.view())
+    assert (shown["conversations"], shown["entry"]["late"]) == (11, 1)
+    assert "1 conversation was known too late for the order of starts and count for nothing" in shown["why"]
+
+
+async def test_after_a_clock_that_went_back_an_hour_conversations_enter_in_its_order(books: Books) -> None:
+    keeper = books.bookkeeper()
+    await books.conversations(12)
+    await keeper.catch_up()
+    books.later(-3600)
+    await books.conversations(12, start=12)
+    await keeper.catch_up()
+    shown = verdict_figures(await books.view())
+    assert (shown["conversations"], shown["entry"]["late"]) == (24, 0)
+    assert shown["cost_ratio"]["gate"]["unpriced"] == 0, "at the first prices all of an epoch counts"
+
+
+async def test_an_epoch_that_was_begun_by_a_clock_ahead_has_begun(books: Books) -> None:
+    await books.conversations(3)
+    await books.bookkeeper().catch_up()
+    books.later(86_400)
+    changed = books.bookkeeper(plan(judging={"default": judging(definition="d2")}))
+    await changed.catch_up()
+    books.later(-86_400)
+    await books.conversations(3, start=3)
+    await changed.catch_up()
+    views = await books.store.ledger.views()
+    assert [(view["number"], view["entered"]) for view in views] == [(1, 3), (2, 3)]
+    assert [view["number"] for view in current_views(views)] == [2]
+
+
+# ---- comparisons that ended
+
+
+async def test_a_candidate_that_is_taken_out_ends_its_comparison_and_what_was_known_of_it_stays(books: Books) -> None:
+    await books.conversations(80)
+    await books.bookkeeper(facts=Facts(prices="p1")).catch_up()
+    gone = books.bookkeeper(plan("other"), facts=Facts(withheld=("the price of rival is unknown",)))
+    await gone.catch_up()
+    shown = verdict_figures(await books.view())
+    because = "rival is not among shadow.candidates any more"
+    assert (shown["verdict"], shown["ended"]) == ("promote", because), "its price went with it and withholds nothing"
+    assert shown["why"].startswith(
+        f"rival could take over from primary when their comparison ended; it ended because {because}; proved: "
+    )
+    assert shown["more_needed"]["reason"] == f"the comparison has ended: {because}"
+    assert SwitchAdvisor(config_file="c.yaml")(shown) is None
+    await books.bookkeeper().catch_up()
+    back = verdict_figures(await books.view())
+    assert (back["verdict"], back["ended"]) == ("promote", None)
+    assert SwitchAdvisor(config_file="c.yaml")(back) is not None
+
+
+async def test_a_primary_that_answers_nobody_any_more_ends_its_comparisons(books: Books) -> None:
+    keeper = books.bookkeeper()
+    await books.conversations(12)
+    await keeper.catch_up()
+    books.later(6 * 86_400)
+    await keeper.catch_up()
+    assert verdict_figures(await books.view())["ended"] is None
+    books.later(86_400)
+    await keeper.catch_up()
+    quiet = verdict_figures(await books.view())
+    assert quiet["ended"] == "no conversation with primary was sampled since 2026-11-23"
+    assert quiet["more_needed"]["conversations"] == {"low": None, "high": None}
+    await books.conversations(1, start=12)
+    await keeper.catch_up()
+    assert verdict_figures(await books.view())["ended"] is None
+    switched = books.bookkeeper(plan(primary="rival"))
+    await switched.catch_up()
+    assert verdict_figures(await books.view())["ended"] is None, "some requests keep the model they name"
+    books.later(3601)
+    await switched.catch_up()
+    assert verdict_figures(await books.view())["ended"] == "primary.model is rival now"
 
 
 # ---- restarts, several at once, and a recomputation

@@ -15,6 +15,7 @@ import httpx2
 import pytest
 
 from shadow.records import StoredContent
+from shadow.stats.quality import PAIRWISE
 from shadow.store import open_store
 from shadow.web.answers import ErrorAnswer
 from shadow.web.cookies import COOKIE, LIFETIME_S, cookie_holds, cookie_value
@@ -230,6 +231,15 @@ def test_the_first_thing_on_the_overview_is_one_sentence_per_candidate(client: h
     assert said.count("How to switch") == 1
     for badge in ("Promote", "Undecided", "Reject"):
         assert badge in said
+
+
+def test_a_comparison_that_ended_asks_for_nothing(api: FakeApi) -> None:
+    one = api.answers["/stats"]["tasks"][0]["comparisons"][0]
+    one |= {"verdict": "promote", "ended": f"{one['candidate']} is not among shadow.candidates any more"}
+    with serving(api) as client:
+        page = read(client, "")
+    assert "Promote, ended" in page.text
+    assert "Set primary.model" not in page.text
 
 
 def test_every_value_that_is_null_is_shown_by_its_reason(api: FakeApi) -> None:
@@ -775,6 +785,128 @@ def test_a_cookie_ends_and_belongs_to_one_token() -> None:
     later = f"9{made}"
     for forged in (later, made[:-1], made.partition(".")[0], "", ".", "x.y", "1" * 400 + ".y", "\u0661.x"):
         assert not cookie_holds(forged, TOKEN, now_s=1000), forged
+
+
+# ---- what figures are of
+
+
+def test_a_quality_is_the_mean_its_interval_is_of(api: FakeApi) -> None:
+    api.answers["/stats"]["tasks"][0]["models"][1]["quality"] |= {"conversation_avg": None, "ci": None}
+    with serving(api) as client:
+        for path in ("", "report"):
+            page = read(client, path)
+            shown = {
+                given["data-path"]: text for given, text in page.facts if ".quality." in given.get("data-path", "")
+            }
+            assert shown["tasks.0.models.0.quality.conversation_avg"] == "0.908"
+            assert shown["tasks.0.models.1.quality.avg"] == "0.921"  # sums alone do not tell conversations
+            assert "every conversation weighing the same" in page.text
+            assert "Costs of requests are billed ones, those of quality points uncached." in page.text
+
+
+def test_with_several_primaries_everything_says_which_one_it_is_about(api: FakeApi) -> None:
+    (task,) = api.answers["/stats"]["tasks"]
+    task["models"].insert(1, dashboard.model("claude-B", "primary"))
+    task["comparisons"] = [dashboard.comparison(OPEN), dashboard.comparison(OPEN, primary="claude-B", verdict="reject")]
+    api.answers["/stats"]["more_tasks"] = [{"task": "x", "models": [], "comparisons": task["comparisons"]}]
+    both = [f"{OPEN} for {PRIMARY}", f"{OPEN} for claude-B"]
+    with serving(api) as client:
+        page, whole = read(client, ""), client.get("/ui/").text
+        health = read(client, "health").text
+    listed = rows_of(whole)
+    for name in both:
+        assert len([row for row in listed if row[0] == name]) == 2, name  # of both charts
+        assert f"{name}: cost 0.52x" in whole  # a point
+        assert f"{name}: \u22122.1\u202fpts [" in whole  # a range
+        assert f"Coverage of {name}" in health
+    glance = page.text.partition("Task support")[0]
+    assert glance.count(f"{both[0]} ? Undecided") == glance.count(f"{both[1]} \u00d7 Reject") == 2
+    (row,) = [row for row in listed if row[0] == f"{OPEN}candidate"]
+    assert row[4].startswith("n/a")  # wins against neither alone
+    assert "pts" not in row[2]
+    assert f"{OPEN} is compared with 2 primaries ({PRIMARY}, claude-B): see each card" in page.text
+
+
+def test_charts_of_many_primaries_are_few_and_say_so(api: FakeApi) -> None:
+    (task,) = api.answers["/stats"]["tasks"]
+    task["comparisons"] = [dashboard.comparison(OPEN, primary=f"claude-{number}") for number in range(6)]
+    with serving(api) as client:
+        text = read(client, "").text
+    assert [f"Quality against cost, for claude-{number}" in text for number in range(6)] == [True] * 4 + [False] * 2
+    assert [f"Quality difference to claude-{number}" in text for number in range(6)] == [True] * 4 + [False] * 2
+    assert "2 more primaries of this task have no chart of their own; see their cards." in text
+
+
+def test_a_candidates_row_is_about_the_one_primary_it_was_asked_beside(api: FakeApi) -> None:
+    (task,) = api.answers["/stats"]["tasks"]
+    unasked = dashboard.comparison(OPEN, primary="claude-B", pairs=0)
+    task["comparisons"] = [unasked | {"left_out": {}}, dashboard.comparison(OPEN)]
+    with serving(api) as client:
+        (row,) = [row for row in rows_of(client.get("/ui/").text) if row[0] == f"{OPEN}candidate"]
+    assert row[4] == "8.0\u202f% / 81\u202f% / 11\u202f%"
+    assert "\u22122.1\u202fpts" in row[2]
+
+
+def test_a_difference_says_what_it_is_the_mean_of(api: FakeApi) -> None:
+    (task,) = api.answers["/stats"]["tasks"]
+    of_sums = {"window": {"conversations": None}, "scope": {"epoch": []}}
+    task["comparisons"] = [dashboard.comparison(GOOD), dashboard.comparison(OPEN, **of_sums)]
+    (run,) = api.answers["/runs/r1"]["tasks"]
+    run["comparisons"][0]["quality_diff"] |= {"n": 46, "units": 23}
+    with serving(api) as client:
+        live, of_run = (rows_of(client.get(f"/ui/{path}").text) for path in ("", "runs/r1"))
+    assert {row[3] for row in live if len(row) == 4 and row[0] in {GOOD, OPEN}} == {"405 conversations", "405 pairs"}
+    assert [row[3] for row in of_run if len(row) == 4 and row[0] == GOOD] == ["23 cases"]
+
+
+def test_where_an_evaluator_only_compares_pairs_are_counted_and_weeks_say_why_they_have_no_value(api: FakeApi) -> None:
+    (task,) = api.answers["/stats"]["tasks"]
+    for row in task["models"]:
+        none = {"avg": None, "ci": None, "conversation_avg": None, "conversations": 0, "n": 0, "reason": PAIRWISE}
+        row["quality"] |= none
+    for point in api.answers["/trends"]["points"]:
+        point["quality"] = {"mean": None, "ci": None, "n": 0, "reason": "no answer has a quality of its own"}
+    with serving(api) as client:
+        page, listed = read(client, ""), rows_of(client.get("/ui/").text)
+    scored = {row[0]: row[3] for row in listed if len(row) == 11}
+    assert scored[f"{GOOD}candidate"] == "800"
+    assert scored[f"{PRIMARY}primary"].startswith("n/a")
+    assert "answers have no quality of their own, and scored are pairs" in page.text
+    assert "weighing the same" not in page.text
+    assert "No week has a value: no answer has a quality of its own." in page.text
+
+
+def test_the_spend_counts_the_primarys_second_answers_once_and_of_every_task(api: FakeApi) -> None:
+    (task,) = api.answers["/stats"]["tasks"]
+    other = {"primary": "claude-B", "verdict": None, "coverage": {}, "judge": {"cost_usd": 0.0}}
+    floors = [{"candidate": name, "noise_floor": {"cost_usd": 0.5}, **other} for name in (GOOD, BAD)]
+    api.answers["/stats"]["more_tasks"] = [{"task": "x", "models": [], "comparisons": floors}]
+    with serving(api) as client:
+        listed = rows_of(client.get("/ui/cost").text)
+    assert len(task["comparisons"]) == 3  # beside one primary
+    assert ["primary asked again", "$0.55"] in listed
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("rival is worse than base; it costs 5 % less.", "rival is worse than base."),
+        ("base could not be asked", "base could not be asked."),
+        ("nothing is known", "Nothing is known."),
+    ],
+)
+def test_a_models_name_stays_as_it_is_written(api: FakeApi, why: str, told: str) -> None:
+    api.answers["/stats"]["tasks"][0]["comparisons"] = [dashboard.comparison("rival", primary="base", why=why)]
+    with serving(api) as client:
+        assert told in read(client, "").text
+
+
+def test_words_claim_no_more_than_is_proved(client: httpx2.Client) -> None:
+    first, listed = read(client, "").text, read(client, "pairs").text
+    assert "proof of no loss beyond the margin." in first
+    assert "Neither side is proved" not in first
+    assert "fixed prompts" not in first
+    assert "those without an answer first, then the largest loss" in listed
 
 
 # ---- many tasks, many models

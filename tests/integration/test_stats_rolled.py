@@ -13,13 +13,14 @@ from gateway.weekly import Looks
 from shadow.alerts.lookout import coverage_sums
 from shadow.ledger import Judging, Plan
 from shadow.pricing import PriceBook
-from shadow.records import Batch
+from shadow.records import Batch, Cost, Outcome, Usage
 from shadow.rollups import DROPPED
 from shadow.stats import ConversationRules, RolledRows, StatsRows, build_stats, latency_curves
 from shadow.stats.brief import brief
 from shadow.store import open_store
 from shadow.verdict import Rules
 from tests.integration.test_store_rollups import AnyDay, fold_all
+from tests.support.ledger import Books
 from tests.support.stored import NOW, url
 
 if TYPE_CHECKING:
@@ -223,3 +224,34 @@ async def test_what_was_dropped_is_of_no_task(tmp_path: Path) -> None:
     assert [series.detail for series in found.totals()] == [DROPPED]
     assert rolled["dropped"] == {"tee_full": 3}
     assert [(task["task"], task["models"]) for task in rolled["tasks"]] == [("default", [])]
+
+
+async def test_a_changed_evaluator_and_repeats_of_lost_tries_read_alike_out_of_rows_and_of_sums(tmp_path: Path) -> None:
+    async with await open_store(url(tmp_path / "shadow.db")) as store:
+        books = Books(store=store, now=NOW - timedelta(hours=40))
+        await books.conversations(5, candidate=0.5)
+        await books.turn("failed")
+        await books.answer(candidate=None, primary=None)
+        books.later(30 * 3600)
+        await books.conversations(3, start=10, version="2", candidate=0.0)
+        await books.turn("compared", task="judged")
+        await books.answer(primary=None, candidate=None)
+        for outcome, repeat in ((Outcome.TIMEOUT, False), (Outcome.OK, True)):
+            usage = Usage(input=1, output=1) if repeat else None
+            await books.turn("lost", candidates=(), outcome=outcome, client_retry=repeat, usage=usage)
+        await store.reader.price_pending(lambda _: Cost(billed_usd=0.5, uncached_usd=0.5, source="config"))
+        window = {"since": NOW - timedelta(days=3), "until": NOW + timedelta(hours=1)}
+        for _ in range(2):
+            raw, rolled = await both(store, window)
+            assert unequal(raw, rolled) == []
+            await fold_all(store)
+
+    (task,) = (each for each in rolled["tasks"] if each["task"] == "default")
+    primary, candidate = task["models"]
+    assert (candidate["quality"]["avg"], candidate["quality"]["n"], candidate["quality"]["missing"]) == (0.0, 3, 0)
+    assert (primary["quality"]["avg"], primary["quality"]["n"]) == (1.0, 3)
+    assert candidate["quality"]["by_evaluator"]["is-json"]["versions"] == ["1", "2"]
+    assert "of is-json together" in candidate["cost_per_quality_point_usd"]["reason"]
+    assert task["insights"][0]["reading"] == "evaluator_changed"
+    cost = primary["cost_usd"]
+    assert cost["per_request"] == pytest.approx(cost["total"] / (primary["requests"] - primary["client_retries"]))

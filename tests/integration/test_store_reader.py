@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from shadow.records import Batch, Cost, Dialect, ExchangeRecord, StoredContent
+from shadow.records import Batch, Cost, Dialect, ExchangeRecord, Outcome, StoredContent
 from shadow.store import open_store
 from shadow.store.sqlite.queries import load_migrations
 from shadow.store.sqlite.rows import micros
@@ -214,6 +215,28 @@ async def test_pages_show_every_pair_once_in_order_while_new_ones_arrive(tmp_pat
         losses = [row["quality_diff"] for row in old]
         assert losses == [-1.0] * 4 + [-0.75] * 2 + [-0.5] * 4 + [0.0] * 2 + [None] * 2
     assert "content" not in seen[0]
+
+
+async def test_a_pair_without_an_answer_is_worse_than_every_loss(tmp_path: Path) -> None:
+    async with stored(tmp_path, sampled(*range(6))) as store:
+        for number, held in enumerate(await store.jobs.lease(worker="w", limit=6, lease_s=60, now=NOW)):
+            await store.jobs.reserve(held, worst_case_usd=0.01, budget=Day(), now=NOW)
+            found = pair_result(held, cost_usd=0.001, candidate=(0.0, 1.0, None)[number % 3])
+            if number < 2:
+                failed = replace(found.answer, outcome=Outcome.TIMEOUT)
+                found = replace(found, answer=failed, scores=[each for each in found.scores if each.role == "primary"])
+            await store.jobs.finish(held, result=found, reserved_usd=0.01, now=NOW)
+        listed, cursor = [], None
+        while not listed or cursor is not None:
+            page, cursor = await store.reader.pairs(task=None, candidate=None, sort="worst", limit=1, cursor=cursor)
+            listed += page
+        lost, _ = await store.reader.pairs(
+            task=None, candidate=None, sort="worst", limit=9, cursor=None, show="regressed"
+        )
+
+    told = [(row["outcome"], row["quality_diff"]) for row in listed]
+    assert told == [("timeout", None)] * 2 + [("ok", -1.0), ("ok", 0.0), ("ok", None), ("ok", None)]
+    assert [row["quality_diff"] for row in lost] == [-1.0]
 
 
 async def test_pairs_are_narrowed_by_task_and_candidate_and_the_last_page_has_no_cursor(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import jsonschema_rs
 import pytest
 
+from shadow.ledger import Facts
 from shadow.stats import ConversationRules
 from shadow.store import open_store
 from shadow.store.base import StoreError
+from shadow.switch import SwitchAdvisor
 from shadow.web import VerdictApi
 from tests.support.admin import admin_port, settings
 from tests.support.ledger import START, Books, judging, plan
@@ -94,6 +96,32 @@ async def test_an_old_epoch_stays_readable_by_its_number(books: Books) -> None:
     assert [(each["epoch"]["number"], each["conversations"]) for each in now] == [(2, 0)]
     assert [(each["epoch"]["number"], each["conversations"]) for each in old] == [(1, 5)]
     assert len(both) == 2
+
+
+async def test_stats_tell_no_cost_of_former_prices_and_no_switch_to_a_candidate_that_is_gone(books: Books) -> None:
+    await books.conversations(80)
+    await books.bookkeeper().catch_up()
+    chosen = settings(candidates=("rival",), conversations=books.rules)
+    verdicts = VerdictApi(books.store.ledger, switch=SwitchAdvisor(config_file="config.yaml"))
+    async with admin_port(books.store.reader, lambda: chosen, verdicts=verdicts, now=lambda: books.now) as client:
+        document = await get(client, "/openapi.json")
+        (one,) = (await get(client, "/verdicts"))["verdicts"]
+        assert (one["verdict"], one["ended"], one["switch"]["change"]) == ("promote", None, "primary.model: rival")
+
+        await books.bookkeeper(plan(candidates={})).catch_up()
+        (gone,) = (await get(client, "/stats"))["tasks"][0]["comparisons"]
+        assert (gone["verdict"], gone["switch"]) == ("promote", None)
+        assert gone["ended"] == "rival is not among shadow.candidates any more"
+        assert gone["more_needed"]["reason"] == f"the comparison has ended: {gone['ended']}"
+        validate(document, "Verdicts", await get(client, "/verdicts"))
+
+        await books.bookkeeper(facts=Facts(prices="p2")).catch_up()
+        (dearer,) = (await get(client, "/stats"))["tasks"][0]["comparisons"]
+        validate(document, "Stats", await get(client, "/stats"))
+        assert dearer["window"]["cost_ratio"]["value"] == pytest.approx(0.25), "at prices of the past"
+        assert dearer["cost_ratio"]["value"] is dearer["cost_per_quality_point_usd"]["ratio"]["value"] is None
+        assert "cost_ratio" in dearer["scope"]["epoch"]
+        assert dearer["projected_saving_usd_per_month"]["value"] is None
 
 
 async def test_before_the_first_conversation_there_is_no_verdict(books: Books) -> None:

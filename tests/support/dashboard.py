@@ -78,6 +78,8 @@ def model(name: str, role: str, **given: Any) -> dict[str, Any]:
         "quality": {
             "avg": 0.912,
             "ci": [0.89, 0.931],
+            "conversations": 400,
+            "conversation_avg": 0.908,
             "n": 1200,
             "missing": 3,
             "not_applicable": 0,
@@ -118,7 +120,7 @@ def comparison(candidate: str, **given: Any) -> dict[str, Any]:
         "-0.021 [-0.06, 0.02].",
         "add_to_config": None,
         "quality_diff": {
-            "mean": -0.021, "closed_mean": -0.02, "ci": [-0.06, 0.02], "level": 0.99, "first_turn": -0.018,
+            "mean": -0.021, "ci": [-0.06, 0.02], "level": 0.99, "n": 405, "first_turn": -0.018,
             "reason": None,
         },
         "win_rate": 0.08,
@@ -131,7 +133,7 @@ def comparison(candidate: str, **given: Any) -> dict[str, Any]:
         "latency_diff_ms": {"n": 800, "p50": -420.0, "p95": 310.0},
         "ttft_diff_ms": {"n": 600, "p50": -120.0, "p95": 90.0},
         "failure_rate": {"primary": 0.011, "candidate": 0.006},
-        "noise_floor": {"n": 60, "discordance": 0.06, "identical": 0.4, "reason": None},
+        "noise_floor": {"n": 60, "discordance": 0.06, "identical": 0.4, "cost_usd": 0.052, "reason": None},
         "judge": {
             "trusted": True,
             "reason": "it passes its controls",
@@ -374,7 +376,14 @@ def null_model(name: str, role: str, because: str) -> dict[str, Any]:
             "unpriced": 3,
             "reason": f"{because}: price",
         },
-        quality={"avg": None, "ci": None, "n": 0, "reason": f"{because}: quality of {role}"},
+        quality={
+            "avg": None,
+            "ci": None,
+            "conversation_avg": None,
+            "conversations": 0,
+            "n": 0,
+            "reason": f"{because}: quality of {role}",
+        },
         cost_per_quality_point_usd={"value": None, "ci": None, "n": 0, "reason": f"{because}: point"},
     )
 

@@ -70,11 +70,21 @@ class Books:
     rules: ConversationRules = field(default_factory=lambda: ConversationRules(idle_s=60, max_turns=5, max_age_s=600))
     number: int = 0
 
-    def bookkeeper(self, plan_: Plan | None = None, *, facts: Facts | None = None) -> Bookkeeper:
+    def bookkeeper(
+        self,
+        plan_: Plan | None = None,
+        *,
+        facts: Facts | None = None,
+        sample_rates: Mapping[str, float] | None = None,
+    ) -> Bookkeeper:
         return Bookkeeper(
             ledger=self.store.ledger,
             plan=plan_ or plan(),
-            routine=Routine(conversations=self.rules, max_job_age_s=600),
+            routine=Routine(
+                conversations=self.rules,
+                max_job_age_s=600,
+                sample_rates={} if sample_rates is None else dict(sample_rates),
+            ),
             facts=KnownFacts() if facts is None else KnownFacts(known=facts),
             now=lambda: self.now,
         )

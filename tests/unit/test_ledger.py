@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,8 +15,10 @@ from hypothesis import strategies as st
 from shadow.ledger import Facts, Judging, LedgerState, Outcome, Totals, conversation_outcome
 from shadow.ledger.epochs import Plan, Shelf, joinings, openings, read_judging, write_judging
 from shadow.ledger.evidence import evidence_of, traffic_share
+from shadow.ledger.outcome import Kinds
+from shadow.ledger.pace import MOST, Intake, Stretches
 from shadow.ledger.state import COST_AFTER, MOST_RESCALES, RESCALE_AFTER, read_outcome, write_outcome
-from shadow.verdict import Rules, decide
+from shadow.verdict import Calls, Rules, decide
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 RULES = Rules()
@@ -227,6 +231,137 @@ def test_a_state_written_down_at_any_moment_goes_on_as_if_it_never_was(differenc
     assert pieces.dumped() == straight.dumped()
 
 
+def test_a_state_of_an_older_version_is_read_and_what_it_did_not_count_is_not_made_up() -> None:
+    totals = Totals(pairs=1, candidate_usd=0.1, candidate_quality=0.5, primary_usd=0.2, primary_quality=0.7)
+    state = entered(
+        LedgerState(), 20, totals=totals, failures=0.5, primary_failures=0.0, left_out={"not_applicable": 0}
+    )
+    assert state.calls is None, "the outcomes were an older version's, too"
+    found = json.loads(state.dumped())
+    for name in ("calls", "kinds", "stretches", "set_back"):
+        del found[name]
+    for name in ("prices", "since"):
+        del found["headline"][name]
+    found["left_out"], found["pairs"] = {"not_applicable": 5, "stateful": 2, "redaction_changed": 1}, 18
+    old = LedgerState.loaded(json.dumps(found))
+    assert (old.calls, old.stretches, old.set_back) == (None, Stretches(), 0)
+    assert old.kinds == Kinds(compared=13, others=6)
+    assert (old.headline.prices, old.headline.since, old.headline.sums) == ("p", None, state.headline.sums)
+    assert old.enter(SETTLED, started_at=NOW).calls is None
+    of_the_second = {**found["cost"], "test": {**found["cost"]["test"], "number": 2}}
+    mixed = LedgerState.loaded(json.dumps({**found, "cost": of_the_second}))
+    assert mixed.cost is not None
+    assert (mixed.headline.sums.conversations, mixed.headline.since) == (0, mixed.cost.since)
+    assert mixed.headline.candidate_quality == state.headline.candidate_quality
+    unpriced = LedgerState.loaded(json.dumps({**found, "cost": None}))
+    assert (unpriced.headline.prices, unpriced.headline.sums) == (None, state.headline.sums)
+
+
+def test_what_is_shown_of_costs_begins_anew_with_a_price_and_not_with_the_saving_asked_for() -> None:
+    totals = Totals(pairs=1, candidate_usd=0.1, candidate_quality=0.5, primary_usd=0.2, primary_quality=0.7)
+    state = entered(LedgerState(), COST_AFTER + 2, totals=totals)
+    later = NOW + timedelta(hours=1)
+    asked_more = state.priced(prices="p", rules=replace(RULES, min_saving=0.3), first=NOW, now=later)
+    assert asked_more.headline == state.headline
+    assert asked_more.cost is not None
+    assert asked_more.cost.test.number == 2
+    dearer = state.priced(prices="q", rules=RULES, first=NOW, now=later)
+    assert (dearer.headline.sums.conversations, dearer.headline.since) == (0, later)
+    before, after = (dearer.enter(replace(SETTLED, totals=totals), started_at=at) for at in (NOW, later))
+    assert (before.headline.sums.conversations, before.headline.unknown) == (0, 1)
+    assert (after.headline.sums.conversations, after.headline.unknown) == (1, 0)
+    early = entered(LedgerState(), 2, totals=totals).priced(prices="q", rules=RULES, first=NOW, now=later)
+    begun = early
+    for _ in range(COST_AFTER):
+        begun = begun.enter(SETTLED, started_at=later).priced(prices="q", rules=RULES, first=NOW, now=later)
+    assert begun.cost is not None
+    assert begun.cost.since == later, "the two of the first price are in no test"
+
+
+# ---- how fast it comes in
+
+
+def at(stretches: Stretches, day: float, **given_values: Any) -> Stretches:
+    now = NOW + timedelta(days=day)
+    values: dict[str, Any] = {"sample_rate": 0.1, "prices": "p", "first": NOW, "in_force": now, "now": now}
+    return stretches.at(**(values | given_values))
+
+
+def asked(stretches: Stretches, *days: float) -> Stretches:
+    one = Outcome(standing="settled", failures=0.0, spent_usd=0.5)
+    for day in days:
+        stretches = stretches.add(one, started_at=NOW + timedelta(days=day))
+    return stretches
+
+
+def test_a_stretch_is_a_day_or_ends_with_its_sample_rate_or_prices_and_a_week_is_kept() -> None:
+    first = at(Stretches(), 3)
+    assert [each.since for each in first.kept] == [NOW]
+    days = asked(first, 0, 0.5, 1, 2.9, 1.5)
+    assert [(each.since - NOW, each.asked) for each in days.kept] == [
+        (timedelta(days=0), 2),
+        (timedelta(days=1), 2),
+        (timedelta(days=2), 1),
+    ]
+    assert at(days, 9) is days
+    raised = at(days, 3, sample_rate=0.2)
+    dearer = at(raised, 3.5, sample_rate=0.2, prices="q")
+    assert [(each.sample_rate, each.prices) for each in dearer.kept[-3:]] == [(0.1, "p"), (0.2, "p"), (0.2, "q")]
+    assert asked(dearer, 9.6).kept[0].since == NOW + timedelta(days=2), "what ended more than a week ago is gone"
+    assert asked(dearer, -1) is not None
+    assert asked(dearer, -1).kept == dearer.kept
+    assert dearer.add(Outcome(standing="left_out"), started_at=NOW) is dearer
+    seen_late = at(days, 5, sample_rate=0.2, in_force=NOW + timedelta(days=3))
+    assert seen_late.kept == raised.kept, "it begins when it came into force, not when somebody looked"
+    assert at(raised, 5, in_force=NOW).kept[-1].since == raised.kept[-1].since, "and none begins before the last one"
+    back = at(dearer, 1.5, sample_rate=1.0, prices="q")
+    assert [each.since - NOW for each in back.kept] == [timedelta(days=day) for day in (0, 1, 1.5)]
+    many = first
+    for number in range(100):
+        many = at(many, (number + 1) / 1440, sample_rate=number / 100)
+    assert len(many.kept) == MOST
+    assert Stretches.loaded(dearer.plain()) == dearer
+
+
+def test_intake_scales_what_was_asked_by_the_rate_it_was_sampled_with() -> None:
+    low = at(Stretches(), 0, sample_rate=0.05)
+    both = at(asked(low, *(day / 5 for day in range(10))), 2, sample_rate=0.5, prices="q")
+    given_values: dict[str, Any] = {"until": NOW + timedelta(days=2), "least": timedelta(minutes=1)}
+    at_once = both.intake(sample_rate=0.5, prices="q", **given_values)
+    assert at_once == Intake(conversations_per_day=pytest.approx(50), usd_per_conversation=None)
+    known = both.intake(sample_rate=0.5, prices="p", **given_values)
+    assert known is not None
+    assert known.usd_per_conversation == 0.5
+    few = asked(low, 0).intake(sample_rate=0.05, prices="p", until=NOW, least=timedelta(hours=1))
+    assert few is not None
+    assert few.conversations_per_day == pytest.approx(24), "one that has just entered took that long at least"
+    assert low.intake(sample_rate=0.05, prices="p", **given_values) is None
+    assert Stretches().intake(sample_rate=0.05, prices="p", **given_values) is None
+    never = at(Stretches(), 0, sample_rate=0.0)
+    assert never.intake(sample_rate=0.0, prices="p", **given_values) is None
+
+
+def test_the_kind_of_a_failed_call_is_told_by_the_primarys_score() -> None:
+    rows = [turn(1), *(turn(number, candidate_outcome="timeout") for number in (2, 3, 4, 5))]
+    scores = [
+        score(1, "primary", 1.0),
+        score(1, "candidate", 1.0),
+        score(2, "primary", 1.0),
+        score(3, "primary", None, status="not_applicable"),
+        score(4, "primary", None, status="failed"),
+    ]
+    found = outcome(rows, scores)
+    assert found.kinds == Kinds(compared=3, others=1)
+    assert found.calls == Calls(asked=5, failed=4, primary=5, primary_failed=0)
+    assert (found.failures, found.left_out.get("not_applicable", 0)) == (0.8, 0)
+
+
+def test_calls_that_were_not_taken_are_counted_apart() -> None:
+    rows = [turn(1), turn(2, candidate_outcome="incompatible")]
+    found = outcome(rows, [score(number, side, 1.0) for number in (1, 2) for side in ("primary", "candidate")])
+    assert found.calls == Calls(asked=2, primary=2, refused=1)
+
+
 def test_nothing_known_is_an_empty_state() -> None:
     assert LedgerState.loaded("{}") == LedgerState()
     assert traffic_share(LedgerState()) is None
@@ -287,11 +422,11 @@ def test_a_conversation_belongs_to_the_epoch_it_began_in_and_the_first_takes_wha
     lane = ("default", "a", "")
 
     def at(hours: int) -> int:
-        found = shelf.at(lane, NOW + timedelta(hours=hours))
+        found = shelf.at(lane, NOW + timedelta(hours=hours), now=NOW + timedelta(days=9))
         return 0 if found is None else found["number"]
 
     assert [at(-1), at(0), at(4), at(5), at(9)] == [1, 1, 1, 2, 2]
-    assert shelf.at(("other", "a", ""), NOW) is None
+    assert shelf.at(("other", "a", ""), NOW, now=NOW) is None
     assert shelf.newest(("other", "a", "")) is None
     assert shelf.ends_at(shelf.epoch(1)) == NOW + timedelta(hours=5)
     assert shelf.ends_at(shelf.epoch(2)) is None

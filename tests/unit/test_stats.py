@@ -308,6 +308,17 @@ def test_failures_and_client_retries_are_paid_for_by_the_successes() -> None:
     assert (row["client_retries"], row["total_cost"]) == (1, cost["total"])
 
 
+def test_a_repeat_of_a_try_of_unknown_cost_stands_for_its_request() -> None:
+    unknown = {"input_tokens": None, "cost_billed_usd": None, "cost_uncached_usd": None}
+    lost = [exchange(number, outcome="timeout", **unknown) for number in (1, 2)]
+    again = exchange(3, client_retry=True)
+    refused = [exchange(4, outcome="error_http", **unknown), exchange(5, client_retry=True)]
+    one_unknown = the_primary(*lost, again, exchange(6))["cost_usd"]
+    assert (one_unknown["total"], one_unknown["per_request"], one_unknown["unpriced"]) == (0.02, 0.01, 2)
+    refusals_are_known = the_primary(*lost, *refused, exchange(6))["cost_usd"]
+    assert (refusals_are_known["total"], refusals_are_known["per_request"]) == (0.02, 0.01)
+
+
 def test_a_request_refused_before_any_answer_cost_nothing() -> None:
     nothing = {"input_tokens": None, "cost_billed_usd": None, "cost_uncached_usd": None}
     row = the_primary(exchange(1, outcome="error_http", **nothing), exchange(2))
@@ -417,6 +428,35 @@ def test_free_text_under_auto_says_that_nothing_checks_it_and_what_to_do() -> No
         "the deciding evaluator (request-checks) applies to none of the 1 answers: the request asks for no check "
         "(free text, no schema, no tool call); configure evaluators for it"
     )
+
+
+def test_what_an_older_version_of_the_evaluator_said_is_not_averaged_with_the_newest() -> None:
+    found = rows(
+        exchanges=[exchange(number) for number in range(1, 6)],
+        answers=[answer(number) for number in range(1, 6)],
+        scores=[
+            *scores(1, 1.0, 1.0),
+            *scores(2, 1.0, 1.0),
+            not_scored(3, "failed", candidate=CANDIDATE, role="candidate"),
+            *({**each, "version": "2"} for each in scores(4, 1.0, 0.0)),
+        ],
+    )
+    task = the_task(found)
+    quality = task["models"][-1]["quality"]
+    assert (quality["avg"], quality["conversation_avg"], quality["n"]) == (0.0, 0.0, 1)
+    assert (quality["missing"], quality["conversations"]) == (1, 1)  # the fifth has no score of any version
+    figures = quality["by_evaluator"]["is-json"]
+    assert (figures["avg"], figures["n"], figures["missing"], figures["versions"]) == (0.0, 1, 0, ["1", "2"])
+    assert task["models"][0]["quality"]["n"] == 1
+    assert "versions 1 and 2 of is-json together" in task["models"][0]["cost_per_quality_point_usd"]["reason"]
+    (told, *_) = task["insights"]
+    assert told["reading"] == "evaluator_changed"
+    assert (
+        f"(versions 1 and 2). Quality is by the newest version that scored a model (scored answers: {PRIMARY} 1 by "
+        f"version 2, {CANDIDATE} 1 by version 2)" in told["text"]
+    )
+    unchanged = the_task(rows(exchanges=[exchange(1)], answers=[answer(1)], scores=scores(1, 1.0, 1.0)))
+    assert all(each["reading"] != "evaluator_changed" for each in unchanged["insights"])
 
 
 def test_other_evaluators_are_shown_beside_the_one_that_decides() -> None:
@@ -627,6 +667,9 @@ def test_a_pairwise_evaluator_has_no_absolute_quality() -> None:
     assert candidate["quality"]["reason"].startswith("a pairwise evaluator gives no answer an absolute quality")
     assert candidate["cost_per_quality_point_usd"]["reason"].startswith("n/a: a pairwise evaluator")
     assert candidate["quality"]["by_evaluator"]["llm-pairwise"]["pairwise"] is True
+    primary = task["models"][0]  # whose answers are judged all the same, pair by pair
+    assert primary["quality"]["reason"] == candidate["quality"]["reason"]
+    assert primary["cost_per_quality_point_usd"]["reason"] == candidate["cost_per_quality_point_usd"]["reason"]
     (comparison,) = task["comparisons"]
     assert comparison["pairs"] == 4
     assert (comparison["win_rate"], comparison["tie_rate"], comparison["loss_rate"]) == (0.25, 0.5, 0.25)

@@ -22,6 +22,7 @@ MODEL = {
 }
 COVERAGE = {"eligible": 43, "sampled": 43, "sent": 41, "pending": 0}
 COMPARISON = {
+    "primary": "demo-atlas",
     "candidate": "demo-summit",
     "verdict": "undecided",
     "why": "It is not known yet.",
@@ -60,6 +61,32 @@ def test_a_verdict_is_shown_with_its_interval_and_its_sentence() -> None:
     assert "+0.05 [-0.02, +0.15]" in shown
     assert {"undecided", "3.93", "114"} <= set(shown.split())
     assert verdict_sentences([TASK]) == ["calculator, demo-summit: It is not known yet."]
+
+
+def test_with_several_primaries_every_row_says_which_one_it_is_about() -> None:
+    other = {**COMPARISON, "primary": "demo-beech", "verdict": "reject", "why": "It is worse."}
+    tasks = [{**TASK, "comparisons": [COMPARISON, other]}]
+    console = Console(width=140, color_system=None)
+    with console.capture() as captured:
+        console.print(verdicts_table(tasks, width=140, title="Verdicts"))
+        console.print(coverage_table(tasks, width=140))
+    rows = [line.split()[:3] for line in captured.get().splitlines() if line.startswith("calculator")]
+    assert rows == [["calculator", primary, "demo-summit"] for primary in ("demo-atlas", "demo-beech")] * 2
+    assert verdict_sentences(tasks) == [
+        "calculator, demo-atlas, demo-summit: It is not known yet.",
+        "calculator, demo-beech, demo-summit: It is worse.",
+    ]
+    assert "demo-atlas" not in printed(140)
+
+
+def test_quality_is_the_mean_over_conversations_where_that_is_known() -> None:
+    quality = {**MODEL["quality"], "conversation_avg": 0.871}  # type: ignore[dict-item]  # it is an object
+    console = Console(width=120, color_system=None)
+    with console.capture() as captured:
+        console.print(models_table({**TASK, "models": [{**MODEL, "quality": quality}]}, width=120))
+    assert "quality by request-checks, mean of conversations" in captured.get()
+    assert "0.871" in captured.get().split()
+    assert "0.946" not in captured.get()
 
 
 def test_requests_that_name_no_model_are_shown_as_such() -> None:

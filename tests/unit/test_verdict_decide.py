@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadow.verdict import (
+    Calls,
     CostTest,
     Differences,
     Estimate,
@@ -121,18 +123,125 @@ def test_failures_on_both_sides_do_not_reject() -> None:
     verdict = decide(_evidence(_counts(10, 930, 10), failures=shares))
 
     assert verdict.state == "undecided"
-    assert "5 % of its calls failed (5 % of the primary's)" in verdict.why
+    assert "5 % of a conversation's calls to it failed on average (5 % to the primary)" in verdict.why
 
 
 def test_too_few_conversations_hold_a_promotion_back_even_when_all_is_proved() -> None:
-    rules = Rules(margin=0.5)
-    verdict = decide(_evidence(_counts(0, 30), rules=rules))
+    rules = Rules(margin=0.5, failure_margin=0.5)
+    verdict = decide(_evidence(_counts(0, 30), rules=rules, failures=FailureShares(candidate={0.0: 30})))
 
     assert _proof(verdict, "not_worse")
     assert verdict.state == "insufficient_data"
     assert verdict.why.startswith("It is too early to judge beta against alpha: 30 of at least 50 conversations;")
     assert verdict.more_needed is not None
     assert verdict.more_needed.conversations_low == 20
+
+
+def test_what_is_needed_is_counted_in_conversations_that_are_asked() -> None:
+    """Of 600 that were asked 120 count: so does each fifth of those to come, and each that is asked costs."""
+    given: dict[str, Any] = {"cost": _cost(0.005, times=120), "settled": 120, "rules": Rules(failure_margin=0.2)}
+    asked, counted = (
+        decide(_evidence(_counts(1, 118, 1), failures=FailureShares(candidate={0.0: many}), **given))
+        for many in (600, 120)
+    )
+    assert asked.state == counted.state == "undecided"
+    assert asked.more_needed is not None
+    assert counted.more_needed is not None
+    assert counted.more_needed.conversations_low is not None
+    assert asked.more_needed.conversations_low == 5 * counted.more_needed.conversations_low
+    assert asked.more_needed.conversations_high == 5 * (counted.more_needed.conversations_high or 0)
+    high = asked.more_needed.conversations_high
+    assert (asked.more_needed.days, asked.more_needed.usd) == (pytest.approx(high / 30), pytest.approx(high * 0.02))
+    assert "conversations more are needed (all that are asked, 120 count of 600 so far), up to" in asked.why
+    assert "conversations more are needed, up to" in counted.why
+    early = decide(_evidence(_counts(0, 20), failures=FailureShares(candidate={0.0: 100})))
+    assert early.more_needed is not None
+    assert early.more_needed.conversations_low is not None
+    assert early.more_needed.conversations_low >= (50 - 20) * 5
+
+
+def test_failed_calls_are_told_as_calls_and_what_is_tested_where_that_is_another_number() -> None:
+    shares = FailureShares(candidate={0.0: 20, 1.0: 20}, primary={0.0: 40})
+    calls = Calls(asked=420, failed=20, primary=420, primary_failed=0)
+    told = decide(_evidence(_counts(0, 20), failures=shares, calls=calls)).why
+    assert (
+        "; 20 of its 420 calls failed (4.76 %), 0 of the primary's 420 (0 %), while 50 % of a conversation's calls to"
+        " it failed on average (0 % to the primary), which is what is tested;"
+    ) in told
+    alike = FailureShares(candidate={0.0: 95, 1.0: 5}, primary={0.0: 99, 1.0: 1})
+    calls = Calls(asked=200, failed=10, primary=200, primary_failed=2)
+    told = decide(_evidence(_counts(0, 95), failures=alike, calls=calls)).why
+    assert "; 10 of its 200 calls failed (5 %), 2 of the primary's 200 (1 %); " in told
+
+
+@pytest.mark.parametrize(
+    ("refused", "told"),
+    [
+        (0, ""),
+        (3, "; 3 of its 40 calls were refused with status 400, 404 or 422;"),
+        (
+            40,
+            "; every one of its 40 calls was refused with status 400, 404 or 422, as calls to a wrong name or base_url",
+        ),
+    ],
+)
+def test_calls_that_were_refused_are_told(refused: int, told: str) -> None:
+    calls = Calls(asked=40, primary=40, refused=refused) + Calls()
+    why = decide(_evidence(_counts(0, 60), calls=calls)).why
+    assert told in why
+    assert ("refused" in why) == bool(refused)
+
+
+def test_conversations_that_came_too_late_are_told() -> None:
+    assert (
+        "; 1 conversation was known too late for the order of starts" in decide(_evidence(_counts(0, 60), late=1)).why
+    )
+    assert "; 300 conversations were known too late" in decide(_evidence(_counts(0, 60), late=300)).why
+
+
+def test_the_cost_that_is_told_is_the_one_that_is_shown() -> None:
+    shown = Estimate(value=0.8)
+    assert "; it costs 20 % less." in decide(_evidence(_counts(0, 600), cost_ratio=shown)).why
+    both = decide(_evidence(_counts(0, 600), cost=DEARER, cost_ratio=shown)).why
+    assert "it costs 20 % less (by the mean call of a conversation, as the saving is tested, 100 % more)" in both
+    unknown = Estimate(value=None, reason="no cost or no quality above 0 yet")
+    since = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+    changed = decide(_evidence(_counts(0, 600), cost=NEXT_PRICES, cost_ratio=unknown, prices_since=since)).why
+    assert "; since prices changed on 2026-11-24 at 09:30 costs can not be compared yet" in changed
+
+
+@pytest.mark.parametrize(
+    ("state", "changed", "lead"),
+    [
+        ("promote", {"quality": _counts(0, 600)}, "beta could take over from alpha"),
+        ("reject", {"quality": _counts(40)}, "beta was more than 0.05 worse in quality than alpha"),
+        ("better_costlier", {"quality": _counts(20, 350, 90), "cost": DEARER}, "beta was better in quality than alpha"),
+        ("equivalent", {"quality": _counts(0, 600), "cost": DEARER}, "beta gave no proved reason to leave alpha"),
+        ("insufficient_data", {"quality": _counts(0, 9)}, "It was too early to judge beta against alpha"),
+        ("undecided", {"quality": _counts(0, 60)}, "It was not known whether beta could take over from alpha"),
+        (
+            "withheld",
+            {"quality": _counts(0, 600), "withheld": ["the judge is not trusted"]},
+            "A verdict on beta against alpha was held back",
+        ),
+        (
+            "withdrawn",
+            {"quality": _counts(0, 600), "watch": Watch(blocks=[{-1.0: 60}])},
+            "beta was fit to take over from alpha once, and had become more than 0.05 worse in quality",
+        ),
+    ],
+)
+def test_a_comparison_that_ended_is_told_in_the_past_and_waits_for_nothing(
+    state: str, changed: Mapping[str, Any], lead: str
+) -> None:
+    verdict = decide(_evidence(ended="beta is not among shadow.candidates any more", traffic_share=0.8, **changed))
+    assert (verdict.state, verdict.more_needed) == (state, None)
+    assert verdict.ended == "beta is not among shadow.candidates any more"
+    assert verdict.summary.startswith(f"{lead} when their comparison ended")
+    assert "; it ended because beta is not among shadow.candidates any more; " in verdict.why
+    assert "; this spoke for 80 % of the task's traffic" in verdict.why
+    present = (" is +", "it costs", "speaks", "needed", "no longer", "nothing else", " can ")
+    assert not [words for words in present if words in verdict.why]
 
 
 def test_nothing_at_all_is_too_early_and_says_what_holds_it_back() -> None:
@@ -256,7 +365,7 @@ def test_a_candidate_that_never_answers_is_not_asked_for_ever() -> None:
 
     assert (verdict.state, verdict.stops) == ("equivalent", True)
     assert "gives no proved reason to leave alpha after 3,000 conversations, where the count ends" in verdict.why
-    assert "100 % of its calls failed (0 % of the primary's)" in verdict.why
+    assert "100 % of a conversation's calls to it failed on average (0 % to the primary)" in verdict.why
 
 
 def test_better_costlier_stops_where_the_count_ends_and_needs_no_more() -> None:

@@ -58,7 +58,10 @@ class SqliteLedger:
         return await self._reader.fetch(self._sql["stopped"])
 
     async def current(self) -> list[dict[str, Any]]:
-        """Every candidate in its newest epoch: id, task, primary, candidate, and the facts it was last decided by."""
+        """Every candidate in its newest epoch, with what it was last decided by, and how far it has come.
+
+        Columns: id, task, primary, candidate, facts, entered_until, and the epoch's last_started_at.
+        """
         return await self._reader.fetch(self._sql["current"])
 
     async def changes(self, ledger: int) -> list[dict[str, Any]]:
@@ -127,6 +130,12 @@ class SqliteBook:
 
     async def touch_epoch(self, epoch: int, *, first: datetime, last: datetime) -> None:
         """Remember from when to when an epoch has conversations."""
+        for row in await self.epochs():
+            if row["id"] == epoch:
+                row["started_at"], row["last_started_at"] = (
+                    min(row["started_at"], first),
+                    max(row["last_started_at"], last),
+                )
         self._writes.append(("touch_epoch", {"epoch": epoch, "first": first, "last": last}))
 
     async def open_ledger(self, **values: Any) -> dict[str, Any]:
@@ -187,6 +196,11 @@ class SqliteBook:
         rows = await self._read("heads", {"ledger": ledger, "limit": limit + changed})
         rows = self._overlaid(rows, lambda row: row["ledger"] == ledger and row["state"] in _WAITING)
         return sorted(rows, key=lambda row: (row["first_started_at"], row["conversation"]))[:limit]
+
+    async def frontier(self, ledger: int, *, now: datetime) -> dict[str, Any]:
+        """The place (entered_until, entered_last) of the last conversation that entered and began by `now`, or None."""
+        rows = await self._read("frontier", {"ledger": ledger, "now": now})
+        return next(iter(rows), {"entered_until": None, "entered_last": None})
 
     async def asked_before(self, ledger: int, *, prompts: Sequence[str]) -> set[str]:
         """Tell which of these prompts (hashes) began a conversation that had entered before this change."""

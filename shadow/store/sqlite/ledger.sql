@@ -124,6 +124,12 @@ LIMIT :limit;
 SELECT * FROM score WHERE exchange_id IN (SELECT value FROM json_each(:ids)) AND candidate IN (:candidate, '')
 ORDER BY exchange_id, candidate, evaluator;
 
+-- name: frontier
+-- The last of one candidate's conversations, in the order of starts, that has entered and began by then.
+SELECT first_started_at AS entered_until, conversation AS entered_last FROM ledger_conversation
+WHERE ledger = :ledger AND state IN ('entered', 'passed') AND first_started_at <= :now
+ORDER BY first_started_at DESC, conversation DESC LIMIT 1;
+
 -- name: heads
 -- The first conversations of one candidate that have not entered, in order of their start.
 SELECT * FROM ledger_conversation WHERE ledger = :ledger AND state IN ('open', 'pending', 'settled', 'left_out')
@@ -165,7 +171,8 @@ WHERE ledger.stopped_at IS NOT NULL AND NOT EXISTS (
 
 -- name: current
 -- Every candidate in the newest epoch of what it is compared in, with what it was last decided by.
-SELECT ledger.id, epoch.task, epoch."primary", ledger.candidate, ledger.facts
+SELECT
+    ledger.id, epoch.task, epoch."primary", ledger.candidate, ledger.facts, ledger.entered_until, epoch.last_started_at
 FROM epoch JOIN ledger ON ledger.epoch = epoch.id
 WHERE NOT EXISTS (
     SELECT 1 FROM epoch AS later

@@ -41,8 +41,8 @@ _PRICED_AT_ONCE = 200
 _CHARACTERS_AT_ONCE = 1_000_000
 """So much content is overwritten and deleted in one transaction (a few milliseconds)."""
 _CONTENT = ("prompt", "primary_output", "primary_tool_calls", "candidate_output", "candidate_tool_calls")
-_NO_DIFFERENCE = 2.0
-"""Sorts after every real difference; the index on `shadow_answer` uses the same number."""
+_NO_ANSWER, _NO_DIFFERENCE = -2.0, 2.0
+"""Sort before and after every real difference; the index on `shadow_answer` uses the same numbers."""
 
 
 class SqliteReader(SqliteJudging):
@@ -137,7 +137,9 @@ class SqliteReader(SqliteJudging):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Pairs without content and the cursor of the next page (None at the end); `worst`: largest quality loss first.
+        """Pairs without content and the cursor of the next page (None at the end).
+
+        `worst`: those without an answer, then the largest loss.
 
         Raises ValueError with a sentence for a cursor that did not come from here or came from the other sort.
         """
@@ -247,8 +249,8 @@ def _with_id(row: Row) -> Row:
 
 def _cursor(row: Row, sort: Sort) -> str:
     difference = row["quality_diff"]
-    worst_key = _NO_DIFFERENCE if difference is None else difference
-    key = micros(row["exchange_started_at"]) if sort == "newest" else worst_key
+    unknown = _NO_ANSWER if row["unanswered"] else _NO_DIFFERENCE
+    key = micros(row["exchange_started_at"]) if sort == "newest" else unknown if difference is None else difference
     plain = msgspec.json.encode((sort, key, row["exchange_id"], row["candidate"]))
     return base64.urlsafe_b64encode(plain).decode().rstrip("=")
 

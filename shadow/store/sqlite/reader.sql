@@ -131,7 +131,7 @@ CROSS JOIN exchange ON exchange.id = shadow_answer.exchange_id
 ORDER BY exchange_started_at DESC, exchange_id DESC, candidate DESC;
 
 -- name: pairs_worst
--- One page of pairs, largest loss of the candidate first; pairs without a difference come last.
+-- One page of pairs: those without an answer, then the largest loss of the candidate first; what cannot be told last.
 SELECT
     shadow_answer.*,
     exchange.model AS "primary", exchange.conversation, exchange.first_turn, exchange.outcome AS primary_outcome,
@@ -149,15 +149,17 @@ FROM (
             OR (:show = 'unreviewed' AND NOT EXISTS (
                 SELECT 1 FROM label WHERE label.exchange_id = listed.exchange_id AND label.candidate = listed.candidate
             )))
-        AND coalesce(quality_diff, 2.0) >= coalesce(:key, -9.0) -- the place in the index; ties are cut next
-        AND (coalesce(quality_diff, 2.0), exchange_id, candidate)
+        -- the place in the index, ties are cut next; what must have a difference is not looked for before all of those
+        AND coalesce(quality_diff, CASE WHEN unanswered THEN -2.0 ELSE 2.0 END)
+            >= coalesce(:key, CASE WHEN :show IN ('differs', 'regressed') THEN -1.0 ELSE -9.0 END)
+        AND (coalesce(quality_diff, CASE WHEN unanswered THEN -2.0 ELSE 2.0 END), exchange_id, candidate)
             > (coalesce(:key, -9.0), coalesce(:key_id, ''), coalesce(:key_candidate, ''))
-    ORDER BY coalesce(quality_diff, 2.0), exchange_id, candidate
+    ORDER BY coalesce(quality_diff, CASE WHEN unanswered THEN -2.0 ELSE 2.0 END), exchange_id, candidate
     LIMIT :limit
 ) AS page
 CROSS JOIN shadow_answer USING (exchange_id, candidate) -- in this order: the page is short
 CROSS JOIN exchange ON exchange.id = shadow_answer.exchange_id
-ORDER BY coalesce(quality_diff, 2.0), exchange_id, candidate;
+ORDER BY coalesce(quality_diff, CASE WHEN unanswered THEN -2.0 ELSE 2.0 END), exchange_id, candidate;
 
 -- name: pair
 -- One pair with what is kept of its content.

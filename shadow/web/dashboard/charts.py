@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _LABEL_CHARACTERS = 40
 _MOST_BESIDE = 12
+_MOST_PRIMARIES = 4
+"""So many primaries of a task have charts of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,33 +41,77 @@ def named(model: Any) -> str:
     return one_line(str(model), limit=_LABEL_CHARACTERS) if model is not None else "(no model named)"
 
 
+def several_primaries(comparisons: Sequence[Node]) -> bool:
+    """Tell whether a candidate's name alone leaves open what it is compared with."""
+    return len({one["primary"] for one in comparisons}) > 1
+
+
+def compared(one: Node, *, several: bool) -> str:
+    """Name a comparison by its candidate, and with `several` primaries by both."""
+    return f"{named(one['candidate'])} for {named(one['primary'])}" if several else named(one["candidate"])
+
+
 def series_of(models: Sequence[Node]) -> Mapping[Any, int]:
     """Number the models of a task, the primaries first: the same colour and shape in every chart."""
     return {name: number for number, name in enumerate(dict.fromkeys(row["model"] for row in models))}
 
 
 def pairs_link(prefix: str | None, task: Any, candidate: Any) -> str | None:
-    """The page with a candidate's pairs, those first where it lost most; None where there are no pages."""
+    """The page with a candidate's pairs, those first where it failed or lost most; None where there are no pages."""
     if prefix is None:
         return None
     return f"{prefix}pairs?{urlencode({'task': task, 'candidate': candidate, 'sort': 'worst'})}"
 
 
-def cost_and_quality(task: Node, *, link: str | None) -> Chart:
+def of_each_primary(task: Node, *, link: str | None) -> Sequence[Chart]:
+    """Draw cost by quality and the quality differences; with several primaries both for each one, as it is 1 and 0.
+
+    `link` None draws points without links.
+    """
+    by_primary: dict[Any, list[Node]] = {}
+    for one in task.nodes("comparisons"):
+        by_primary.setdefault(one["primary"], []).append(one)
+    several = len(by_primary) > 1
+    groups = list(by_primary.values())[:_MOST_PRIMARIES] or [[]]
+    left_out = len(by_primary) - len(groups) if several else 0
+    return [
+        draw(task, own, link=link, several=several, left_out=left_out)
+        for own in groups
+        for draw in (_cost_and_quality, _quality_differences)
+    ]
+
+
+def _titled(title: str, comparisons: Sequence[Node], *, several: bool) -> tuple[str, str]:
+    """A title that names the primary where there are several, and the end of a name that is unique on the page."""
+    if not several:
+        return title, ""
+    primary = comparisons[0]["primary"]
+    told = title.replace("the primary", named(primary))
+    return told if told != title else f"{title}, for {named(primary)}", f"-{keyed(str(primary))}"
+
+
+def _not_drawn(left_out: int) -> str:
+    return f" {left_out} more primaries of this task have no chart of their own; see their cards." if left_out else ""
+
+
+def _cost_and_quality(
+    task: Node, comparisons: Sequence[Node], *, link: str | None, several: bool, left_out: int
+) -> Chart:
     """Cost by quality, each against the primary over the same pairs: up and to the left is better."""
     series = series_of(task.nodes("models"))
     reading = "Higher is better, further left is cheaper; whiskers are intervals; the ring is the primary."
-    title = "Quality against cost"
+    reading += _not_drawn(left_out)
+    title, end = _titled("Quality against cost", comparisons, several=several)
     columns = ("model", "cost, primary = 1", "quality difference")
     shown = [
         one
-        for one in task.nodes("comparisons")
+        for one in comparisons
         if one["cost_ratio.value"] and one["cost_ratio.value"] > 0 and one["quality_diff.mean"] is not None
     ]
     if not shown:
         why = "No candidate has both a known cost and a scored pair yet."
         return Chart(title=title, reading=reading, drawing="", columns=columns, rows=(), empty=why)
-    points = [_cost_point(task, one, series, link=link) for one in shown]
+    points = [_cost_point(task, one, series, link=link, several=several) for one in shown]
     primary = shown[0]["primary"]
     home = svg.Point(
         x=1.0,
@@ -80,7 +126,7 @@ def cost_and_quality(task: Node, *, link: str | None) -> Chart:
         if not best or point.y > best[-1][1]:
             best.append((point.x, point.y))
     drawing = svg.scatter(
-        svg.Frame(name=f"pareto-{keyed(str(task['task']))}", title=title, description=reading),
+        svg.Frame(name=f"pareto-{keyed(str(task['task']))}{end}", title=title, description=reading),
         [home, *points],
         x=svg.Axis(title="cost of the same requests, primary = 1", format=lambda value: f"{value:g}x", log=True),
         y=svg.Axis(title="quality difference, points", format=_hundredths),
@@ -88,7 +134,7 @@ def cost_and_quality(task: Node, *, link: str | None) -> Chart:
     )
     rows = [
         (
-            named(one["candidate"]),
+            compared(one, several=several),
             _with_ci(one, "cost_ratio.value", "cost_ratio.ci", formats.ratio),
             _with_ci(one, "quality_diff.mean", "quality_diff.ci", formats.points),
         )
@@ -97,9 +143,8 @@ def cost_and_quality(task: Node, *, link: str | None) -> Chart:
     return Chart(title=title, reading=reading, drawing=drawing, columns=columns, rows=rows)
 
 
-def _cost_point(task: Node, one: Node, series: Mapping[Any, int], *, link: str | None) -> svg.Point:
-    cost, quality = one["cost_ratio.value"], one["quality_diff.mean"]
-    told = f"{named(one['candidate'])}: cost {formats.ratio(cost)}, quality {formats.points(quality)}; see its pairs"
+def _cost_point(task: Node, one: Node, series: Mapping[Any, int], *, link: str | None, several: bool) -> svg.Point:
+    cost, quality, name = one["cost_ratio.value"], one["quality_diff.mean"], compared(one, several=several)
     return svg.Point(
         x=cost,
         y=quality,
@@ -108,21 +153,23 @@ def _cost_point(task: Node, one: Node, series: Mapping[Any, int], *, link: str |
         x_ci=_interval(one["cost_ratio.ci"], above_zero=True),
         y_ci=_interval(one["quality_diff.ci"]),
         href=pairs_link(link, task["task"], one["candidate"]),
-        told=told,
+        told=f"{name}: cost {formats.ratio(cost)}, quality {formats.points(quality)}; see its pairs",
     )
 
 
-def quality_differences(task: Node, *, link: str | None) -> Chart:
+def _quality_differences(
+    task: Node, comparisons: Sequence[Node], *, link: str | None, several: bool, left_out: int
+) -> Chart:
     """Each candidate's quality less the primary's, with its interval beside zero and the margin."""
     series = series_of(task.nodes("models"))
-    title = "Quality difference to the primary"
-    comparisons = task.nodes("comparisons")
+    title, end = _titled("Quality difference to the primary", comparisons, several=several)
     margins = [one["missing.effective_margin"] for one in comparisons]
     margins = [margin for margin in margins if isinstance(margin, int | float)]
     reading = "Right of zero the candidate is better; lines are intervals."
     if margins:
-        reading += " One that lies wholly right of the margin is proof of no loss."
-    columns = ("candidate", "difference", "interval", "conversations")
+        reading += " One that lies wholly right of the margin is proof of no loss beyond the margin."
+    reading += _not_drawn(left_out)
+    columns = ("candidate", "difference", "interval", "over")
     if not comparisons:
         why = "No candidate is configured: add one under shadow.candidates."
         return Chart(title=title, reading=reading, drawing="", columns=columns, rows=(), empty=why)
@@ -132,36 +179,36 @@ def quality_differences(task: Node, *, link: str | None) -> Chart:
             series=series.get(one["candidate"], 1),
             value=one["quality_diff.mean"],
             ci=_interval(one["quality_diff.ci"]),
-            told=_difference_told(one),
+            told=_difference_told(one, several=several),
             href=pairs_link(link, task["task"], one["candidate"]),
         )
         for one in comparisons
     ]
     marks = [(0.0, "equal"), *([(-margins[0], "margin")] if margins else [])]
     drawing = svg.ranges(
-        svg.Frame(name=f"differences-{keyed(str(task['task']))}", title=title, description=reading),
+        svg.Frame(name=f"differences-{keyed(str(task['task']))}{end}", title=title, description=reading),
         rows,
         axis=svg.Axis(title="quality difference, points", format=_hundredths),
         marks=marks,
     )
     table = [
         (
-            named(one["candidate"]),
+            compared(one, several=several),
             _or_reason(one, "quality_diff.mean", formats.points),
             _ends(one["quality_diff.ci"], formats.points) or one_line(one.reason("quality_diff.ci")),
-            f"{_counted(one):,}",
+            _measured_over(one),
         )
         for one in comparisons
     ]
     return Chart(title=title, reading=reading, drawing=drawing, columns=columns, rows=table)
 
 
-def _difference_told(one: Node) -> str:
+def _difference_told(one: Node, *, several: bool) -> str:
     mean, ci = one["quality_diff.mean"], one["quality_diff.ci"]
     if mean is None:
         return one_line(one.reason("quality_diff.mean"))
     between = f" [{_ends(ci, formats.points)}]" if _interval(ci) else ""
-    return f"{named(one['candidate'])}: {formats.points(mean)}{between} over {_counted(one):,} conversations"
+    return f"{compared(one, several=several)}: {formats.points(mean)}{between} over {_measured_over(one)}"
 
 
 def before_and_now(task: Any, models: Mapping[Any, Sequence[Node | None]]) -> Chart:
@@ -251,12 +298,12 @@ def latency_curves(task: Node, curves: Sequence[Mapping[str, Any]], *, kind: str
     return Chart(title=title, reading=reading, drawing=drawing, columns=columns, rows=rows)
 
 
-def coverage_funnel(one: Node) -> Chart:
+def coverage_funnel(one: Node, *, several: bool = False) -> Chart:
     """Where the eligible exchanges of one comparison went."""
     coverage = one.node("coverage")
     skipped, dropped = _summed(coverage["skipped"]), _summed(coverage["dropped"])
     counts = {name: int(coverage[name] or 0) for name in ("eligible", "sampled", "sent", "pending")}
-    title = f"Coverage of {named(one['candidate'])}"
+    title = f"Coverage of {compared(one, several=several)}"
     reading = "Of the eligible some are sampled; of these some are sent, wait, or are skipped or dropped, named below."
     steps = (
         ("eligible", counts["eligible"], "part-a"),
@@ -319,7 +366,7 @@ def _timing_parts(ttft: float | None, total: float) -> Sequence[tuple[float, str
 def spend(by_role: Sequence[tuple[str, float]]) -> Chart:
     """Spend by role in this window, as (role, USD)."""
     title, reading = "Spend by role", "What the app's own answers cost, and what measuring costs beside it."
-    kinds = ("part-a", "part-b", "part-c", "part-d")
+    kinds = ("part-a", "part-b", "part-c", "part-d", "part-e")
     rows = [(role, formats.usd(total)) for role, total in by_role]
     if not any(total for _, total in by_role):
         why = "Nothing with a known price was spent in this window."
@@ -329,7 +376,7 @@ def spend(by_role: Sequence[tuple[str, float]]) -> Chart:
         [
             svg.Bar(
                 label=role,
-                parts=[(total, kinds[number % 4], role)],
+                parts=[(total, kinds[number % len(kinds)], role)],
                 told=f"{role}: {formats.usd(total)}",
                 amount=formats.usd(total),
             )
@@ -371,10 +418,14 @@ def _hundredths(value: float) -> str:
     return f"{round(value * 100, 6):+g}".replace("-", formats.MINUS) if round(value * 100, 6) else "0"
 
 
-def _counted(one: Node) -> int:
-    """How many conversations (in a run: pairs) a comparison rests on."""
-    found = one["conversations"] if one["conversations"] is not None else one["pairs"]
-    return int(found or 0)
+def _measured_over(one: Node) -> str:
+    """How many of what a difference is the mean of: conversations; a run's cases; pairs, where sums alone tell it."""
+    cases, found = one["quality_diff.units"], int(one["quality_diff.n"] or 0)
+    if cases is not None:
+        return f"{int(cases):,} cases"
+    of_sums = one["window"] is not None and one["window.conversations"] is None
+    decided = "quality_diff" in (one["scope.epoch"] or ())
+    return f"{found:,} pairs" if of_sums and not decided else f"{found:,} conversations"
 
 
 def _interval(value: Any, *, above_zero: bool = False) -> tuple[float, float] | None:

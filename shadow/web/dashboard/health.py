@@ -42,18 +42,21 @@ def _candidates(settings: AdminSettings) -> list[dict[str, Any]]:
 
 def _task(task: Node) -> dict[str, Any]:
     comparisons = task.nodes("comparisons")
+    several = charts.several_primaries(comparisons)
     return {
         "node": task,
-        "funnels": [{"chart": charts.coverage_funnel(one)} for one in comparisons],
+        "funnels": [{"chart": charts.coverage_funnel(one, several=several)} for one in comparisons],
         "reasons": [
-            (one["candidate"], what, reason, count)
+            (charts.compared(one, several=several), what, reason, count)
             for one in comparisons
             for what in ("skipped", "dropped")
             for reason, count in _sorted(one[f"coverage.{what}"])
         ],
         "endings": [(row["model"], row["role"], _sorted(row["outcomes"])) for row in task.nodes("models")],
         "left_out": [
-            (one["candidate"], reason, count) for one in comparisons for reason, count in _sorted(one["left_out"])
+            (charts.compared(one, several=several), reason, count)
+            for one in comparisons
+            for reason, count in _sorted(one["left_out"])
         ],
     }
 

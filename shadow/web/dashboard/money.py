@@ -31,14 +31,21 @@ def cost_view(stats: Node, *, shown: Sequence[Node], prices: Prices) -> dict[str
 
 
 def _by_role(tasks: Sequence[Node]) -> list[tuple[str, float]]:
-    """USD of this window by role; judges' calls are told by comparison where they are known."""
+    """USD of this window by role; judges' calls are told by comparison, second answers by primary."""
     spent = {"primary": 0.0, "candidate": 0.0}
-    judge = 0.0
+    judge = again = 0.0
     for task in tasks:
         for row in task.nodes("models"):
             spent[row["role"]] = spent.get(row["role"], 0.0) + (row["cost_usd.total"] or 0.0)
-        judge += sum(one["judge.cost_usd"] or 0.0 for one in task.nodes("comparisons"))
-    return [("live (primary)", spent["primary"]), ("shadow (candidates)", spent["candidate"]), ("judge", judge)]
+        comparisons = task.nodes("comparisons")
+        judge += sum(one["judge.cost_usd"] or 0.0 for one in comparisons)
+        again += sum({one["primary"]: one["noise_floor.cost_usd"] or 0.0 for one in comparisons}.values())
+    return [
+        ("live (primary)", spent["primary"]),
+        ("shadow (candidates)", spent["candidate"]),
+        ("judge", judge),
+        ("primary asked again", again),
+    ]
 
 
 def _switches(task: Node) -> list[dict[str, Any]]:

@@ -50,6 +50,7 @@ _SHOWS = (
     ("unreviewed", "not reviewed yet"),
 )
 _SORTS = {"worst": "worst first", "newest": "newest first"}
+_ORDERS = {"worst": "those without an answer first, then the largest loss", "newest": "newest first"}
 _VIEWS = (("json", "by places in JSON"), ("words", "by words"), ("plain", "plain"))
 _LIST_FILTERS = ("since", "until", "task", "candidate", "show", "sort", "cursor")
 _CSV_COLUMNS = (
@@ -107,7 +108,7 @@ async def pairs(page: Page) -> Response:
         sorts=tuple(_SORTS.items()),
         kept=[(name, asked[name]) for name in ("since", "until") if name in asked],
         filtered=any(name in asked for name in ("task", "candidate", "show", "since", "until", "cursor")),
-        caption=f"Up to {LIST_LENGTH} pairs, {_SORTS.get(asked['sort'], '')}.",
+        caption=f"Up to {LIST_LENGTH} pairs, {_ORDERS.get(asked['sort'], '')}.",
         older=page.again(cursor=found["next_cursor"], live=None) if found["next_cursor"] else None,
         live=live,
         live_href=page.again(live=None if live else "1") if may_watch else None,

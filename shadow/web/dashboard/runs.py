@@ -35,8 +35,7 @@ def _task(task: Node, *, link: str | None) -> dict[str, Any]:
             }
             for row in task.nodes("models")
         ],
-        "pareto": charts.cost_and_quality(task, link=link),
-        "differences": charts.quality_differences(task, link=link),
+        "comparison_charts": charts.of_each_primary(task, link=link),
         "insights": [insight["text"] for insight in task.nodes("insights")],
     }
 

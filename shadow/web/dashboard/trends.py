@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -85,11 +86,8 @@ def _trend(
         "Bands are intervals."
     )
     columns = ("when", "model", "source", axis, "interval")
-    points = [
-        (_moment(point), point)
-        for point in trends.nodes("points")
-        if point["task"] == task and point[of[0]] is not None
-    ]
+    measured = [point for point in trends.nodes("points") if point["task"] == task]
+    points = [(_moment(point), point) for point in measured if point[of[0]] is not None]
     colours = _colours([point["model"] for _, point in points], series)
     points = sorted(((at, point) for at, point in points if point["model"] in colours), key=lambda each: each[0])
     rows = [
@@ -106,7 +104,14 @@ def _trend(
         reading += f" The table holds the newest {len(rows)} of {len(points):,} values."
     weeks = {at.date() for at, _ in points}
     if len(weeks) < 2:  # noqa: PLR2004  (a line needs two ends)
-        return Chart(title=title, reading=reading, drawing="", columns=columns, rows=rows, empty=_too_few(weeks))
+        return Chart(
+            title=title,
+            reading=reading,
+            drawing="",
+            columns=columns,
+            rows=rows,
+            empty=_too_few(weeks, _why_none(measured, of[0])),
+        )
     lines = [
         _line(found, of=of, series=colours[model], dashed=source == "run", href=_behind(link, found[-1][1]))
         for (model, source), found in _grouped(points).items()
@@ -127,11 +132,22 @@ def _colours(models: Sequence[Any], series: Mapping[Any, int]) -> Mapping[Any, i
     return {name: series[name] if name in series else len(series) + strangers.index(name) for name in names}
 
 
-def _too_few(weeks: set[date]) -> str:
-    """Say why there is no line yet, and what makes one."""
+def _why_none(points: Sequence[Node], name: str) -> str | None:
+    """Give what is said most often of weeks without this value; None where nothing is."""
+    figures, _, _ = name.rpartition(".")
+    told = Counter(
+        why for point in points if point[name] is None and isinstance(why := point[f"{figures}.reason"], str)
+    )
+    return told.most_common(1)[0][0] if told else None
+
+
+def _too_few(weeks: set[date], why_none: str | None) -> str:
+    """Say why there is no line yet, and what makes one; `why_none` is what weeks without a value say of it."""
     more = (
         "Live weeks add up by themselves; the weekly run (benchmark.schedule, or Run now under Benchmarks) adds to it."
     )
+    if not weeks and why_none is not None:
+        return f"No week has a value: {one_line(why_none)}."
     if not weeks:
         return f"No week has a value yet. {more}"
     (week,) = weeks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from shadow.web.dashboard.formats import days, usd
@@ -51,7 +51,8 @@ VERDICTS: Mapping[str | None, VerdictWords] = {
         name="Undecided",
         sign="?",
         tone="calm",
-        meaning="Neither side is proved; looking at it as often as you like does not make it less true.",
+        meaning="Not proved yet: that it can take over, or that it is worse; looking at it as often as you like makes "
+        "it no less true.",
         next="Let traffic flow; where shadow.sample_rate is below 1, a higher one knows sooner.",
     ),
     "promote": VerdictWords(
@@ -92,12 +93,15 @@ VERDICTS: Mapping[str | None, VerdictWords] = {
 }
 
 
-def verdict_words(verdict: object) -> VerdictWords:
-    """Give the words for a verdict; one this version does not know is shown by its name."""
+def verdict_words(verdict: object, *, ended: bool = False) -> VerdictWords:
+    """Give the words for a verdict; one this version does not know is shown by its name.
+
+    `ended`: nobody is asked for this comparison any more, so there is nothing to do about it.
+    """
     known = VERDICTS.get(verdict) if isinstance(verdict, str | None) else None
-    if known is not None:
-        return known
-    return VerdictWords(name=str(verdict), sign="·", tone="calm", meaning="", next="")
+    if known is None:
+        known = VerdictWords(name=str(verdict), sign="·", tone="calm", meaning="", next="")
+    return replace(known, name=f"{known.name}, ended", tone="calm", next="") if ended else known
 
 
 _OPEN = frozenset({None, "insufficient_data", "withheld", "undecided", "better_costlier"})
@@ -123,15 +127,19 @@ def sentence(comparison: Node) -> Sentence:
         first.append(until)
     if saving is not None:
         first.append(saving)
+    names = [name for side in ("candidate", "primary") if isinstance(name := comparison[side], str)]
     return Sentence(
-        lead=_begun(lead), points=[_begun(clause) for clause in first], rest=[_begun(each) for each in rest]
+        lead=_begun(lead, names),
+        points=[_begun(clause, names) for clause in first],
+        rest=[_begun(each, names) for each in rest],
     )
 
 
-def _begun(clause: str) -> str:
-    """Begin with a capital and end with a full stop; a model's name stays as it is written."""
+def _begun(clause: str, names: Sequence[str]) -> str:
+    """Begin with a capital and end with a full stop; the name of a model stays as it is written."""
     word = clause.partition(" ")[0]
-    told = clause[:1].upper() + clause[1:] if word.isalpha() or word.endswith(":") else clause
+    is_word = (word.isalpha() or word.endswith(":")) and not any(clause.startswith(f"{name} ") for name in names)
+    told = clause[:1].upper() + clause[1:] if is_word else clause
     return told if told.endswith((".", "!", "?")) else f"{told}."
 
 
