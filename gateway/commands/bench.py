@@ -252,7 +252,7 @@ def _run(
     import asyncio  # noqa: PLC0415
 
     from gateway import benchview  # noqa: PLC0415
-    from gateway.benchrun import BenchError, found_run, kept_store_url, missing_line, opened  # noqa: PLC0415
+    from gateway.benchrun import BenchError, found_run, missing_line, opened  # noqa: PLC0415
     from shadow.benchmark import gates  # noqa: PLC0415
     from shadow.benchmark.summary import summarize  # noqa: PLC0415
 
@@ -261,8 +261,6 @@ def _run(
     except gates.GateError as error:
         raise BenchError(str(error)) from None
     _refuse_gates(wanted, baseline=baseline, models=options.models, primary=options.primary or options.models[0])
-    if baseline is not None:
-        kept_store_url(config, options.store)
     writers = [(file, _writer(file)) for file in output or []]
 
     async def work() -> tuple[RunResult, dict[str, Any], list[Decision]]:

@@ -92,7 +92,6 @@ def test_rebuild_rollups_tells_each_day_and_refuses_what_is_no_date() -> None:
         ("compare", "one", "other"),
         ("compare", "one", "other", "--store", "shadow.db"),
         ("replay", "--models", "a,b"),
-        ("bench", "cases.jsonl", "--models", "a", "--evaluator", "equals", "--baseline", "one"),
         ("alert", "list"),
         ("alert", "unmute"),
     ],
@@ -101,7 +100,6 @@ def test_in_a_folder_without_a_store_none_is_made_and_nothing_is_overwritten(com
     for name in Path().glob("shadow.db*"):
         name.unlink()
     Path("backup.csv").write_text("of yesterday", "utf-8")
-    Path("cases.jsonl").write_text('{"prompt": "1 + 1?", "expected": "2"}', "utf-8")
     done = run(*command)
 
     assert (done.exit_code, done.stdout) == (1, "")
