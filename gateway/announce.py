@@ -77,8 +77,10 @@ def address_url(address: ListenAddress, *, tls: bool = False) -> str:
     return f"{'https' if tls else 'http'}://{reach(address)}"
 
 
-def banner(config: Config, *, listen: ListenAddress, admin_listen: ListenAddress, role: str) -> list[str]:
-    """Tell what was started, in lines for people."""
+def banner(
+    config: Config, *, listen: ListenAddress, admin_listen: ListenAddress, role: str, store_fault: str | None = None
+) -> list[str]:
+    """Tell what was started, in lines for people; `store_fault` says why nothing can be recorded yet."""
     lines = []
     if role != "shadow":
         url = address_url(listen, tls=config.tls is not None)
@@ -92,7 +94,10 @@ def banner(config: Config, *, listen: ListenAddress, admin_listen: ListenAddress
         lines.append(f"stats on {address_url(admin_listen)}/stats" if admin_listen.path is None else f"stats: {curl}")
         lines.extend(shadow_lines(config))
         lines.extend(weekly_lines(config, now=datetime.now(UTC)))
-    lines.append(f"recording to {config.measuring.store}")
+    if store_fault is None:
+        lines.append(f"recording to {config.measuring.store}")
+    else:
+        lines.append(f"not recording to {config.measuring.store}: {store_fault}; it is tried again and again")
     return lines
 
 
@@ -171,7 +176,7 @@ def weekly_lines(config: Config, *, now: datetime) -> Iterator[str]:
             f"weekly run: {schedule.explained()}, next {at:%Y-%m-%d %H:%M} UTC, {benchmark.sample} prompts, "
             f"at most ${benchmark.budget_usd:.2f}"
         )
-    told = ", ".join(target.key for target in measuring.alerts)
+    told = ", ".join(target.name for target in measuring.alerts)
     yield f"alerts go to {told}" if told else "alerts go nowhere: add alerts: [{slack: …}] to be told"
     yield from measuring.alerts_off
 

@@ -30,7 +30,7 @@ from shadow.pricing import PriceBook
 from shadow.records import Candidate, EvaluatorSpec
 from shadow.redaction import Redactor, Scrubber
 from shadow.runs import Case, Run, RunPlan
-from shadow.store import open_store
+from shadow.store import open_store, recorded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -103,6 +103,11 @@ def store_url(config: Config, named: str | None) -> str:
     if named is None:
         return config.measuring.store
     return named if "://" in named else "sqlite:///" + quote(str(Path(named).absolute()))
+
+
+def kept_store_url(config: Config, named: str | None) -> str:
+    """Give the same of a store that is there, for who asks what was kept. Raises StoreError."""
+    return recorded(store_url(config, named))
 
 
 def contestants(config: Config, options: Options) -> list[Candidate]:
@@ -451,8 +456,8 @@ def _stopping(stop: Callable[[], None]) -> Any:
 
 
 async def two_runs(config: Config, named: str | None, first: str, second: str) -> tuple[RunResult, RunResult]:
-    """Read two runs by id, beginning of an id, or name. Raises BenchError."""
-    async with await open_store(store_url(config, named)) as store:
+    """Read two runs by id, beginning of an id, or name. Raises BenchError or StoreError."""
+    async with await open_store(kept_store_url(config, named)) as store:
         one, other = await found_run(store, first), await found_run(store, second)
     if one.run.id == other.run.id:
         raise BenchError(f"{first!r} and {second!r} are the same run, {one.run.id}; name two (a name means the newest)")

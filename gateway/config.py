@@ -273,8 +273,14 @@ _TARGET_KINDS: tuple[TargetKind, ...] = ("slack", "webhook", "apprise")
 
 def _alert_targets(model: ConfigFile) -> tuple[AlertTarget, ...]:
     return tuple(
-        AlertTarget(kind=kind, url=url, secret=entry.secret, kinds=None if entry.kinds is None else tuple(entry.kinds))
-        for entry in model.alerts
+        AlertTarget(
+            kind=kind,
+            url=url,
+            secret=entry.secret,
+            kinds=None if entry.kinds is None else tuple(entry.kinds),
+            entry=index,
+        )
+        for index, entry in enumerate(model.alerts)
         for kind in _TARGET_KINDS
         if (url := getattr(entry, kind)) is not None
     )

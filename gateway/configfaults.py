@@ -170,10 +170,10 @@ def _role_findings(path: Path, entry: EvaluatorSection, *, decides: bool) -> Ite
     """One evaluator decides; the others may be guards."""
     if entry.guard is not None and decides:
         sentence = "the deciding evaluator is judged by verdict.margin; a guard is one of the others, remove this key"
-        yield Finding(path=(*path, "guard"), sentence=sentence)
+        yield Finding(path=(*path, "guard"), sentence=sentence, about=((*path, "quality"),))
     if entry.decides and not decides:
         sentence = "is said of the deciding evaluator alone; remove this key, or mark this one with quality: true"
-        yield Finding(path=(*path, "decides"), sentence=sentence)
+        yield Finding(path=(*path, "decides"), sentence=sentence, about=((*path, "quality"),))
 
 
 def _one_evaluator_findings(path: Path, entry: EvaluatorSection, source: Source, *, decides: bool) -> Iterator[Finding]:

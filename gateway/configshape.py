@@ -31,7 +31,7 @@ def model_without(values: Any, broken: Iterable[Path]) -> ConfigFile | None:
     """Build the model of what is left without the broken parts, so that the rest can be checked too."""
     before, pruned = None, values
     for path in broken:
-        pruned = _pruned(pruned, path)
+        pruned = _pruned(pruned, path, _meant_instead(path))
     model: ConfigFile | None = None
     while model is None and pruned != before:
         before = pruned
@@ -41,17 +41,38 @@ def model_without(values: Any, broken: Iterable[Path]) -> ConfigFile | None:
     return model
 
 
-def _pruned(values: Any, path: Path) -> Any:
-    """Copy without the value at `path`; a list goes as a whole, so that no index shifts."""
+def _pruned(values: Any, path: Path, meant: str | None = None) -> Any:
+    """Copy without the value at `path`, which goes under the key that was `meant` where that is free.
+
+    An entry of a list loses a key of its own; where that is not what is broken, the list goes as a whole, so that no
+    index shifts.
+    """
     if not path:
         return {}
     if not isinstance(values, dict) or path[0] not in values:
         return values
     rest = {key: value for key, value in values.items() if key != path[0]}
     inner = values[path[0]]
+    if isinstance(inner, list) and _holds(inner, path[1:]):
+        entries: list[Any] = list(inner)
+        index = int(path[1])
+        entries[index] = _pruned(inner[index], path[2:], meant)
+        return {**rest, path[0]: entries}
+    if len(path) == 1 and meant is not None:
+        return {meant: inner, **rest}
     if len(path) == 1 or not isinstance(inner, dict):
         return rest
-    return {**rest, path[0]: _pruned(inner, path[1:])}
+    return {**rest, path[0]: _pruned(inner, path[1:], meant)}
+
+
+def _holds(entries: list[Any], path: Path) -> bool:
+    """Tell whether `path` leads to a key of an entry that is there."""
+    here: Any = entries
+    for part in path:
+        if not (isinstance(here, list) and isinstance(part, int)) and not (isinstance(here, dict) and part in here):
+            return False
+        here = here[part]  # type: ignore[index]  # an index of a list, or a key of a mapping: seen above
+    return len(path) > 1 and isinstance(path[-1], str)
 
 
 def _sentences(error: ValidationError, values: Any) -> Iterator[Problem]:
@@ -134,6 +155,12 @@ def _meant(path: Path) -> Path:
     names = [] if section is None else list(section.model_fields)
     close = difflib.get_close_matches(str(path[-1]), names, n=1)
     return (*path[:-1], close[0]) if close else ()
+
+
+def _meant_instead(path: Path) -> str | None:
+    """Name the known key that was probably meant by an unknown one."""
+    meant = _meant(path) if path and isinstance(path[-1], str) else ()
+    return str(meant[-1]) if meant and meant != path else None
 
 
 def closest(word: str, names: Iterable[str]) -> str:

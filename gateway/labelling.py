@@ -20,7 +20,7 @@ from gateway.pairsview import PairsError
 from shadow.judge.blind import side_a, winner_of
 from shadow.judge.prompt import request_of
 from shadow.records import EvalCase
-from shadow.store import open_store
+from shadow.store import open_store, recorded
 from shadow.store.base import Label
 
 if TYPE_CHECKING:
@@ -150,15 +150,12 @@ class StoreDesk:
 
 
 @contextlib.asynccontextmanager
-async def open_desk(config: Config, wanted: Wanted) -> AsyncIterator[Desk | None]:
-    """Take the running server, else the store; None where there is neither. Raises PairsError or StoreError."""
+async def open_desk(config: Config, wanted: Wanted) -> AsyncIterator[Desk]:
+    """Take the running server, else the store. Raises PairsError or StoreError."""
     try:
         ask.get(config.admin_listen, "/healthz", timeout_s=_TIMEOUT_S)
     except (ConnectionRefusedError, FileNotFoundError):
-        if not config.store_path.exists():
-            yield None
-            return
-        async with await open_store(config.measuring.store) as store:
+        async with await open_store(recorded(config.measuring.store)) as store:
             yield StoreDesk(store, wanted)
         return
     except (OSError, http.client.HTTPException) as error:

@@ -533,7 +533,9 @@ async def _run() -> None:
         build_app(
             reader=cast("Reader", reader),  # it has the reader's methods, through __getattr__
             settings=measuring.admin_settings,
-            verdicts=VerdictApi(cast("Ledger", ledger), measuring, measuring.switch),
+            verdicts=VerdictApi(
+                cast("Ledger", ledger), measuring, measuring.switch, tasks=lambda: measuring.admin_settings().tasks
+            ),
             reload=_reload_signal(),
             feedback=cast("FeedbackDoor", feedback),
             runs=cast("Runs", runs),  # likewise

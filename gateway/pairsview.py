@@ -14,7 +14,7 @@ from rich.text import Text
 
 from gateway import ask
 from gateway.tables import printable
-from shadow.store import open_store
+from shadow.store import open_store, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,9 +53,7 @@ async def fetch_pairs(
 async def _from_store(
     config: Config, *, sort: Sort, limit: int, task: str | None, candidate: str | None
 ) -> list[dict[str, Any]]:
-    if not config.store_path.exists():
-        return []
-    async with await open_store(config.measuring.store) as store:
+    async with await open_store(recorded(config.measuring.store)) as store:
         rows, _ = await store.reader.pairs(task=task, candidate=candidate, sort=sort, limit=limit, cursor=None)
     return rows
 

@@ -20,7 +20,7 @@ from gateway.weekly import home_of, schedule_in
 from shadow.evaluators import EvaluatorConfigError
 from shadow.schedule import next_run
 from shadow.spreadsheet import defused
-from shadow.store import open_store
+from shadow.store import open_store, recorded
 from shadow.switch import SwitchAdvisor
 from shadow.web import VerdictApi, WeeklyApi, build_app
 
@@ -98,14 +98,13 @@ class _NobodysTable:
 
 async def _from_store(config: Config, target: str) -> ask.Answer:
     """Answer as the admin port would, without a port."""
-    if not config.store_path.exists():
-        raise ask.AskError(f"{config.store_path} is not there yet: nothing has been recorded")
+    url = recorded(config.measuring.store)
     try:
         crew = Crew.hire(config.measuring)
     except EvaluatorConfigError as error:
         raise ask.AskError(str(error)) from None
     try:
-        async with await open_store(config.measuring.store) as store:
+        async with await open_store(url) as store:
             settings = crew.admin_settings()
             advisor = SwitchAdvisor(config_file=config.file, several_tasks=bool(config.measuring.tasks))
             verdicts = VerdictApi(store.ledger, switch=advisor)

@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from gateway.announce import banner, doubled_paths, shadow_lines
 from gateway.control import Event, Replace, Start
 from gateway.settings import LiveSettings, MeasuringSettings
 from shadow.redaction import Scrubber
-from shadow.store import StoreError, check_store_modes
+from shadow.store import StoreError, check_store_modes, prepare_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +48,8 @@ _GRACE_S = 10.0
 _FORWARD_DELAY_S = 0.1
 """How long the first SIGTERM waits before it is forwarded: a service manager may have told the children itself, and a
 second SIGTERM would make them skip the drain."""
+_STORE_LOOK_S = 3.0
+"""How long what is told at the start waits for the store to open; nothing else waits for it."""
 _MIN_SECRET = 8
 """A shorter key is no key that an environment would carry inside another value."""
 
@@ -475,15 +478,43 @@ async def _serve(
     makes_folder = not config.store_path.parent.exists()
     await supervisor.start()
     if not supervisor.is_stopping:
-        for line in banner(config, listen=supervisor.listen, admin_listen=supervisor.admin_listen, role=role):
+        fault = await _store_fault(config.measuring.store)
+        listen, admin_listen = supervisor.listen, supervisor.admin_listen
+        for line in banner(config, listen=listen, admin_listen=admin_listen, role=role, store_fault=fault):
             say(line)
-        if makes_folder:
+        if makes_folder and fault is None:
             folder = config.store_path.parent
             say(f"the store's folder {folder} was not there; it is made for this user alone (mode 700)")
     await supervisor.wait()
     say(f"stopping: answers under way have {supervisor.config.live.drain_timeout_s:g} s; a second signal does not wait")
     await supervisor.stop()
     return 1 if supervisor.killed else 0
+
+
+async def _store_fault(url: str) -> str | None:
+    """Say why the store cannot be opened now; None when it can. The processes that use it find that out themselves."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[str | None] = loop.create_future()
+
+    def settle(fault: str | None) -> None:
+        if not found.done():
+            found.set_result(fault)
+
+    def look() -> None:
+        fault = None
+        try:
+            prepare_store(url)
+        except StoreError as error:
+            fault = str(error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, fault)
+
+    # Not in the loop's own threads: an exit waits for those, and a disk may hang.
+    threading.Thread(target=look, name="store look", daemon=True).start()
+    try:
+        return await asyncio.wait_for(found, _STORE_LOOK_S)
+    except TimeoutError:
+        return f"it did not open within {_STORE_LOOK_S:g} s"
 
 
 def _configure_logs(config: Config) -> None:

@@ -55,11 +55,9 @@ def told() -> Iterator[None]:
 
 def recorded(config: Config) -> str:
     """Give the address of a store that is there: a command that only reads or tidies makes none. Raises StoreError."""
-    from shadow.store.base import StoreError  # noqa: PLC0415
+    from shadow import store  # noqa: PLC0415
 
-    if not config.store_path.exists():
-        raise StoreError(f"{config.store_path} is not there yet: nothing has been recorded")
-    return config.measuring.store
+    return store.recorded(config.measuring.store)
 
 
 def chosen_file(named: str | None, *, quiet: bool = False) -> str | None:

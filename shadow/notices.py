@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,9 @@ DeliveryState = Literal["pending", "sending", "sent", "failed"]
 
 TargetKind = Literal["slack", "webhook", "apprise"]
 
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_HOST = re.compile(r"[a-z][a-z0-9+.-]*://(?:[^/?#\\@]*@)?([^/?#\\@]+)", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertTarget:
@@ -31,12 +35,22 @@ class AlertTarget:
     """Signs the body of a webhook."""
     kinds: tuple[AlertKind, ...] | None = None
     """Only these kinds go there; None: all."""
+    entry: int | None = None
+    """Its place in the configuration's `alerts`, from 0."""
 
     @property
     def key(self) -> str:
         """Name it where the address must not be shown; the same as long as the address is."""
         digest = hashlib.blake2b(self.url.encode(), digest_size=4, person=b"alert-target").hexdigest()
         return f"{self.kind}-{digest}"
+
+    @property
+    def name(self) -> str:
+        """Name it for people: which entry it is and where it leads, by the host alone, for the rest is the secret."""
+        # An address of apprise may hold a token where others hold the host.
+        place = (_SCHEME if self.kind == "apprise" else _HOST).match(self.url)
+        where = self.kind if place is None else f"{self.kind} to {place[1]}"
+        return f"{self.key} ({where})" if self.entry is None else f"alerts[{self.entry}] ({where})"
 
     def takes(self, kind: AlertKind) -> bool:
         """Tell whether alerts of this kind go there."""

@@ -16,6 +16,7 @@ from gateway.terminal import (
     loaded_config,
     note,
     print_json,
+    recorded,
     say,
     told,
 )
@@ -49,7 +50,7 @@ def send_test(config: ConfigOption = None, *, as_json: JsonOption = False) -> No
         print_json(results)
     else:
         for each in results:
-            say(f"{each['target']}: {'delivered' if each['ok'] else each['why']}")
+            say(f"{each['name']}: {'delivered' if each['ok'] else each['why']}")
     if not all(each["ok"] for each in results):
         raise typer.Exit(FAILED)
 
@@ -76,7 +77,7 @@ async def _post_test(loaded: Config) -> list[dict[str, Any]]:
     results = []
     for target in loaded.measuring.alerts:
         posted = await poster.post(target, alert)
-        results.append({"target": target.key, "ok": posted.ok, "why": posted.why})
+        results.append({"target": target.key, "name": target.name, "ok": posted.ok, "why": posted.why})
     return results
 
 
@@ -97,7 +98,7 @@ def list_alerts(
         print_json(found)
         return
     for alert in found["alerts"]:
-        travelled = ", ".join(f"{each['target']} {each['state']}" for each in alert["deliveries"])
+        travelled = ", ".join(f"{each['name']} {each['state']}" for each in alert["deliveries"])
         say(f"{alert['created_at']:%Y-%m-%d %H:%M} {alert['kind']}: {_printable(alert['title'])}")
         say(f"    {_printable(alert['sentence'])}")
         say(f"    {'muted' if alert['muted'] else travelled or 'no target'}")
@@ -141,9 +142,14 @@ async def _list(loaded: Config, *, limit: int) -> dict[str, Any]:
 
     from shadow.store import open_store  # noqa: PLC0415
 
-    async with await open_store(loaded.measuring.store) as store:
+    async with await open_store(recorded(loaded)) as store:
         mutes = await store.watching.mutes(now=datetime.now(UTC))
         alerts = await store.watching.alerts(limit=limit)
+    names = {target.key: target.name for target in loaded.measuring.alerts}
+    for alert in alerts:
+        alert["deliveries"] = [
+            {**each, "name": names.get(each["target"], each["target"])} for each in alert["deliveries"]
+        ]
     return {"alerts": alerts, "mutes": [{"scope": mute.scope, "until": mute.until} for mute in mutes]}
 
 
@@ -161,7 +167,7 @@ async def _mute(loaded: Config, scope: str, span: timedelta) -> str:
 async def _unmute(loaded: Config, scope: str) -> bool:
     from shadow.store import open_store  # noqa: PLC0415
 
-    async with await open_store(loaded.measuring.store) as store:
+    async with await open_store(recorded(loaded)) as store:
         return await store.watching.unmute(scope)
 
 

@@ -173,11 +173,12 @@ def replay(
     import asyncio  # noqa: PLC0415
     from datetime import UTC, datetime  # noqa: PLC0415
 
-    from gateway.benchrun import sample_prompts, with_golden  # noqa: PLC0415
+    from gateway.benchrun import kept_store_url, sample_prompts, with_golden  # noqa: PLC0415
 
     with _told():
         span = _span(since)
         loaded = loaded_config(chosen_file(config))
+        kept_store_url(loaded, store)
         options = _options(
             models=models, evaluator=evaluator, primary=primary, max_cost=max_cost, resume=resume,
             retry_errors=retry_errors, repeats=repeats, seed=seed, concurrency=concurrency, retries=retries,

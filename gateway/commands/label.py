@@ -46,17 +46,14 @@ async def _export(config: Config, wanted: Wanted) -> None:
     from gateway.labelling import open_desk  # noqa: PLC0415
 
     async with open_desk(config, wanted) as desk:
-        print_json([] if desk is None else await desk.labels())
+        print_json(await desk.labels())
 
 
 async def _session(config: Config, wanted: Wanted, *, limit: int, seed: str) -> None:
     from gateway.labelling import Session, key_reader, open_desk  # noqa: PLC0415
 
     async with open_desk(config, wanted) as desk:
-        kept = 0
-        if desk is not None:
-            session = Session(desk=desk, seed=seed, limit=limit, read_key=key_reader(), say=say)
-            kept = await session.run()
+        kept = await Session(desk=desk, seed=seed, limit=limit, read_key=key_reader(), say=say).run()
     if kept:
         note(
             f"{kept} label{'' if kept == 1 else 's'} kept as {wanted.labeller}; `judge.labels` in /stats compares them"

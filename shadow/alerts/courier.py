@@ -90,7 +90,7 @@ class AlertCourier:
             _log.warning(
                 "alert %s could not be delivered to %s after %d tries: %s",
                 delivery.alert.id,
-                delivery.target,
+                target.name,
                 delivery.attempts,
                 posted.why,
             )

@@ -327,7 +327,7 @@ class _Call:
             raise RefusedError(404, f"not found: {entry.method} {entry.path}")
         anthropic = entry.header("anthropic-version") is not None
         info = messages.model_info if anthropic else chat.model_info
-        name, names = rest.removeprefix("/"), [each.name for each in script.models]
+        name, names = rest.removeprefix("/"), script.names
         if name and script.model(name) is None:
             raise RefusedError(404, f"model: {name}")
         if name:

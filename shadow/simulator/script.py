@@ -36,6 +36,11 @@ JudgeManner = Literal[
 
 JUDGE_MANNERS: tuple[JudgeManner, ...] = get_args(JudgeManner)
 
+_JUDGE_NAMES: Mapping[str, JudgeManner] = {f"judge-{each.replace('_', '-')}": each for each in JUDGE_MANNERS}
+
+USUAL_NAMES = ("claude-sonnet-4-5", "claude-haiku-4-5", "gpt-4o", "gemini-2.5-pro")
+"""What apps ask for: shown in the list of models where every name is played and none is scripted."""
+
 _TWO_TO_64 = 1 << 64
 
 
@@ -158,8 +163,14 @@ class Script:
             return played[name]
         if self.other is None:
             return None
-        manner = next((each for each in JUDGE_MANNERS if name == f"judge-{each.replace('_', '-')}"), self.other.judge)
-        return replace(self.other, name=name, judge=manner)
+        return replace(self.other, name=name, judge=_JUDGE_NAMES.get(name, self.other.judge))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The list of models: those of `models`; without any, some of the names `other` plays, and the judges'."""
+        if self.models or self.other is None:
+            return tuple(each.name for each in self.models)
+        return (*USUAL_NAMES, *_JUDGE_NAMES)
 
     def switched(self, qualities: Mapping[str, Mapping[str, float]]) -> Script:
         """Give the script with other failings of these models. Raises TypeError or ValueError for bad ones."""

@@ -17,6 +17,8 @@ __all__ = [
     "check_store_url",
     "open_intake",
     "open_store",
+    "prepare_store",
+    "recorded",
     "schema_of",
 ]
 
@@ -47,6 +49,24 @@ def schema_of(url: str) -> int:
     from shadow.store.sqlite.file import path_of, schema_number  # noqa: PLC0415  (see above)
 
     return schema_number(path_of(url))
+
+
+def recorded(url: str) -> str:
+    """Give the address of a store that is there back: who only reads makes none. Raises StoreError."""
+    check_store_url(url)
+    from shadow.store.sqlite.file import path_of  # noqa: PLC0415  (see above)
+
+    if not path_of(url).exists():
+        raise StoreError(f"{path_of(url)} is not there yet: nothing has been recorded")
+    return url
+
+
+def prepare_store(url: str) -> None:
+    """Make or check the store's file as an opening does, and leave it; may wait for the disk. Raises StoreError."""
+    check_store_url(url)
+    from shadow.store.sqlite.file import path_of, prepare  # noqa: PLC0415  (see above)
+
+    prepare(path_of(url))
 
 
 async def open_store(url: str) -> SqliteStore:

@@ -21,8 +21,11 @@ def is_json(request: Request) -> bool:
     return content_type is not None and content_type.partition(";")[0].strip().lower() == "application/json"
 
 
-async def json_body(request: Request) -> dict[str, Any] | ErrorAnswer:
-    """Read the JSON object a POST carries, of a bounded size; what it is else is told."""
+async def json_body(request: Request, *, optional: bool = False) -> dict[str, Any] | ErrorAnswer:
+    """Read the JSON object a POST carries, of a bounded size; what it is else is told.
+
+    With `optional` no body at all is as good as `{}`.
+    """
     if not is_json(request):
         return no_json_type()
     body = bytearray()
@@ -31,6 +34,8 @@ async def json_body(request: Request) -> dict[str, Any] | ErrorAnswer:
         if len(body) > MAX_BODY_BYTES:
             message = f"the body may hold at most {MAX_BODY_BYTES} bytes"
             return ErrorAnswer(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE, kind="too_large", message=message)
+    if optional and not body:
+        return {}
     try:
         value = msgspec.json.decode(body)
     except (ValueError, RecursionError):

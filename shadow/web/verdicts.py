@@ -14,7 +14,7 @@ from shadow.web.bodies import json_body
 from shadow.web.parameters import MAX_TEXT_CHARACTERS, ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -48,7 +48,7 @@ class NewEpochs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class VerdictApi:
     """`GET /verdicts` and `POST /epochs`; without a ledger there is nothing to show.
 
-    `switch` says what to change for a verdict, None where there is nothing to change.
+    `switch` says what to change for a verdict, None where there is nothing to change. `tasks` names those configured.
     """
 
     def __init__(
@@ -56,10 +56,12 @@ class VerdictApi:
         ledger: Views | None = None,
         epochs: Epochs | None = None,
         switch: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = lambda _: None,
+        tasks: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._ledger = ledger
         self._epochs = epochs
         self._switch = switch
+        self._tasks = tasks
 
     async def current(self, *, task: str | None = None) -> list[dict[str, Any]]:
         """What is known in the present epochs. Raises StoreError."""
@@ -88,7 +90,7 @@ class VerdictApi:
 
     async def epochs(self, request: Request) -> Response:
         """Begin a new epoch, for changes that nothing here can see, such as another prompt."""
-        body = await json_body(request)
+        body = await json_body(request, optional=True)
         if isinstance(body, ErrorAnswer):
             return body
         if self._epochs is None:
@@ -96,9 +98,18 @@ class VerdictApi:
             return ErrorAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, kind="no_ledger", message=message)
         asked = _read(body)
         opened = await self._epochs.open_epochs(because=asked.because or _DEFAULT_REASON, task=asked.task)
+        if not opened and asked.task is not None:
+            await self._refuse_unknown(asked.task)
         names = ("task", "primary", "version", "number", "started_at", "because")
         shown = [{name.removesuffix("_at"): epoch[name] for name in names} for epoch in opened]
         return JsonAnswer({"epochs": shown}, status=HTTPStatus.CREATED if shown else HTTPStatus.OK)
+
+    async def _refuse_unknown(self, task: str) -> None:
+        """Raise ParameterError when neither the configuration nor the ledger has this task."""
+        views = [] if self._ledger is None else await self._ledger.views()
+        known = {*self._tasks(), *(view["task"] for view in views)}
+        if task not in known:
+            raise ParameterError(f"there is no task {task[:80]!r}; known: {', '.join(sorted(known)) or 'none yet'}")
 
 
 def _of_epoch(views: Sequence[Mapping[str, Any]], epoch: str | None) -> Sequence[Mapping[str, Any]]:

@@ -314,6 +314,10 @@ def test_a_place_that_cannot_be_written_is_told_and_used_as_soon_as_it_can(tmp_p
     place = tmp_path / "place"
     place.write_text("a file where the folder should be")
     with Serve(tmp_path, on(place, upstream)) as serving:
+        why = f"store {place}/shadow.db cannot be opened: {place}: File exists"
+        said = serving.stdout.splitlines()
+        assert f"not recording to sqlite:///{place}/shadow.db: {why}; it is tried again and again" in said
+        assert not [line for line in said if line.startswith("recording to")]
         app = App(serving, upstream)
         app.ask(10)
         the_admin_port_says_why(serving, f"store {place}/shadow.db cannot be opened")

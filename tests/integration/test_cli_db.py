@@ -79,7 +79,22 @@ def test_rebuild_rollups_tells_each_day_and_refuses_what_is_no_date() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [("db", "prune"), ("db", "rebuild-rollups"), ("export", "pairs", "-o", "backup.csv")]
+    "command",
+    [
+        ("db", "prune"),
+        ("db", "rebuild-rollups"),
+        ("export", "pairs", "-o", "backup.csv"),
+        ("report", "--format", "csv"),
+        ("pairs",),
+        ("pairs", "--json"),
+        ("label",),
+        ("label", "--json"),
+        ("compare", "one", "other"),
+        ("compare", "one", "other", "--store", "shadow.db"),
+        ("replay", "--models", "a,b"),
+        ("alert", "list"),
+        ("alert", "unmute"),
+    ],
 )
 def test_in_a_folder_without_a_store_none_is_made_and_nothing_is_overwritten(command: tuple[str, ...]) -> None:
     for name in Path().glob("shadow.db*"):

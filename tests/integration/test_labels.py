@@ -346,8 +346,8 @@ def test_a_name_that_is_none_is_refused_and_without_a_store_nothing_is_made(
     refused = run("label", "--labeller", "\x1b[31m")
     assert refused.exit_code == 2
     assert "--labeller must be a printable text of 1 to 100 characters" in refused.stderr
-    empty = run("label")
-    assert empty.exit_code == 0
-    assert "no label was kept" in empty.stderr
-    assert json.loads(run("label", "--json").stdout) == []
+    for words in (("label",), ("label", "--json")):
+        empty = run(*words)
+        assert (empty.exit_code, empty.stdout) == (1, "")
+        assert "shadow.db is not there yet: nothing has been recorded" in empty.stderr
     assert not Path("shadow.db").exists()

@@ -774,7 +774,12 @@ def test_alone_it_says_where_it_listens_and_ends_on_ctrl_c(host: str, shown: str
         line = process.stdout.readline()
         assert line.startswith(f"simulator listening on http://{shown}:")
         base_url = line.split()[-1]
-        assert httpx2.get(f"{base_url}/v1/models", trust_env=False).json() == {"object": "list", "data": []}
+        listed = httpx2.get(f"{base_url}/v1/models", trust_env=False).json()
+        names = [each["id"] for each in listed["data"]]
+        assert names[:4] == ["claude-sonnet-4-5", "claude-haiku-4-5", "gpt-4o", "gemini-2.5-pro"]
+        assert {"judge-truthful", "judge-always-a", "judge-random", "judge-refusal"} < set(names)
+        for name in names:
+            assert httpx2.get(f"{base_url}/v1/models/{name}", trust_env=False).json()["id"] == name
     finally:
         process.send_signal(signal.SIGINT)
         process.stdout.read()

@@ -32,7 +32,7 @@ async def books(tmp_path: Path) -> AsyncIterator[Books]:
 
 @asynccontextmanager
 async def port(books: Books) -> AsyncIterator[httpx2.AsyncClient]:
-    verdicts = VerdictApi(books.store.ledger, books.bookkeeper())
+    verdicts = VerdictApi(books.store.ledger, books.bookkeeper(), tasks=lambda: ("default", "quiet"))
     chosen = settings(candidates=("rival",), conversations=books.rules)
     async with admin_port(books.store.reader, lambda: chosen, verdicts=verdicts, now=lambda: books.now) as client:
         yield client
@@ -172,10 +172,15 @@ async def test_an_epoch_of_one_task_leaves_the_others_alone(books: Books) -> Non
     await keeper.catch_up()
     async with port(books) as client:
         opened = await client.post("/epochs", json={"task": "support"})
-        none = await client.post("/epochs", json={"task": "nothing"})
+        quiet = await client.post("/epochs", json={"task": "quiet"})
+        unknown = await client.post("/epochs", json={"task": "suport"})
+        every = await client.post("/epochs", headers={"content-type": "application/json"})
     assert [epoch["task"] for epoch in opened.json()["epochs"]] == ["support"]
     assert opened.json()["epochs"][0]["because"] == "begun by POST /epochs"
-    assert (none.status_code, none.json()) == (200, {"epochs": []})
+    assert (quiet.status_code, quiet.json()) == (200, {"epochs": []})
+    assert unknown.status_code == 400
+    assert unknown.json()["error"]["message"] == "there is no task 'suport'; known: default, quiet, support"
+    assert (every.status_code, [each["task"] for each in every.json()["epochs"]]) == (201, ["default", "support"])
 
 
 async def test_without_a_ledger_there_is_nothing_and_it_is_said(books: Books) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from gateway.config import load
 from gateway.weekly import Looks, patrol_of
 from shadow.ledger.epochs import write_judging
 from shadow.ledger.outcome import Judging
+from shadow.notices import Alert, AlertTarget
 from shadow.simulator import Script, SimModel, Simulator
 from shadow.store import open_store
 from shadow.switch import SwitchAdvisor
@@ -140,8 +142,29 @@ def test_alerts_are_muted_listed_and_tested_from_the_command_line(tmp_path: Path
     assert run("mute", "all", "--for", "soon").exit_code == 2
     assert run("unmute", "kind:drift").stdout == "no longer muted: kind:drift\n"
     assert run("unmute", "kind:drift").exit_code == 1
-    unreachable = str(written(tmp_path, alerts="[{slack: 'http://127.0.0.1:9/services/key-of-it'}]"))
+    places = "{slack: ''}, {slack: 'http://127.0.0.1:9/services/key-of-it'}, {webhook: 'http://localhost:9?key-of-it'}"
+    unreachable = str(written(tmp_path, alerts=f"[{places}]"))
     failed = CliRunner().invoke(app, ["alert", "test", "-c", unreachable])
     assert failed.exit_code == 1
-    assert "no connection (ConnectError)" in failed.stdout
+    assert failed.stdout.splitlines() == [
+        "alerts[1] (slack to 127.0.0.1:9): no connection (ConnectError)",
+        "alerts[2] (webhook to localhost:9): no connection (ConnectError)",
+    ]
+    target = AlertTarget(kind="slack", url="http://127.0.0.1:9/services/key-of-it")
+
+    async def record() -> None:
+        now = datetime.now(UTC)
+        told = Alert(
+            id="a1", kind="drift", subject="s", state="worse", previous=None, created_at=now, title="t", sentence="s"
+        )
+        async with await open_store(f"sqlite:///{tmp_path}/shadow.db") as store:
+            await store.watching.record([], [told], deliveries=[("a1", target.key), ("a1", "webhook-0a1b2c3d")])
+
+    asyncio.run(record())
+    assert (
+        run("list").stdout.splitlines()[-1] == "    alerts[1] (slack to 127.0.0.1:9) pending, webhook-0a1b2c3d pending"
+    )
+    assert [each["name"] for each in json.loads(run("list", "--json").stdout)["alerts"][0]["deliveries"]] == [
+        "alerts[1] (slack to 127.0.0.1:9)", "webhook-0a1b2c3d",
+    ]  # fmt: skip
     assert "key-of-it" not in failed.output

@@ -22,7 +22,7 @@ from shadow.alerts.watch import changes
 from shadow.alerts.webhook import webhook_headers
 from shadow.alerts.words import OFF_POLICY, Standing, name, sentence_of, standing_of, standing_of_lead, title_of, usd
 from shadow.leads import Lead
-from shadow.notices import Alert, AlertTarget, Mute, Observation, Watched
+from shadow.notices import Alert, AlertTarget, Mute, Observation, TargetKind, Watched
 from shadow.runfacts import RunFacts
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -98,6 +98,21 @@ def test_a_target_is_named_without_its_address() -> None:
         True, False, True,
     )  # fmt: skip
     assert "key" not in repr(target).replace("key=", "")
+    assert target.name == f"{target.key} (slack to hooks.slack.com)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "named"),
+    [
+        ("webhook", "https://hooks.example.com/in/secret", "webhook to hooks.example.com"),
+        ("webhook", "http://[::1]:9000?secret", "webhook to [::1]:9000"),
+        ("webhook", "https://secret@hooks.example.com#secret", "webhook to hooks.example.com"),
+        ("apprise", "discord://secret/secret", "apprise to discord"),
+        ("apprise", "secret", "apprise"),
+    ],
+)
+def test_a_target_is_named_for_people_by_its_place_and_where_it_leads(kind: TargetKind, url: str, named: str) -> None:
+    assert AlertTarget(kind=kind, url=url, entry=1).name == f"alerts[1] ({named})"
 
 
 # --- words ---

@@ -622,6 +622,33 @@ BROKEN: Mapping[str, tuple[str, list[str]]] = {
             ),
         ],
     ),
+    "unknown keys and wrong values of entries hide nothing of the others": (
+        (
+            "colour: blue\n"
+            "tasks:\n"
+            "  - {name: a, match: {path: /x}, quality: 1}\n"
+            "  - {name: a, match: {path: [/y]}}\n"
+            "  - {nam: b, match: {}}\n"
+            "  - {name: b, match: {header: {x-app: y}}, evaluators: [{type: is-json, quality: 7, decides: true}]}\n"
+            "alerts: [{slak: 'https://a.example'}, {kinds: []}]\n"
+        ),
+        [
+            "c.yaml:1:1: colour: unknown key",
+            "c.yaml:3:34: tasks[0].quality: unknown key",
+            "c.yaml:4:12: tasks[1].name: a task named 'a' exists already",
+            "c.yaml:4:29: tasks[1].match.path: must be text, not a list",
+            "c.yaml:5:6: tasks[2].nam: unknown key; did you mean 'name'?",
+            (
+                "c.yaml:5:21: tasks[2].match: must hold at least one of header, path, model, system_contains; "
+                "else it would match everything"
+            ),
+            "c.yaml:6:12: tasks[3].name: a task named 'b' exists already",
+            "c.yaml:6:82: tasks[3].evaluators[0].quality: must be true or false, not 7",
+            "c.yaml:7:11: alerts[0].slak: unknown key; did you mean 'slack'?",
+            "c.yaml:7:39: alerts[1]: needs exactly one of slack, webhook and apprise, not none",
+            "c.yaml:7:47: alerts[1].kinds: an empty list sends nothing; name kinds, or leave the key out for all",
+        ],
+    ),
 }
 
 
