@@ -28,17 +28,27 @@ import httpx2
 import uvicorn
 
 from bench.filled import CANDIDATES, DISTINCT, PRICES, TASKS, Loader
+from gateway.demo.cast import CALCULATOR
 from gateway.demo.history import fill
 from gateway.measuring import spare_the_collector
+from shadow.ledger import Judging, Plan
 from shadow.records import Batch
 from shadow.repeat import paced
 from shadow.store import open_intake, open_store
 from shadow.store.sqlite.file import prepare
+from shadow.verdict import Rules
 from shadow.web import AdminSettings, VerdictApi, WeeklyApi, build_app
 
 ROOT = Path(__file__).resolve().parents[1]
 ASKED = 20
 """So often each question is asked."""
+PLAN = Plan(
+    alpha=0.05,
+    rules=Rules(),
+    judging={CALCULATOR: Judging(quality="right-answer", versions={"right-answer": "1"}, definition="")},
+    candidates={},
+)
+"""By what leads of the demo's weekly runs are decided."""
 
 # --- questions over HTTP ---
 
@@ -109,7 +119,14 @@ async def ask_all(path: Path, end: datetime) -> dict[str, list[float]]:
     spare_the_collector()
     chosen = AdminSettings(version="bench", prices=PRICES, candidates=CANDIDATES)
     async with await open_store(f"sqlite:///{path}") as store:
-        weekly = WeeklyApi(trends=store.trends, outbox=store.watching, reader=store.reader, now=lambda: end)
+        weekly = WeeklyApi(
+            trends=store.trends,
+            outbox=store.watching,
+            reader=store.reader,
+            plan=lambda: PLAN,
+            verdicts=store.ledger,
+            now=lambda: end,
+        )
         app = build_app(
             reader=store.reader,
             settings=lambda: chosen,
