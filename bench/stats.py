@@ -30,7 +30,7 @@ import uvicorn
 from bench.filled import CANDIDATES, DISTINCT, PRICES, TASKS, Loader
 from gateway.demo.cast import CALCULATOR
 from gateway.demo.history import fill
-from gateway.measuring import spare_the_collector
+from gateway.measuring import SWITCH_S, spare_the_collector
 from shadow.ledger import Judging, Plan
 from shadow.records import Batch
 from shadow.repeat import paced
@@ -117,6 +117,7 @@ async def ask_all(path: Path, end: datetime) -> dict[str, list[float]]:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     spare_the_collector()
+    sys.setswitchinterval(SWITCH_S)
     chosen = AdminSettings(version="bench", prices=PRICES, candidates=CANDIDATES)
     async with await open_store(f"sqlite:///{path}") as store:
         weekly = WeeklyApi(

@@ -54,6 +54,12 @@ def judging_rows(totals: Mapping[Series, Totals], newest: Iterable[Row]) -> list
     return sorted(found, key=lambda row: (row["task"], row["primary"] or "", row["candidate"], row["latest"]))
 
 
+def several_judges(totals: Mapping[Series, Totals]) -> bool:
+    """Tell whether any comparison was judged by more than one judge, so that it matters which of them ruled last."""
+    judged = [series[:3] for series, _, _ in _of_kind(totals, "judge")]
+    return len(set(judged)) < len(judged)
+
+
 def label_rows(totals: Mapping[Series, Totals]) -> list[dict[str, Any]]:
     """Give the rows of the store's `label_tallies`."""
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from starlette.routing import Route
 from shadow.judge.blind import DEFAULT_SEED
 from shadow.pricing import price_exchange
 from shadow.stats import RolledRows, StatsRows, build_stats, latency_curves
+from shadow.stats.rolled_besides import several_judges
 from shadow.store.base import ROW_BY_ROW, StoreError
 from shadow.web import labels, parameters
 from shadow.web.answers import ErrorAnswer, JsonAnswer, PageAnswer
@@ -317,17 +319,19 @@ class AdminApi:
         since, until, rollups = window.since, window.until, self._reader.rollups
         read = await rollups.window(since=since, until=until, task=task)
         due = await rollups.due()
-        return RolledRows(
+        rows = RolledRows(
             window=read,
             began=await rollups.began(read),
             conversations=await rollups.newest_conversations(read, task=task, limit=NEWEST_CONVERSATIONS),
             due_before=None if due is None else datetime.fromtimestamp(due, UTC),
-            newest_judges=await rollups.newest_judges(read),
             dropped=await self._reader.dropped(),
             budget=await self._reader.budget(day=day),
             budget_day=day,
             judge_spent_usd=await self._reader.judge_spent_usd(day=day),
         )
+        if await asyncio.to_thread(lambda: several_judges(rows.totals)):
+            rows = replace(rows, newest_judges=await rollups.newest_judges(read))
+        return rows
 
 
 def _missing_line(prices: Prices) -> Callable[[str], str | None]:

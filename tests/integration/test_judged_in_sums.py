@@ -19,6 +19,7 @@ from shadow.store import open_store
 from shadow.store.base import Label
 from shadow.verdict import Rules
 from tests.integration.test_store_rollups import fold_all
+from tests.support.admin import admin_port
 from tests.support.stored import NOW, Day, pair_result, sampled, url
 
 if TYPE_CHECKING:
@@ -113,6 +114,27 @@ async def withheld(
     return told
 
 
+async def shown_judges(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> list[dict[tuple[str, str], tuple[str | None, bool | None]]]:
+    """Whose judgements `/stats` shows of each comparison, and whether it trusts them, by rows and by sums."""
+    query = {name: moment.isoformat().replace("+00:00", "Z") for name, moment in WINDOW.items()}
+    told = []
+    for row_by_row in (10**6, 0):
+        monkeypatch.setattr("shadow.web.app.ROW_BY_ROW", row_by_row)
+        async with admin_port(store.reader, now=lambda: NOW + timedelta(hours=3)) as client:
+            stats = (await client.get("/stats", params=query)).json()
+        told.append(
+            {
+                (task["task"], one["candidate"]): (one["judge"]["model"], one["judge"]["trusted"])
+                for task in stats["tasks"]
+                for one in task["comparisons"]
+                if one["judge"]["model"]
+            }
+        )
+    return told
+
+
 async def test_a_judge_that_grades_is_trusted_by_its_controls_also_beside_a_second_candidate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +223,8 @@ async def test_whoever_judged_what_and_when_rows_and_sums_trust_the_same(
             ] == [
                 [max(_of(rows, task, name), key=lambda row: row["latest"])["model"] for task in tasks for name in "ab"]
             ] * 2
+            shown = await shown_judges(store, monkeypatch)
+            assert shown[0] == shown[1] != {}
             for model, is_good in passes.items():
                 held_back = await withheld(store, monkeypatch, {"default": model, **dict.fromkeys(tasks, model)})
                 assert held_back[0] == held_back[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from shadow.web.dashboard.formats import FORMATS, NARROW
 
@@ -101,9 +101,8 @@ class Notes:
         ends = node[name]
         if not isinstance(ends, Sequence) or len(ends) != 2:  # noqa: PLR2004  (low and high)
             return Markup()
-        return Markup('<span class="ci" data-path="{}">[{}, {}]</span>').format(
-            node.path_of(name), *_written(ends, form)
-        )
+        low, high = map(escape, _written(ends, form))
+        return Markup(f'<span class="ci" data-path="{escape(node.path_of(name))}">[{low}, {high}]</span>')  # noqa: S704
 
     def bounds(self, node: Node, name: str, form: str, *, why: str) -> Markup:
         """Write the interval of a value that is there; where it has none, a footnote with what stands at `why`."""
@@ -118,16 +117,14 @@ class Notes:
     def missing(self, reason: str) -> Markup:
         """Write `n/a` with a footnote."""
         at = self.number(reason)
-        return Markup(
-            '<span class="na">{}<sup><a href="#note-{}" aria-label="why: note {}">{}</a></sup></span>'
-        ).format(NONE_SHOWN, at, at, at)
+        link = f'<a href="#note-{at}" aria-label="why: note {at}">{at}</a>'
+        return Markup(f'<span class="na">{NONE_SHOWN}<sup>{link}</sup></span>')  # noqa: S704  (a number of ours)
 
 
 def number(value: float, form: str, *, path: str) -> Markup:
     """Write a number as people read it, with what it is exactly."""
-    return Markup('<data value="{}" data-path="{}" data-form="{}">{}</data>').format(
-        repr(value), path, form, FORMATS[form](value)
-    )
+    told = escape(FORMATS[form](value))
+    return Markup(f'<data value="{value!r}" data-path="{escape(path)}" data-form="{form}">{told}</data>')  # noqa: S704
 
 
 def _written(ends: Sequence[float], form: str) -> list[str]:
