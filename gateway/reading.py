@@ -473,9 +473,10 @@ def _read_answer(recording: Recording, dialect: Dialect) -> _Answered:
     try:
         decoded = decode_slices(recording.response, encoding, cap=recording.max_body_bytes)
     except UndecodableError as error:
-        if error.reason == "over_cap":  # a bound of ours says nothing about the answer
-            return _unread(recording, streamed=streamed, lost=_lost(error))
-        return _undecodable(recording, error, streamed=streamed)
+        if error.reason == "broken":
+            return _undecodable(recording, error, streamed=streamed)
+        # A bound of ours, or a coding that only the app knows, says nothing about the answer.
+        return _unread(recording, streamed=streamed, lost=_lost(error))
     # Of a whole answer the text is there anyway; a stream's is put together when it is needed.
     reply = read_reply(dialect, decoded.body, status=recording.status or 0, streamed=streamed, assemble=not streamed)
     return _Answered(
@@ -503,7 +504,7 @@ def _unread(recording: Recording, *, streamed: bool, lost: str) -> _Answered:
 
 
 def _undecodable(recording: Recording, error: UndecodableError, *, streamed: bool) -> _Answered:
-    """Blame an answer that is not in the coding it names, or in one nobody knows; a status may say more."""
+    """Blame an answer that is not in the coding it names; a status may say more."""
     succeeded = 200 <= (recording.status or 0) < 300  # noqa: PLR2004  (the class of success, RFC 9110 15.3)
     outcome = Outcome.ERROR_STREAM if succeeded else Outcome.ERROR_HTTP
     reply = Reply(outcome=outcome, error=f"the answer cannot be decoded: {error}", streamed=streamed)

@@ -52,10 +52,6 @@ class AnswerFact:
         """Give the deciding evaluator's value of this answer alone; None when there is none."""
         return next((score.value for score in self.scores if score.quality and not score.pairwise), None)
 
-    def compared(self) -> float | None:
-        """Give what a deciding evaluator that compares says of it against the primary's."""
-        return next((score.value for score in self.scores if score.quality and score.pairwise), None)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookFact:

@@ -333,7 +333,7 @@ def coded() -> list[Case]:
         (11, "zstd", b"zstd", zstandard.compress(WHOLE), "asked"),
         (11, "gzip under its old name", b"X-GZIP", gzip.compress(WHOLE, mtime=0), "asked"),
         (11, "an unknown coding", b"x-mystery", WHOLE, "unreadable"),
-        (11, "a coding that is none", b"gzip", WHOLE, "unreadable"),
+        (11, "a coding that is none", b"gzip", WHOLE, "primary_error"),
         (11, "a gzip that is cut", b"gzip", cut, "primary_error"),
         (12, "200 MB of zeros in gzip", b"gzip", gzip.compress(zeros, mtime=0) * 20, "too_large"),
         (12, "200 MB of zeros in br", b"br", brotli.compress(zeros * 20, quality=1), "too_large"),
