@@ -80,12 +80,7 @@ def several(pairs: Sequence[tuple[str, str]], name: str) -> tuple[list[str], lis
 def room(values: Mapping[str, str]) -> int | None:
     """For how many models there is room, 1 to 1000; None when not given. Raises ParameterError."""
     value = values.get("room")
-    if value is None:
-        return None
-    plain = value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_ROOM))
-    if not plain or not 1 <= int(value) <= MAX_ROOM:
-        raise ParameterError(f"room must be a whole number from 1 to {MAX_ROOM}, not {value[:80]!r}")
-    return int(value)
+    return None if value is None else _whole_number("room", value, most=MAX_ROOM)
 
 
 def window(values: Mapping[str, str], *, now: datetime, default: timedelta = DEFAULT_WINDOW) -> Window:
@@ -135,11 +130,14 @@ def sort(values: Mapping[str, str]) -> Sort:
 
 def limit(values: Mapping[str, str]) -> int:
     """How many rows a page holds, 1 to 200. Raises ParameterError."""
-    value = values.get("limit", str(DEFAULT_LIMIT))
+    return _whole_number("limit", values.get("limit", str(DEFAULT_LIMIT)), most=MAX_LIMIT)
+
+
+def _whole_number(name: str, value: str, *, most: int) -> int:
     # isdecimal alone would accept digits of other scripts, and a huge one would be slow to convert
-    plain = value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_LIMIT))
-    if not plain or not 1 <= int(value) <= MAX_LIMIT:
-        raise ParameterError(f"limit must be a whole number from 1 to {MAX_LIMIT}, not {value[:80]!r}")
+    plain = value.isascii() and value.isdecimal() and len(value) <= len(str(most))
+    if not plain or not 1 <= int(value) <= most:
+        raise ParameterError(f"{name} must be a whole number from 1 to {most}, not {value[:80]!r}")
     return int(value)
 
 
